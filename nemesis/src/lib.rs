@@ -1,0 +1,1 @@
+//! Faults, targets, schedules, and the injectors that make them bite.

@@ -1,0 +1,129 @@
+//! What can be asked of the state machine, and its bounds.
+
+use crate::response::Refusal;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A key: 1 to [`KEY_BYTES_MAX`] bytes, ordered bytewise.
+pub type Key = Bytes;
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+/// The longest value or list element that one command may write, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// The most rows that one scan may ask for.
+pub const SCAN_ROWS_MAX: u32 = 10_000;
+/// The most micro-ops in one transaction.
+pub const TXN_MICRO_OPS_MAX: usize = 256;
+/// The most fields in one record.
+pub const RECORD_FIELDS_MAX: usize = 64;
+
+/// One command. All of a command takes effect at one point of the order, or nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The value of a key, of whatever type.
+    Read { key: Key },
+    /// Replaces the value, of whatever type, by bytes.
+    Write { key: Key, value: Bytes },
+    /// Replaces the value by `to` if it is the bytes `from` (`None`: absent).
+    Cas { key: Key, from: Option<Bytes>, to: Bytes },
+    /// Removes the key.
+    Delete { key: Key },
+    /// Adds an element at the end of a list (absent: empty).
+    Append { key: Key, element: Bytes },
+    /// Up to `limit` keys from `start` on, in key order, with their values.
+    Scan { start: Key, limit: u32 },
+    /// Several reads, writes and appends at one point of the order.
+    Txn(Vec<MicroOp>),
+    /// In a text (absent: empty): deletes `delete` characters at character `position`, then inserts there.
+    Splice { key: Key, position: u64, delete: u64, insert: String },
+    /// Writes a whole record.
+    Insert { key: Key, fields: Vec<Bytes> },
+    /// Replaces one field of a record (absent: a record of empty fields up to this one).
+    Update { key: Key, field: u32, value: Bytes },
+}
+
+/// One step of a transaction. Later steps see the effects of earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MicroOp {
+    /// The value of a key.
+    Read { key: Key },
+    /// Replaces the value by bytes.
+    Write { key: Key, value: Bytes },
+    /// Adds an element at the end of a list.
+    Append { key: Key, element: Bytes },
+}
+
+impl Command {
+    /// Whether the command leaves the state as it is.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Command::Read { .. } | Command::Scan { .. } => true,
+            Command::Txn(ops) => ops.iter().all(|op| matches!(op, MicroOp::Read { .. })),
+            Command::Write { .. }
+            | Command::Cas { .. }
+            | Command::Delete { .. }
+            | Command::Append { .. }
+            | Command::Splice { .. }
+            | Command::Insert { .. }
+            | Command::Update { .. } => false,
+        }
+    }
+
+    /// Checks the bounds above. A replica calls this before it accepts a command.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with the bound that is broken.
+    pub fn validate(&self) -> Result<(), Refusal> {
+        let value = |v: &[u8]| bound("value", v.len(), 0, VALUE_BYTES_MAX);
+        match self {
+            Command::Read { key: k } | Command::Delete { key: k } => key(k),
+            Command::Write { key: k, value: v } | Command::Append { key: k, element: v } => {
+                key(k).and_then(|()| value(v))
+            }
+            Command::Cas { key: k, from, to } => {
+                key(k)?;
+                value(from.as_deref().unwrap_or_default())?;
+                value(to)
+            }
+            // An empty start is the beginning of the key space.
+            Command::Scan { start, limit } => {
+                bound("key", start.len(), 0, KEY_BYTES_MAX)?;
+                bound("scan limit", *limit as usize, 1, SCAN_ROWS_MAX as usize)
+            }
+            Command::Txn(ops) => {
+                bound("transaction", ops.len(), 1, TXN_MICRO_OPS_MAX)?;
+                ops.iter().try_for_each(|op| match op {
+                    MicroOp::Read { key: k } => key(k),
+                    MicroOp::Write { key: k, value: v } | MicroOp::Append { key: k, element: v } => {
+                        key(k).and_then(|()| value(v))
+                    }
+                })
+            }
+            Command::Splice { key: k, insert, .. } => key(k).and_then(|()| value(insert.as_bytes())),
+            Command::Insert { key: k, fields } => {
+                key(k)?;
+                bound("fields", fields.len(), 1, RECORD_FIELDS_MAX)?;
+                bound("record", fields.iter().map(Bytes::len).sum(), 0, VALUE_BYTES_MAX)
+            }
+            Command::Update { key: k, field, value: v } => {
+                key(k)?;
+                bound("field number", *field as usize, 0, RECORD_FIELDS_MAX - 1)?;
+                value(v)
+            }
+        }
+    }
+}
+
+fn key(key: &Key) -> Result<(), Refusal> {
+    bound("key", key.len(), 1, KEY_BYTES_MAX)
+}
+
+fn bound(what: &str, size: usize, least: usize, most: usize) -> Result<(), Refusal> {
+    if (least..=most).contains(&size) {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid(format!("{what} of {size}, allowed are {least} to {most}")))
+    }
+}

@@ -1,0 +1,26 @@
+//! The replicated key-value state machine, the same under every protocol.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `command.rs` | what can be asked, and its bounds |
+//! | `response.rs` | what is answered, and refused |
+//! | `request.rs` | what crosses the client port |
+//! | `value.rs` | the types of values |
+//! | `store.rs` | the state, its digest and its image |
+//! | `session.rs` | exactly-once: the answers that retries get |
+//! | `client.rs` | [`LeaderClient`], the client that follows a leader or stays with one replica |
+
+pub mod client;
+pub mod command;
+pub mod request;
+pub mod response;
+pub mod session;
+pub mod store;
+pub mod value;
+
+pub use client::{LeaderClient, LeaderClientConfig};
+pub use command::{Command, Key, MicroOp};
+pub use request::{Reply, Request, Routing};
+pub use response::{MicroResponse, Refusal, Response};
+pub use store::{Image, Limits, Store};
+pub use value::Value;

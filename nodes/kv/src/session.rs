@@ -1,0 +1,1 @@
+//! Exactly-once: the answers that retries get.

@@ -1,0 +1,167 @@
+//! What the control socket speaks: one JSON value a line, request then reply.
+//!
+//! The socket is a Unix socket (mode 0600) in the node's data folder: no open port can inject a fault.
+//! Every fault is *leased*: unless renewed within the lease it heals itself, so that a dead controller leaves
+//! nothing faulted.
+
+use crate::core::Status;
+use crate::ids::ReplicaId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The state of one direction of one link. Applied by the sender to what it sends (`outbound`) or by the
+/// receiver to what arrives (`inbound`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkCondition {
+    /// Nothing passes; what is sent meanwhile is lost.
+    pub blocked: bool,
+    /// Added to each message, microseconds.
+    pub latency_us: u64,
+    /// Added on top, drawn uniformly from 0 to this, microseconds. Order is kept unless `reorder` says otherwise.
+    pub jitter_us: u64,
+    /// Probability that a message is lost, 0 to 1.
+    pub loss: f64,
+    /// Probability that a message arrives twice, 0 to 1.
+    pub duplicate: f64,
+    /// Probability that a message is held back behind later ones (by up to `reorder_us`), 0 to 1.
+    pub reorder: f64,
+    /// How long a reordered message is held back at most, microseconds.
+    pub reorder_us: u64,
+    /// Bytes a second that pass; 0 is unlimited. What exceeds it queues (bounded), then is lost.
+    pub rate_bytes_s: u64,
+}
+
+impl Default for LinkCondition {
+    fn default() -> Self {
+        Self {
+            blocked: false,
+            latency_us: 0,
+            jitter_us: 0,
+            loss: 0.0,
+            duplicate: 0.0,
+            reorder: 0.0,
+            reorder_us: 0,
+            rate_bytes_s: 0,
+        }
+    }
+}
+
+impl LinkCondition {
+    /// Whether messages pass as if there were no conditioner.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The two directions of the link to one peer, as this node sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkConditions {
+    /// What this node sends.
+    pub outbound: LinkCondition,
+    /// What arrives here.
+    pub inbound: LinkCondition,
+}
+
+/// A node's clock as a function of the machine's: `offset + rate × machine time since the setting`.
+/// The node's monotonic time never runs backwards; a negative offset stops it until it is caught up with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockSetting {
+    /// Microseconds ahead of the machine's clock (negative: behind).
+    pub offset_us: i64,
+    /// Seconds of node time per second of machine time; 1 is true.
+    pub rate: f64,
+}
+
+impl Default for ClockSetting {
+    fn default() -> Self {
+        Self { offset_us: 0, rate: 1.0 }
+    }
+}
+
+/// What the conditioner did to the messages of one direction of one link since the node started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkCounters {
+    /// Let through (now or later).
+    pub passed: u64,
+    /// Lost because the link was blocked.
+    pub blocked: u64,
+    /// Lost by chance.
+    pub lost: u64,
+    /// Sent twice.
+    pub duplicated: u64,
+    /// Delayed.
+    pub delayed: u64,
+    /// Held back behind later ones.
+    pub reordered: u64,
+    /// Held up or lost by the rate limit.
+    pub throttled: u64,
+}
+
+/// A request on the control socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ControlRequest {
+    /// Everything about the node.
+    Status,
+    /// Replace the conditions of all links (peers not named are clear) until the lease ends.
+    SetLinks {
+        /// By peer.
+        links: BTreeMap<ReplicaId, LinkConditions>,
+        /// Milliseconds from now.
+        lease_ms: u64,
+    },
+    /// Replace the clock setting until the lease ends.
+    SetClock {
+        /// The new setting.
+        clock: ClockSetting,
+        /// Milliseconds from now.
+        lease_ms: u64,
+    },
+    /// Extend the leases of all that is set.
+    Renew {
+        /// Milliseconds from now.
+        lease_ms: u64,
+    },
+    /// Undo every fault now.
+    Heal,
+}
+
+/// The reply to any [`ControlRequest`]: the state after it was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlReply {
+    /// Done.
+    Ok(Box<NodeStatus>),
+    /// Not done.
+    Error(String),
+}
+
+/// Everything about a node that a nemesis or an operator asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// Its process.
+    pub pid: u32,
+    /// `raft`, `standalone`, …
+    pub protocol: String,
+    /// The core's own words.
+    pub core: Status,
+    /// Conditions in force (clear links are left out).
+    pub links: BTreeMap<ReplicaId, LinkConditions>,
+    /// What the conditioner did, outbound.
+    pub outbound: BTreeMap<ReplicaId, LinkCounters>,
+    /// What the conditioner did, inbound.
+    pub inbound: BTreeMap<ReplicaId, LinkCounters>,
+    /// The clock setting in force.
+    pub clock: ClockSetting,
+    /// Node clock minus machine clock at this moment, microseconds: the evidence that a clock fault bites.
+    pub clock_error_us: i64,
+    /// Faults that healed because their lease ran out, since the node started.
+    pub leases_expired: u64,
+}

@@ -1,0 +1,125 @@
+//! What a protocol core accepts, and what it starts from.
+
+use crate::codec::Wire;
+use crate::effects::Effects;
+use crate::ids::{ClientId, JournalPosition, ReplicaId};
+use crate::snapshot::{SnapshotEvent, SnapshotId};
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// One replica as a deterministic state machine: the same inputs in the same order give the same effects.
+///
+/// A driver calls in *turns*: any number of `handle_…` calls with everything it has at hand, then one
+/// [`Protocol::end_turn`], then it carries out the effects. A core may hold work back until the turn ends:
+/// that is where adaptive batching comes from, without a clock.
+pub trait Protocol: Sized {
+    /// Fixed for one life of the replica: who it is, who its peers are, its time-outs and bounds.
+    type Config: Clone + Debug;
+    /// From a client.
+    type Request: Wire + Debug;
+    /// To a client.
+    type Reply: Wire + Debug;
+    /// Between replicas.
+    type Message: Wire + Debug;
+    /// A journal entry.
+    type Record: Wire + Debug;
+    /// A closed enum of timers.
+    type Timer: Copy + Ord + Debug;
+    /// The state in a snapshot: cheap to make, encoded by the driver (perhaps on another thread).
+    type Image: Wire + Debug + Send + 'static;
+
+    /// Starts a life of the replica from what its disk holds: nothing at the very first.
+    ///
+    /// # Errors
+    /// If what the disk holds cannot be a state that this replica was ever in.
+    fn recover(
+        config: Self::Config,
+        seed: u64,
+        now: Time,
+        disk: Recovered<Self>,
+        out: &mut Effects<Self>,
+    ) -> Result<Self, RecoverError>;
+
+    /// A client asks. `from` is where replies go.
+    fn handle_request(&mut self, now: Time, from: ClientId, request: Self::Request, out: &mut Effects<Self>);
+
+    /// A client's connection is gone: replies to it would be lost.
+    fn handle_client_gone(&mut self, now: Time, from: ClientId);
+
+    /// Another replica says something. The driver has authenticated `from`; the content is not to be trusted
+    /// further than the protocol's fault model goes.
+    fn handle_message(&mut self, now: Time, from: ReplicaId, message: Self::Message, out: &mut Effects<Self>);
+
+    /// A timer's deadline has passed.
+    fn handle_timer(&mut self, now: Time, timer: Self::Timer, out: &mut Effects<Self>);
+
+    /// Every record before position `before` is on disk.
+    fn handle_durable(&mut self, now: Time, before: JournalPosition, out: &mut Effects<Self>);
+
+    /// The snapshot store answers.
+    fn handle_snapshot(&mut self, now: Time, event: SnapshotEvent<Self::Image>, out: &mut Effects<Self>);
+
+    /// The driver has nothing more at hand: send what was held back.
+    fn end_turn(&mut self, now: Time, out: &mut Effects<Self>);
+
+    /// For people, targets of faults, and checkers of agreement.
+    fn status(&self) -> Status;
+}
+
+/// What a replica's disk held when it started.
+#[derive(Debug)]
+pub struct Recovered<P: Protocol> {
+    /// The newest whole snapshot.
+    pub snapshot: Option<(SnapshotId, P::Image)>,
+    /// What the journal still holds, oldest first, with positions (which need not start at 0).
+    pub records: Vec<(JournalPosition, P::Record)>,
+}
+
+impl<P: Protocol> Recovered<P> {
+    /// A disk that holds nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { snapshot: None, records: Vec::new() }
+    }
+}
+
+/// Why a replica cannot start from what its disk holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// The journal's records do not follow from one another, or from the snapshot.
+    #[error("journal record {position}: {reason}")]
+    Inconsistent {
+        /// Which record.
+        position: JournalPosition,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration cannot be run.
+    #[error("configuration: {0}")]
+    Config(String),
+}
+
+/// What a replica says about itself. Served at `/status` and on the control socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The protocol's word for what it is now: `leader`, `follower`, `candidate`, `primary`, …
+    pub role: String,
+    /// Whether clients should come here first.
+    pub is_leader: bool,
+    /// Whom it believes to lead.
+    pub leader: Option<ReplicaId>,
+    /// Term, view or ballot.
+    pub epoch: u64,
+    /// The last log index (or sequence number) known to be decided.
+    pub committed: u64,
+    /// The last whose effects are in the state.
+    pub applied: u64,
+    /// Digest of the state at `applied`: equal at equal `applied` on all correct replicas.
+    pub digest: u64,
+    /// Keys in the state.
+    pub keys: u64,
+    /// Protocol-specific numbers, also exported as metrics. Names are snake case with the unit last.
+    pub metrics: BTreeMap<String, u64>,
+}

@@ -1,0 +1,35 @@
+//! The contract between a protocol core and whatever drives it.
+//!
+//! A *core* is one replica as a deterministic state machine: it has no clock, socket, file, thread or
+//! entropy of its own. A *driver* (the tokio runtime, or the simulator) feeds it inputs and carries out
+//! the [`Effects`] of each step.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `core.rs` | [`Protocol`], what a core accepts, and [`Recovered`], what it starts from |
+//! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
+//! | `snapshot.rs` | saving, sending and receiving state |
+//! | `client.rs` | [`ClientCore`], the sans-IO client |
+//! | `control.rs` | link conditions, clock settings, what the control socket speaks |
+//! | `quorum.rs` | every quorum size, in one place |
+//! | `codec.rs`, `frame.rs` | the one wire codec and the one frame format |
+//! | `ids.rs`, `time.rs` | newtypes |
+
+pub mod client;
+pub mod codec;
+pub mod control;
+pub mod core;
+pub mod effects;
+pub mod frame;
+pub mod ids;
+pub mod quorum;
+pub mod snapshot;
+pub mod time;
+
+pub use client::{ClientCore, ClientEffects, ClientOutcome};
+pub use codec::{DecodeError, Wire};
+pub use core::{Protocol, RecoverError, Recovered, Status};
+pub use effects::{Effects, Outbox, TimerChange};
+pub use ids::{ClientId, JournalPosition, ReplicaId, RequestId, Sequence, SessionId};
+pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
+pub use time::Time;

@@ -1,0 +1,1 @@
+//! Raft as a deterministic state machine.

@@ -1,0 +1,1 @@
+//! The tokio driver of a protocol core: journal, transport, ports, clock.

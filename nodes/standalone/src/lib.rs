@@ -1,0 +1,1 @@
+//! The key-value store on one node: the baseline of every comparison.

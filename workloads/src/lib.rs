@@ -1,0 +1,1 @@
+//! Generators, clients and the load engine.

@@ -1,1 +1,25 @@
-//! Faults, targets, schedules, and the injectors that make them bite.
+//! Faults, targets and schedules (pure), and the runner that makes them bite and proves that they did.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `fault.rs` | [`Fault`]: what can be broken |
+//! | `target.rs` | [`Targets`] and partition [`Shape`]s, and whom they mean |
+//! | `schedule.rs` | [`NemesisSpec`]s of a plan, resolved by the seed into [`Injection`]s |
+//! | `links.rs` | the faults in force on each link, put together |
+//! | `world.rs` | [`World`]: what the runner needs of hosts and processes |
+//! | `evidence.rs` | what counts as a bite |
+//! | `runner.rs` | [`Runner`]: installs, renews, heals, verifies |
+
+pub mod evidence;
+pub mod fault;
+pub mod links;
+pub mod runner;
+pub mod schedule;
+pub mod target;
+pub mod world;
+
+pub use fault::Fault;
+pub use runner::{HealReport, Runner};
+pub use schedule::{Injection, NemesisSpec, SpecError};
+pub use target::{Shape, Targets};
+pub use world::{InjectError, World};

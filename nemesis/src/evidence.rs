@@ -1,0 +1,103 @@
+//! What counts as a bite: the conditioner's counters, watched over restarts.
+
+use crate::fault::Fault;
+use crate::target::Direction;
+use protocol::ReplicaId;
+use protocol::control::{LinkCounters, NodeStatus};
+use std::collections::BTreeMap;
+
+/// Counters of every link since the run began, although a node's own begin anew when it restarts.
+#[derive(Debug, Default)]
+pub(crate) struct CounterLog {
+    seen: BTreeMap<(ReplicaId, ReplicaId, Side), (u32, LinkCounters)>,
+    total: BTreeMap<Direction, LinkCounters>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Outbound,
+    Inbound,
+}
+
+impl CounterLog {
+    /// Takes in what a node reports.
+    pub(crate) fn observe(&mut self, status: &NodeStatus) {
+        let node = status.replica;
+        let outbound = status.outbound.iter().map(|(peer, c)| ((node, *peer), Side::Outbound, c));
+        let inbound = status.inbound.iter().map(|(peer, c)| ((*peer, node), Side::Inbound, c));
+        for (direction, side, counters) in outbound.chain(inbound) {
+            let key = (direction.0, direction.1, side);
+            let (pid, before) = self.seen.get(&key).copied().unwrap_or_default();
+            let before = if pid == status.pid { before } else { LinkCounters::default() };
+            add(self.total.entry(direction).or_default(), counters, &before);
+            self.seen.insert(key, (status.pid, *counters));
+        }
+    }
+
+    /// The sum over these directions so far.
+    pub(crate) fn sum(&self, directions: &[Direction]) -> LinkCounters {
+        let mut sum = LinkCounters::default();
+        for direction in directions {
+            if let Some(counters) = self.total.get(direction) {
+                add(&mut sum, counters, &LinkCounters::default());
+            }
+        }
+        sum
+    }
+}
+
+fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) {
+    total.passed += now.passed.saturating_sub(before.passed);
+    total.blocked += now.blocked.saturating_sub(before.blocked);
+    total.lost += now.lost.saturating_sub(before.lost);
+    total.duplicated += now.duplicated.saturating_sub(before.duplicated);
+    total.delayed += now.delayed.saturating_sub(before.delayed);
+    total.reordered += now.reordered.saturating_sub(before.reordered);
+    total.throttled += now.throttled.saturating_sub(before.throttled);
+}
+
+/// How often a link fault bit between two readings, and of what it did so. `None` for faults that are not on links.
+pub(crate) fn bites(
+    fault: &Fault,
+    before: &LinkCounters,
+    after: &LinkCounters,
+) -> Option<(u64, &'static str)> {
+    Some(match fault {
+        Fault::Partition(_) => (after.blocked - before.blocked, "messages blocked"),
+        Fault::Delay { .. } => (after.delayed - before.delayed, "messages delayed"),
+        Fault::Loss { .. } => (after.lost - before.lost, "messages lost"),
+        Fault::Duplicate { .. } => (after.duplicated - before.duplicated, "messages duplicated"),
+        Fault::Reorder { .. } => (after.reordered - before.reordered, "messages reordered"),
+        Fault::Rate { .. } => (after.throttled - before.throttled, "messages throttled"),
+        Fault::Kill
+        | Fault::Pause
+        | Fault::ClockOffset { .. }
+        | Fault::ClockRate { .. }
+        | Fault::ClockStrobe { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(pid: u32, blocked: u64) -> NodeStatus {
+        let counters = LinkCounters { blocked, ..Default::default() };
+        NodeStatus {
+            replica: ReplicaId(1),
+            pid,
+            outbound: [(ReplicaId(2), counters)].into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_restart_does_not_lose_what_was_counted_before_it() {
+        let mut log = CounterLog::default();
+        for (pid, blocked) in [(7, 10), (7, 25), (8, 3), (8, 3), (8, 4)] {
+            log.observe(&report(pid, blocked));
+        }
+        assert_eq!(log.sum(&[(ReplicaId(1), ReplicaId(2))]).blocked, 25 + 4);
+        assert_eq!(log.sum(&[(ReplicaId(2), ReplicaId(1))]).blocked, 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! The faults in force on each link, put together.
+
+use crate::fault::Fault;
+use crate::target::Direction;
+use protocol::ReplicaId;
+use protocol::control::{LinkCondition, LinkConditions};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What one injection does to links.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LinkFault {
+    pub(crate) directions: Vec<Direction>,
+    pub(crate) condition: LinkCondition,
+}
+
+/// The condition that a packet fault means; `None` if it is none.
+pub(crate) fn condition(fault: &Fault) -> Option<LinkCondition> {
+    let us = |d: &Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let clear = LinkCondition::default();
+    Some(match fault {
+        Fault::Partition(_) => LinkCondition { blocked: true, ..clear },
+        Fault::Delay { latency, jitter } => {
+            LinkCondition { latency_us: us(latency), jitter_us: us(jitter), ..clear }
+        }
+        Fault::Loss { probability } => LinkCondition { loss: *probability, ..clear },
+        Fault::Duplicate { probability } => LinkCondition { duplicate: *probability, ..clear },
+        Fault::Reorder { probability, within } => {
+            LinkCondition { reorder: *probability, reorder_us: us(within), ..clear }
+        }
+        Fault::Rate { bytes_per_s } => LinkCondition { rate_bytes_s: *bytes_per_s, ..clear },
+        Fault::Kill
+        | Fault::Pause
+        | Fault::ClockOffset { .. }
+        | Fault::ClockRate { .. }
+        | Fault::ClockStrobe { .. } => return None,
+    })
+}
+
+/// Every direction that touches a target.
+pub(crate) fn touching(targets: &[ReplicaId], nodes: &[ReplicaId]) -> Vec<Direction> {
+    let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+    pairs.filter(|(from, to)| from != to && (targets.contains(from) || targets.contains(to))).collect()
+}
+
+/// What each node must be told when all these are in force. The sender applies everything; the receiver, besides,
+/// refuses what a block lets slip through because it was on its way.
+pub(crate) fn combine<'a>(
+    faults: impl Iterator<Item = &'a LinkFault>,
+) -> BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> {
+    let mut nodes: BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> = BTreeMap::new();
+    for fault in faults {
+        for (from, to) in &fault.directions {
+            let sender = &mut nodes.entry(*from).or_default().entry(*to).or_default().outbound;
+            *sender = both(*sender, fault.condition);
+            if fault.condition.blocked {
+                nodes.entry(*to).or_default().entry(*from).or_default().inbound.blocked = true;
+            }
+        }
+    }
+    nodes
+}
+
+/// Two conditions on one link at once: delays add, chances are independent, the slower rate holds.
+fn both(a: LinkCondition, b: LinkCondition) -> LinkCondition {
+    let either = |p: f64, q: f64| 1.0 - (1.0 - p) * (1.0 - q);
+    LinkCondition {
+        blocked: a.blocked || b.blocked,
+        latency_us: a.latency_us + b.latency_us,
+        jitter_us: a.jitter_us + b.jitter_us,
+        loss: either(a.loss, b.loss),
+        duplicate: either(a.duplicate, b.duplicate),
+        reorder: either(a.reorder, b.reorder),
+        reorder_us: a.reorder_us.max(b.reorder_us),
+        rate_bytes_s: match (a.rate_bytes_s, b.rate_bytes_s) {
+            (0, rate) | (rate, 0) => rate,
+            (p, q) => p.min(q),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ReplicaId = ReplicaId(1);
+    const B: ReplicaId = ReplicaId(2);
+
+    #[test]
+    fn faults_on_one_link_add_up_and_a_block_holds_at_both_ends() {
+        let delay = |ms| LinkFault {
+            directions: vec![(A, B)],
+            condition: condition(&Fault::Delay {
+                latency: Duration::from_millis(ms),
+                jitter: Duration::ZERO,
+            })
+            .unwrap(),
+        };
+        let cut = LinkFault {
+            directions: vec![(A, B)],
+            condition: LinkCondition { blocked: true, ..Default::default() },
+        };
+        let told = combine([delay(10), delay(5), cut].iter());
+        assert_eq!(told[&A][&B].outbound.latency_us, 15_000);
+        assert!(told[&A][&B].outbound.blocked && told[&B][&A].inbound.blocked);
+        assert!(told[&A][&B].inbound.is_clear() && told[&B][&A].outbound.is_clear(), "the way back is open");
+    }
+
+    #[test]
+    fn the_slower_of_two_rates_holds_and_chances_are_independent() {
+        let rate = |r| LinkCondition { rate_bytes_s: r, loss: 0.5, ..Default::default() };
+        let sum = both(both(rate(0), rate(300)), rate(200));
+        assert_eq!(sum.rate_bytes_s, 200);
+        assert!((sum.loss - 0.875).abs() < 1e-9);
+    }
+}

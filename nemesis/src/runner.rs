@@ -1,0 +1,565 @@
+//! Carries a schedule out: installs each fault when its time comes, renews its lease, heals it, says what showed that it
+//! bit; at the end heals everything and looks whether it is healed.
+
+use crate::evidence::{CounterLog, bites};
+use crate::fault::Fault;
+use crate::links::{self, LinkFault};
+use crate::schedule::Injection;
+use crate::target::names;
+use crate::world::{InjectError, World};
+use checkers::history::{FaultEvent, FaultStage};
+use protocol::ReplicaId;
+use protocol::control::{ClockSetting, ControlRequest, LinkCounters, NodeStatus};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A node heals itself this long after its controller was last heard.
+pub const LEASE: Duration = Duration::from_secs(8);
+/// How often leases are renewed and counters read.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the final heal may take, apart from clocks that have to be caught up with.
+const HEAL_DEADLINE: Duration = Duration::from_secs(20);
+/// How long to look for a leader when a fault wants one.
+const LEADER_DEADLINE: Duration = Duration::from_secs(3);
+/// A healed clock is within this of the machine's, microseconds.
+const CLOCK_ERROR_US_MAX: u64 = 5_000;
+
+/// Whether everything was as it should be at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealReport {
+    /// What could not be healed, or not be seen to be healed. Empty: all is well.
+    pub problems: Vec<String>,
+    /// Processes that ended by themselves, with what they left to say.
+    pub crashes: Vec<(ReplicaId, String)>,
+}
+
+/// A fault in force.
+#[derive(Debug)]
+struct Active {
+    fault: Fault,
+    targets: String,
+    end: Instant,
+    hold: Hold,
+}
+
+/// What a fault holds on to.
+#[derive(Debug)]
+enum Hold {
+    Down(Vec<ReplicaId>),
+    Paused(Vec<ReplicaId>),
+    Links { fault: LinkFault, before: LinkCounters },
+    Clock { nodes: Vec<ReplicaId>, setting: ClockSetting, strobe: Option<Strobe>, error_us_most: u64 },
+}
+
+#[derive(Debug)]
+struct Strobe {
+    period: Duration,
+    next: Instant,
+    ahead: bool,
+}
+
+/// Owns the world while faults come and go.
+pub struct Runner<W: World, R: FnMut(FaultEvent)> {
+    world: W,
+    nodes: Vec<ReplicaId>,
+    waiting: VecDeque<(u32, Injection)>,
+    active: BTreeMap<u32, Active>,
+    counters: CounterLog,
+    /// Nodes that were told of a link or clock fault and have to be told when it is over.
+    told: BTreeSet<ReplicaId>,
+    clock_offset_us_most: u64,
+    crashes: Vec<(ReplicaId, String)>,
+    problems: Vec<String>,
+    record: R,
+}
+
+impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
+    /// `record` is told of everything that happens, in order.
+    pub fn new(world: W, schedule: Vec<Injection>, record: R) -> Self {
+        let waiting = (1..).zip(schedule).collect();
+        Self {
+            nodes: world.nodes(),
+            world,
+            waiting,
+            active: BTreeMap::new(),
+            counters: CounterLog::default(),
+            told: BTreeSet::new(),
+            clock_offset_us_most: 0,
+            crashes: Vec::new(),
+            problems: Vec::new(),
+            record,
+        }
+    }
+
+    /// Runs until `stop` turns true (or its sender is gone), then heals everything. Gives the world back.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> (W, HealReport) {
+        let begin = Instant::now();
+        let mut tick = begin + TICK;
+        while !*stop.borrow() {
+            let next = self.next_event(begin).min(tick);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                gone = stop.changed() => if gone.is_err() { break },
+            }
+            let now = Instant::now();
+            if *stop.borrow() {
+                break;
+            }
+            self.end_what_is_over(now).await;
+            self.begin_what_is_due(begin, now).await;
+            if self.strobe(now) {
+                self.apply().await;
+            }
+            if now >= tick {
+                self.tick().await;
+                tick = Instant::now() + TICK;
+            }
+        }
+        self.heal().await;
+        (self.world, HealReport { problems: self.problems, crashes: self.crashes })
+    }
+
+    fn next_event(&self, begin: Instant) -> Instant {
+        let due = self.waiting.front().map(|(_, injection)| begin + injection.at);
+        let ends = self.active.values().map(|active| active.end);
+        let strobes = self.active.values().filter_map(|active| match &active.hold {
+            Hold::Clock { strobe: Some(strobe), .. } => Some(strobe.next),
+            _ => None,
+        });
+        due.into_iter()
+            .chain(ends)
+            .chain(strobes)
+            .min()
+            .unwrap_or(begin + Duration::from_secs(u64::from(u32::MAX)))
+    }
+
+    async fn end_what_is_over(&mut self, now: Instant) {
+        let over: Vec<u32> = self.active.iter().filter(|(_, a)| a.end <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.end(id).await;
+        }
+    }
+
+    async fn begin_what_is_due(&mut self, begin: Instant, now: Instant) {
+        while self.waiting.front().is_some_and(|(_, injection)| begin + injection.at <= now) {
+            let (id, injection) = self.waiting.pop_front().expect("looked at in the line above");
+            self.begin(id, injection).await;
+        }
+    }
+
+    fn say(&mut self, id: u32, fault: &Fault, targets: &str, stage: FaultStage, detail: impl Into<String>) {
+        (self.record)(FaultEvent {
+            id,
+            fault: fault.name(),
+            targets: targets.into(),
+            stage,
+            detail: detail.into(),
+        });
+    }
+
+    async fn begin(&mut self, id: u32, injection: Injection) {
+        let fault = injection.fault.clone();
+        match self.install(&injection).await {
+            Ok((hold, targets, evidence)) => {
+                self.say(id, &fault, &targets, FaultStage::Installed, evidence);
+                let end = Instant::now() + injection.lasts;
+                self.active.insert(id, Active { fault, targets, end, hold });
+            }
+            Err(Refused { targets, error: InjectError::Unsupported(why) }) => {
+                self.say(id, &fault, &targets, FaultStage::Skipped, why);
+            }
+            Err(Refused { targets, error: InjectError::Failed(why) }) => {
+                self.say(id, &fault, &targets, FaultStage::Indeterminate, why);
+            }
+        }
+    }
+
+    async fn install(&mut self, injection: &Injection) -> Result<(Hold, String, String), Refused> {
+        let refuse = |targets: &str, error| Refused { targets: targets.into(), error };
+        if let Some(why) = &injection.impossible {
+            return Err(refuse("–", InjectError::Unsupported(why.clone())));
+        }
+        let leader = if injection.wants_leader() { self.find_leader().await } else { None };
+        let skip = |why| refuse("–", InjectError::Unsupported(why));
+        if let Fault::Partition(shape) = &injection.fault {
+            let (directions, text) = shape.cuts(&self.nodes, leader).map_err(skip)?;
+            let hold =
+                self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
+            return Ok((hold, text, "links cut".into()));
+        }
+        let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
+        let text = names(&targets);
+        let installed = match &injection.fault {
+            Fault::Kill => self.install_kill(targets).await,
+            Fault::Pause => self.install_pause(targets).await,
+            Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
+                self.install_clock(&injection.fault, targets).await
+            }
+            packet => {
+                let directions = links::touching(&targets, &self.nodes);
+                if directions.is_empty() {
+                    return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
+                }
+                let hold = self.install_links(packet, directions).await;
+                hold.map(|hold| (hold, "links conditioned".into()))
+            }
+        };
+        installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
+    }
+
+    async fn find_leader(&mut self) -> Option<ReplicaId> {
+        let deadline = Instant::now() + LEADER_DEADLINE;
+        loop {
+            if let Some(leader) = self.world.leader().await {
+                return Some(leader);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Why a process fault on this node has to wait, if it has to.
+    fn occupied(&self, node: ReplicaId) -> Option<String> {
+        self.active.iter().find_map(|(id, active)| match &active.hold {
+            Hold::Down(nodes) if nodes.contains(&node) => Some(format!("{node} is down by fault {id}")),
+            Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
+            _ => None,
+        })
+    }
+
+    fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
+        let reasons: Vec<String> = targets.iter().filter_map(|n| self.occupied(*n)).collect();
+        let free: Vec<_> = targets.into_iter().filter(|n| self.occupied(*n).is_none()).collect();
+        if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
+    }
+
+    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in self.free(targets)? {
+            done.add(node, self.world.kill(node).await)?;
+        }
+        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in self.free(targets)? {
+            done.add(node, self.world.pause(node).await)?;
+        }
+        Ok((Hold::Paused(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_links(
+        &mut self,
+        fault: &Fault,
+        directions: Vec<(ReplicaId, ReplicaId)>,
+    ) -> Result<Hold, InjectError> {
+        let condition = links::condition(fault).expect("only link faults come here");
+        // Read the counters first: what is counted from here on is this fault's (and its neighbours').
+        let involved: BTreeSet<ReplicaId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let mut reached = 0;
+        for node in involved {
+            if self.occupied(node).is_none() {
+                let status = self.world.control(node, ControlRequest::Status).await?;
+                self.counters.observe(&status);
+                reached += 1;
+            }
+        }
+        if reached == 0 {
+            return Err(InjectError::Unsupported("all nodes on these links are down or paused".into()));
+        }
+        let before = self.counters.sum(&directions);
+        let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
+        self.try_hold(hold).await
+    }
+
+    async fn install_clock(
+        &mut self,
+        fault: &Fault,
+        targets: Vec<ReplicaId>,
+    ) -> Result<(Hold, String), InjectError> {
+        let targets = self.free(targets)?;
+        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
+        let (setting, strobe) = match fault {
+            Fault::ClockOffset { offset_ms } => (ahead(*offset_ms), None),
+            Fault::ClockRate { rate } => (ClockSetting { offset_us: 0, rate: *rate }, None),
+            Fault::ClockStrobe { offset_ms, period } => (
+                ahead(*offset_ms),
+                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true }),
+            ),
+            _ => unreachable!("only clock faults come here"),
+        };
+        self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
+        let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };
+        self.try_hold(hold).await.map(|hold| (hold, "clock set".into()))
+    }
+
+    /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.
+    async fn try_hold(&mut self, hold: Hold) -> Result<Hold, InjectError> {
+        const PROBE: u32 = 0;
+        let probe = Active { fault: Fault::Pause, targets: String::new(), end: Instant::now(), hold };
+        self.active.insert(PROBE, probe);
+        let errors = self.apply().await;
+        let hold = self.active.remove(&PROBE).expect("inserted above").hold;
+        match errors.into_iter().next() {
+            None => Ok(hold),
+            Some(error) => {
+                self.apply().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The clock that a node must have now: offsets add, rates multiply.
+    fn clock_of(&self, node: ReplicaId) -> ClockSetting {
+        let mut sum = ClockSetting::default();
+        for active in self.active.values() {
+            if let Hold::Clock { nodes, setting, strobe, .. } = &active.hold
+                && nodes.contains(&node)
+                && strobe.as_ref().is_none_or(|s| s.ahead)
+            {
+                sum.offset_us += setting.offset_us;
+                sum.rate *= setting.rate;
+            }
+        }
+        sum
+    }
+
+    /// Tells every reachable node what is in force on its links and clock, which also renews the leases.
+    async fn apply(&mut self) -> Vec<InjectError> {
+        let link_faults = self.active.values().filter_map(|active| match &active.hold {
+            Hold::Links { fault, .. } => Some(fault),
+            _ => None,
+        });
+        let mut links = links::combine(link_faults);
+        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a few seconds");
+        let mut errors = Vec::new();
+        for node in self.nodes.clone() {
+            let links = links.remove(&node).unwrap_or_default();
+            let clock = self.clock_of(node);
+            let clear = links.is_empty() && clock == ClockSetting::default();
+            if self.occupied(node).is_some() || (clear && !self.told.contains(&node)) {
+                continue;
+            }
+            let set_links = self.world.control(node, ControlRequest::SetLinks { links, lease_ms }).await;
+            let set_clock = match set_links {
+                Ok(_) => self.world.control(node, ControlRequest::SetClock { clock, lease_ms }).await,
+                Err(error) => Err(error),
+            };
+            match set_clock {
+                Ok(status) => {
+                    self.observe(&status);
+                    if clear {
+                        self.told.remove(&node)
+                    } else {
+                        self.told.insert(node)
+                    };
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    fn observe(&mut self, status: &NodeStatus) {
+        self.counters.observe(status);
+        for active in self.active.values_mut() {
+            if let Hold::Clock { nodes, error_us_most, .. } = &mut active.hold
+                && nodes.contains(&status.replica)
+            {
+                *error_us_most = (*error_us_most).max(status.clock_error_us.unsigned_abs());
+            }
+        }
+    }
+
+    /// Turns the clocks whose time has come; whether there were any.
+    fn strobe(&mut self, now: Instant) -> bool {
+        let mut turned = false;
+        for active in self.active.values_mut() {
+            if let Hold::Clock { strobe: Some(strobe), .. } = &mut active.hold
+                && strobe.next <= now
+            {
+                strobe.ahead = !strobe.ahead;
+                strobe.next = now + strobe.period;
+                turned = true;
+            }
+        }
+        turned
+    }
+
+    async fn tick(&mut self) {
+        if !self.told.is_empty() {
+            // A node that cannot be told now (it crashed, it is starting) is told at the next tick.
+            for error in self.apply().await {
+                tracing::debug!(%error, "renewing");
+            }
+        }
+        for (node, words) in self.world.unexpected_exits() {
+            tracing::warn!(%node, %words, "a node ended by itself");
+            self.crashes.push((node, words));
+        }
+    }
+
+    async fn end(&mut self, id: u32) {
+        let Some(Active { fault, targets, hold, .. }) = self.active.remove(&id) else { return };
+        let (stage, detail) = match hold {
+            Hold::Down(nodes) => self.restart(nodes).await,
+            Hold::Paused(nodes) => self.resume(nodes).await,
+            Hold::Links { fault: link, before } => {
+                let errors = self.apply().await;
+                let after = self.counters.sum(&link.directions);
+                let (count, what) = bites(&fault, &before, &after).expect("it is a link fault");
+                match (count, errors.is_empty()) {
+                    (_, false) => (FaultStage::Indeterminate, list(&errors)),
+                    (0, true) => (FaultStage::NeverBit, format!("0 {what}")),
+                    (_, true) => (FaultStage::Healed, format!("{count} {what}")),
+                }
+            }
+            Hold::Clock { error_us_most, .. } => {
+                let errors = self.apply().await;
+                let seen = format!("clock was up to {:.1} ms off", error_us_most as f64 / 1e3);
+                match (error_us_most > 1_000, errors.is_empty()) {
+                    (_, false) => (FaultStage::Indeterminate, list(&errors)),
+                    (false, true) => (FaultStage::NeverBit, seen),
+                    (true, true) => (FaultStage::Healed, seen),
+                }
+            }
+        };
+        self.say(id, &fault, &targets, stage, detail);
+    }
+
+    async fn restart(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+        let mut evidence = Vec::new();
+        let mut stage = FaultStage::Healed;
+        for node in nodes {
+            match self.world.restart(node).await {
+                Ok(words) => evidence.push(format!("{node}: {words}")),
+                Err(error) => {
+                    stage = FaultStage::Indeterminate;
+                    evidence.push(format!("{node}: {error}"));
+                    self.crashes.push((node, error.to_string()));
+                }
+            }
+        }
+        // A fresh process knows nothing of the link faults that are still in force.
+        let errors = self.apply().await;
+        if !errors.is_empty() {
+            evidence.push(list(&errors));
+        }
+        (stage, evidence.join("; "))
+    }
+
+    async fn resume(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+        let mut evidence = Vec::new();
+        let mut stage = FaultStage::Healed;
+        for node in nodes {
+            match self.world.resume(node).await {
+                Ok(words) => evidence.push(format!("{node}: {words}")),
+                Err(error) => {
+                    stage = FaultStage::Indeterminate;
+                    evidence.push(format!("{node}: {error}"));
+                }
+            }
+        }
+        // While it stood still, its leases ran out.
+        for error in self.apply().await {
+            evidence.push(error.to_string());
+        }
+        (stage, evidence.join("; "))
+    }
+
+    /// Ends all that is in force, then looks until nothing is, or it took too long.
+    async fn heal(&mut self) {
+        let ids: Vec<u32> = self.active.keys().copied().collect();
+        for id in ids {
+            self.end(id).await;
+        }
+        for (id, injection) in std::mem::take(&mut self.waiting) {
+            let why = "the run ended before its time came";
+            self.say(id, &injection.fault, "–", FaultStage::Skipped, why);
+        }
+        for (node, words) in self.world.unexpected_exits() {
+            self.crashes.push((node, words));
+        }
+        let crashed: BTreeSet<ReplicaId> = self.crashes.iter().map(|(node, _)| *node).collect();
+        for node in crashed {
+            match self.world.restart(node).await {
+                Ok(_) | Err(InjectError::Unsupported(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%node, %error, "starting a crashed node again for the final reads")
+                }
+            }
+        }
+        let catch_up = Duration::from_micros(2 * self.clock_offset_us_most);
+        let deadline = Instant::now() + HEAL_DEADLINE + catch_up;
+        for node in self.nodes.clone() {
+            if let Some(problem) = self.heal_node(node, deadline).await {
+                self.problems.push(format!("{node}: {problem}"));
+            }
+        }
+    }
+
+    async fn heal_node(&mut self, node: ReplicaId, deadline: Instant) -> Option<String> {
+        loop {
+            let problem = match self.world.control(node, ControlRequest::Heal).await {
+                // A foreign process has no links or clock of ours to heal.
+                Err(InjectError::Unsupported(_)) => return None,
+                Err(InjectError::Failed(why)) => why,
+                Ok(status) if !status.links.is_empty() => {
+                    format!("links still conditioned: {:?}", status.links)
+                }
+                Ok(status) if status.clock_error_us.unsigned_abs() > CLOCK_ERROR_US_MAX => {
+                    format!("clock still {} us off", status.clock_error_us)
+                }
+                Ok(_) => return None,
+            };
+            if Instant::now() >= deadline {
+                return Some(problem);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
+#[derive(Default)]
+struct Done {
+    nodes: Vec<ReplicaId>,
+    evidence: Vec<String>,
+}
+
+impl Done {
+    /// An error is passed on only while nothing is in force.
+    fn add(&mut self, node: ReplicaId, result: Result<String, InjectError>) -> Result<(), InjectError> {
+        match result {
+            Ok(words) => {
+                self.nodes.push(node);
+                self.evidence.push(format!("{node}: {words}"));
+            }
+            Err(error) if self.nodes.is_empty() => return Err(error),
+            Err(error) => self.evidence.push(format!("{node}: not done: {error}")),
+        }
+        Ok(())
+    }
+}
+
+struct Refused {
+    targets: String,
+    error: InjectError,
+}
+
+fn list(errors: &[InjectError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Injection {
+    fn wants_leader(&self) -> bool {
+        use crate::target::{Shape, Targets};
+        matches!(self.targets, Targets::Leader | Targets::Followers)
+            || matches!(self.fault, Fault::Partition(Shape::Leader))
+    }
+}

@@ -1,0 +1,240 @@
+//! When faults come and go.
+
+use crate::fault::Fault;
+use crate::target::Targets;
+use protocol::ReplicaId;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A line of a plan's `nemesis`: faults that come again and again. Lines are independent of each other and overlap
+/// freely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NemesisSpec {
+    /// Each time, the seed draws one of these.
+    pub faults: Vec<Fault>,
+    /// Whom they are on. Partitions have their targets in their shape.
+    #[serde(default)]
+    pub targets: Targets,
+    /// When the first comes, since the beginning of the run phase.
+    #[serde(with = "humantime_serde")]
+    pub start: Duration,
+    /// From the beginning of one to the beginning of the next; without it there is one.
+    #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Duration>,
+    /// How long each lasts.
+    #[serde(rename = "for", with = "humantime_serde")]
+    pub lasts: Duration,
+    /// Each beginning moves by up to this fraction of `every`, either way. 0 to 0.5.
+    #[serde(default)]
+    pub jitter: f64,
+}
+
+/// One fault, with every random choice made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Injection {
+    /// Since the beginning of the run phase.
+    #[serde(with = "humantime_serde")]
+    pub at: Duration,
+    /// How long it lasts.
+    #[serde(rename = "for", with = "humantime_serde")]
+    pub lasts: Duration,
+    /// What.
+    pub fault: Fault,
+    /// Whom it is on.
+    pub targets: Targets,
+    /// It cannot be had, for this reason: reported as skipped when its time comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<String>,
+}
+
+/// What is wrong with a plan's `nemesis`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("nemesis line {line}: {reason}")]
+pub struct SpecError {
+    /// Which line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Draws every injection of a run phase of length `duration`, in order of time. Injections that would not be over
+/// [`CALM_END`] of the phase before its end are left out, so that recovery is seen under load.
+///
+/// # Errors
+/// If a line cannot be carried out on any cluster.
+pub fn resolve(
+    specs: &[NemesisSpec],
+    duration: Duration,
+    nodes: &[ReplicaId],
+    seed: u64,
+) -> Result<Vec<Injection>, SpecError> {
+    let mut injections = Vec::new();
+    let last_end = duration.mul_f64(1.0 - CALM_END);
+    for (i, spec) in specs.iter().enumerate() {
+        check(spec, nodes).map_err(|reason| SpecError { line: i + 1, reason })?;
+        // A stream of its own for each line: changing one leaves the others as they were.
+        let mut rng =
+            Xoshiro256PlusPlus::seed_from_u64(seed ^ (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut nominal = spec.start;
+        loop {
+            let shift = spec.every.unwrap_or_default().mul_f64(spec.jitter * rng.random::<f64>());
+            let at = if rng.random() { nominal + shift } else { nominal.saturating_sub(shift) };
+            let fault = &spec.faults[rng.random_range(0..spec.faults.len())];
+            if nominal + spec.lasts > last_end {
+                break;
+            }
+            if at + spec.lasts <= last_end {
+                injections.push(draw(spec, fault, at, nodes, &mut rng));
+            }
+            match spec.every {
+                Some(every) => nominal += every,
+                None => break,
+            }
+        }
+    }
+    injections.sort_by_key(|injection| injection.at);
+    Ok(injections)
+}
+
+/// The fraction at the end of a run phase in which no fault is in force.
+pub const CALM_END: f64 = 0.1;
+
+fn draw(
+    spec: &NemesisSpec,
+    fault: &Fault,
+    at: Duration,
+    nodes: &[ReplicaId],
+    rng: &mut impl Rng,
+) -> Injection {
+    let mut injection = Injection {
+        at,
+        lasts: spec.lasts,
+        fault: fault.clone(),
+        targets: spec.targets.resolve(nodes, rng),
+        impossible: None,
+    };
+    if let Fault::Partition(shape) = fault {
+        injection.targets = Targets::Nodes(Vec::new());
+        match shape.resolve(nodes, rng) {
+            Ok(resolved) => injection.fault = Fault::Partition(resolved),
+            Err(reason) => injection.impossible = Some(reason),
+        }
+    }
+    injection
+}
+
+fn check(spec: &NemesisSpec, nodes: &[ReplicaId]) -> Result<(), String> {
+    if spec.faults.is_empty() {
+        return Err("faults is empty".into());
+    }
+    if spec.lasts.is_zero() {
+        return Err("for is 0".into());
+    }
+    if spec.every.is_some_and(|every| every < Duration::from_millis(100)) {
+        return Err("every is below 100ms".into());
+    }
+    if !(0.0..=0.5).contains(&spec.jitter) {
+        return Err(format!("jitter {} is not 0 to 0.5", spec.jitter));
+    }
+    for fault in &spec.faults {
+        if let Some(problem) = fault.problem() {
+            return Err(format!("{}: {problem}", fault.name()));
+        }
+        let named = match (fault, &spec.targets) {
+            (Fault::Partition(shape), _) => shape.named(),
+            (_, Targets::Nodes(named)) => named.clone(),
+            _ => Vec::new(),
+        };
+        if let Some(stranger) = named.iter().find(|n| !nodes.contains(n)) {
+            return Err(format!("{stranger} is not a node, there are {}", crate::target::names(nodes)));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Shape;
+
+    fn nodes(n: u32) -> Vec<ReplicaId> {
+        (1..=n).map(ReplicaId).collect()
+    }
+
+    fn spec(faults: Vec<Fault>, start_s: u64, every_s: u64, lasts_s: u64) -> NemesisSpec {
+        let s = Duration::from_secs;
+        NemesisSpec {
+            faults,
+            targets: Targets::One,
+            start: s(start_s),
+            every: (every_s > 0).then(|| s(every_s)),
+            lasts: s(lasts_s),
+            jitter: 0.0,
+        }
+    }
+
+    #[test]
+    fn one_seed_draws_one_schedule_and_another_draws_another() {
+        let specs = [spec(vec![Fault::Kill, Fault::Pause, Fault::Partition(Shape::Halves)], 1, 3, 1)];
+        let draw = |seed| resolve(&specs, Duration::from_secs(60), &nodes(5), seed).unwrap();
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_eq!(draw(1).len(), 18, "every 3 s from 1 s on, over by 54 s");
+    }
+
+    #[test]
+    fn changing_a_line_leaves_the_others_as_they_were() {
+        let a = spec(vec![Fault::Kill, Fault::Pause], 1, 5, 1);
+        let b = |every| spec(vec![Fault::Loss { probability: 0.1 }], 2, every, 1);
+        let kills = |specs: &[NemesisSpec]| -> Vec<Injection> {
+            let mut all = resolve(specs, Duration::from_secs(60), &nodes(3), 7).unwrap();
+            all.retain(|i| i.fault.name() != "loss");
+            all
+        };
+        assert_eq!(kills(&[a.clone(), b(4)]), kills(&[a, b(9)]));
+    }
+
+    #[test]
+    fn all_faults_are_over_before_the_calm_end() {
+        let mut line = spec(vec![Fault::Kill], 0, 2, 3);
+        line.jitter = 0.5;
+        for seed in 0..100 {
+            for i in resolve(std::slice::from_ref(&line), Duration::from_secs(30), &nodes(3), seed).unwrap() {
+                assert!(i.at + i.lasts <= Duration::from_secs(27), "{i:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_few_nodes_cannot_have_is_kept_with_its_reason() {
+        let specs = [spec(vec![Fault::Partition(Shape::Halves)], 1, 0, 1)];
+        let drawn = resolve(&specs, Duration::from_secs(10), &nodes(1), 1).unwrap();
+        assert_eq!(drawn[0].impossible.as_deref(), Some("one node cannot be partitioned"));
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        for (faults, targets, expected) in [
+            (vec![], Targets::One, "nemesis line 1: faults is empty"),
+            (
+                vec![Fault::Kill],
+                Targets::Nodes(vec![ReplicaId(9)]),
+                "nemesis line 1: n9 is not a node, there are n1,n2,n3",
+            ),
+            (
+                vec![Fault::Loss { probability: 1.5 }],
+                Targets::One,
+                "nemesis line 1: loss: probability 1.5 is not over 0 and up to 1",
+            ),
+        ] {
+            let mut line = spec(faults, 1, 5, 1);
+            line.targets = targets;
+            let error = resolve(&[line], Duration::from_secs(10), &nodes(3), 1).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

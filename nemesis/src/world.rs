@@ -1,0 +1,43 @@
+//! What the runner needs of hosts and processes.
+
+use protocol::ReplicaId;
+use protocol::control::{ControlRequest, NodeStatus};
+
+/// Why a fault could not be put in force or taken back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InjectError {
+    /// This cannot be had here: nothing was done.
+    #[error("{0}")]
+    Unsupported(String),
+    /// It may or may not have been done.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A cluster whose processes and links can be broken. Every method that works says in a few words what shows it.
+#[expect(async_fn_in_trait, reason = "one task owns a world; its futures need not be Send")]
+pub trait World {
+    /// All nodes, up or not.
+    fn nodes(&self) -> Vec<ReplicaId>;
+
+    /// Who leads, as far as can be told.
+    async fn leader(&mut self) -> Option<ReplicaId>;
+
+    /// Ends the process at once.
+    async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Starts a killed process again and waits until it serves.
+    async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Stops the process where it stands.
+    async fn pause(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Lets a stopped process go on; the evidence says whether it stood still.
+    async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Asks the node itself: link conditions, clock.
+    async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError>;
+
+    /// Processes that ended by themselves since this was last asked, with what they left to say.
+    fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;
+}

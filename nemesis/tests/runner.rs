@@ -1,0 +1,267 @@
+//! The runner against a world that keeps books, in virtual time.
+
+use checkers::history::{FaultEvent, FaultStage};
+use nemesis::target::Shape;
+use nemesis::{Fault, HealReport, InjectError, Injection, Runner, Targets, World};
+use protocol::ReplicaId;
+use protocol::control::{ControlRequest, LinkConditions, LinkCounters, NodeStatus};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Three nodes that do what they are told and count a message a second on each blocked or delayed link.
+#[derive(Default)]
+struct Books {
+    up: BTreeMap<ReplicaId, bool>,
+    paused: BTreeMap<ReplicaId, bool>,
+    status: BTreeMap<ReplicaId, NodeStatus>,
+    /// Links bite only in a world with traffic.
+    traffic: bool,
+    /// No conditioner, as for a foreign process.
+    foreign: bool,
+    /// A clock that cannot be set back.
+    stuck_clock: bool,
+    restarts_fail: bool,
+    lives: u32,
+}
+
+impl Books {
+    fn new() -> Self {
+        let ids = || (1..=3).map(ReplicaId);
+        Books {
+            up: ids().map(|n| (n, true)).collect(),
+            paused: ids().map(|n| (n, false)).collect(),
+            status: ids().map(|n| (n, NodeStatus { replica: n, pid: n.0, ..Default::default() })).collect(),
+            traffic: true,
+            ..Default::default()
+        }
+    }
+
+    fn count(counters: &mut LinkCounters, conditions: &LinkConditions) {
+        counters.blocked += u64::from(conditions.outbound.blocked || conditions.inbound.blocked);
+        counters.delayed += u64::from(conditions.outbound.latency_us > 0);
+    }
+}
+
+impl World for Books {
+    fn nodes(&self) -> Vec<ReplicaId> {
+        self.up.keys().copied().collect()
+    }
+
+    async fn leader(&mut self) -> Option<ReplicaId> {
+        self.up.iter().find(|(n, up)| **up && !self.paused[n]).map(|(n, _)| *n)
+    }
+
+    async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        assert!(self.up.insert(node, false).unwrap(), "{node} killed twice");
+        Ok("gone".into())
+    }
+
+    async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        if self.restarts_fail {
+            return Err(InjectError::Failed("it will not start".into()));
+        }
+        assert!(!self.up.insert(node, true).unwrap(), "{node} started twice");
+        self.lives += 1;
+        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, ..Default::default() };
+        self.status.insert(node, fresh);
+        Ok("up".into())
+    }
+
+    async fn pause(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        assert!(self.up[&node] && !self.paused.insert(node, true).unwrap(), "{node} cannot be paused");
+        Ok("stopped".into())
+    }
+
+    async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        assert!(self.paused.insert(node, false).unwrap(), "{node} was not paused");
+        Ok("went on".into())
+    }
+
+    async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
+        if self.foreign {
+            return Err(InjectError::Unsupported("no conditioner".into()));
+        }
+        if !self.up[&node] || self.paused[&node] {
+            return Err(InjectError::Failed(format!("{node} does not answer")));
+        }
+        let (traffic, stuck) = (self.traffic, self.stuck_clock);
+        let status = self.status.get_mut(&node).unwrap();
+        for (peer, conditions) in status.links.clone() {
+            if traffic {
+                Self::count(status.outbound.entry(peer).or_default(), &conditions);
+            }
+        }
+        match request {
+            ControlRequest::Status | ControlRequest::Renew { .. } => {}
+            ControlRequest::SetLinks { links, .. } => status.links = links,
+            ControlRequest::SetClock { clock, .. } if clock.offset_us == 0 && stuck => {}
+            ControlRequest::SetClock { clock, .. } => status.clock_error_us = clock.offset_us,
+            ControlRequest::Heal => status.links.clear(),
+        }
+        Ok(status.clone())
+    }
+
+    fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
+        Vec::new()
+    }
+}
+
+fn injection(at_s: u64, for_s: u64, fault: Fault, targets: Targets) -> Injection {
+    let s = Duration::from_secs;
+    Injection { at: s(at_s), lasts: s(for_s), fault, targets, impossible: None }
+}
+
+fn on(node: u32) -> Targets {
+    Targets::Nodes(vec![ReplicaId(node)])
+}
+
+fn halves() -> Fault {
+    Fault::Partition(Shape::Groups(vec![vec![ReplicaId(1)], vec![ReplicaId(2), ReplicaId(3)]]))
+}
+
+/// Runs a schedule for some virtual seconds; what was recorded, the world after it, and the report.
+async fn run(books: Books, schedule: Vec<Injection>, seconds: u64) -> (Vec<FaultEvent>, Books, HealReport) {
+    let mut events = Vec::new();
+    let (stop, stopped) = watch::channel(false);
+    let runner = Runner::new(books, schedule, |event| events.push(event));
+    let stopper = async {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        stop.send(true).unwrap();
+    };
+    let ((world, report), ()) = tokio::join!(runner.run(stopped), stopper);
+    (events, world, report)
+}
+
+fn stages(events: &[FaultEvent]) -> Vec<(u32, FaultStage)> {
+    events.iter().map(|e| (e.id, e.stage)).collect()
+}
+
+fn assert_healed(books: &Books, report: &HealReport) {
+    assert_eq!(*report, HealReport::default());
+    assert!(books.up.values().all(|up| *up), "a node is down");
+    assert!(books.paused.values().all(|paused| !*paused), "a node is paused");
+    assert!(
+        books.status.values().all(|s| s.links.is_empty() && s.clock_error_us == 0),
+        "a link or clock is faulted"
+    );
+}
+
+use FaultStage::{Healed, Indeterminate, Installed, NeverBit, Skipped};
+
+#[tokio::test(start_paused = true)]
+async fn faults_come_bite_and_go() {
+    let delay = Fault::Delay { latency: Duration::from_millis(50), jitter: Duration::ZERO };
+    let schedule = vec![
+        injection(1, 3, Fault::Kill, Targets::Leader),
+        injection(2, 4, Fault::Pause, on(3)),
+        injection(8, 3, halves(), Targets::Nodes(vec![])),
+        injection(9, 3, delay, on(2)),
+        injection(14, 2, Fault::ClockOffset { offset_ms: -700 }, on(1)),
+    ];
+    let (events, books, report) = run(Books::new(), schedule, 20).await;
+    let expected = [(1, Installed), (2, Installed), (1, Healed), (2, Healed)];
+    assert_eq!(stages(&events)[..4], expected);
+    assert_eq!(
+        stages(&events)[4..],
+        [(3, Installed), (4, Installed), (3, Healed), (4, Healed), (5, Installed), (5, Healed)]
+    );
+    assert_eq!(events[0].targets, "n1", "the leader of that moment");
+    assert_eq!(events[4].targets, "n1|n2,n3");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_on_silent_links_never_bit() {
+    let books = Books { traffic: false, ..Books::new() };
+    let (events, ..) = run(books, vec![injection(1, 2, halves(), Targets::Nodes(vec![]))], 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, NeverBit)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_process_is_killed_but_its_links_are_skipped_with_the_reason() {
+    let books = Books { foreign: true, ..Books::new() };
+    let schedule =
+        vec![injection(1, 2, halves(), Targets::Nodes(vec![])), injection(4, 1, Fault::Kill, on(2))];
+    let (events, books, report) = run(books, schedule, 10).await;
+    assert_eq!(stages(&events), [(1, Skipped), (2, Installed), (2, Healed)]);
+    assert_eq!(events[0].detail, "no conditioner");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_down_is_not_killed_again() {
+    let schedule = vec![injection(1, 5, Fault::Kill, on(2)), injection(2, 1, Fault::Pause, on(2))];
+    let (events, books, report) = run(Books::new(), schedule, 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, Healed)]);
+    assert_eq!(events[1].detail, "n2 is down by fault 1");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_outlives_a_restart_inside_it() {
+    let schedule =
+        vec![injection(1, 10, halves(), Targets::Nodes(vec![])), injection(2, 2, Fault::Kill, on(1))];
+    let (stop, stopped) = watch::channel(false);
+    let runner = Runner::new(Books::new(), schedule, |_| {});
+    let stopper = async {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        drop(stop);
+    };
+    let ((world, report), ()) = tokio::join!(runner.run(stopped), stopper);
+    assert_healed(&world, &report);
+    assert!(
+        world.status[&ReplicaId(1)].outbound.values().any(|c| c.blocked > 0),
+        "the new process was not told"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_in_the_middle_heals_and_says_what_was_left_out() {
+    let schedule = vec![
+        injection(1, 60, Fault::Kill, on(2)),
+        injection(1, 60, halves(), Targets::Nodes(vec![])),
+        injection(50, 1, Fault::Pause, on(1)),
+    ];
+    let (events, books, report) = run(Books::new(), schedule, 5).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Installed), (1, Healed), (2, Healed), (3, Skipped)]);
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_healed_is_reported() {
+    let books = Books { stuck_clock: true, ..Books::new() };
+    let (_, _, report) =
+        run(books, vec![injection(1, 60, Fault::ClockOffset { offset_ms: 900 }, on(1))], 5).await;
+    assert_eq!(report.problems, ["n1: clock still 900000 us off"]);
+
+    let books = Books { restarts_fail: true, ..Books::new() };
+    let (events, _, report) = run(books, vec![injection(1, 1, Fault::Kill, on(1))], 5).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Indeterminate)]);
+    assert!(report.problems[0].starts_with("n1: "), "{:?}", report.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strobing_clock_goes_there_and_back() {
+    let strobe = Fault::ClockStrobe { offset_ms: 300, period: Duration::from_millis(200) };
+    let (events, books, report) = run(Books::new(), vec![injection(1, 3, strobe, on(1))], 6).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
+    assert_eq!(events[1].detail, "clock was up to 300.0 ms off");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_leads_so_the_fault_is_skipped() {
+    let schedule = vec![
+        injection(1, 9, Fault::Pause, Targets::All.resolve(&[1, 2, 3].map(ReplicaId), &mut rng())),
+        injection(2, 1, Fault::Kill, Targets::Leader),
+    ];
+    let (events, books, report) = run(Books::new(), schedule, 12).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, Healed)]);
+    assert_eq!(events[1].detail, "nobody leads");
+    assert_healed(&books, &report);
+}
+
+fn rng() -> impl rand::Rng {
+    <rand_xoshiro::Xoshiro256PlusPlus as rand::SeedableRng>::seed_from_u64(1)
+}

@@ -11,6 +11,12 @@ pub type Key = Bytes;
 pub const KEY_BYTES_MAX: usize = 1 << 10;
 /// The longest value or list element that one command may write, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// The most that one transaction may write, in bytes, keys included.
+pub const TXN_BYTES_MAX: usize = 4 << 20;
+/// The most that one answer may hold, in bytes with each part's length counted as
+/// [`crate::value::LENGTH_BYTES`]. No value outgrows it, so every value can be read; both a command and an answer
+/// thus fit into a frame with room to spare.
+pub const ANSWER_BYTES_MAX: usize = protocol::frame::PAYLOAD_BYTES_MAX / 2;
 /// The most rows that one scan may ask for.
 pub const SCAN_ROWS_MAX: u32 = 10_000;
 /// The most micro-ops in one transaction.
@@ -25,9 +31,9 @@ pub enum Command {
     Read { key: Key },
     /// Replaces the value, of whatever type, by bytes.
     Write { key: Key, value: Bytes },
-    /// Replaces the value by `to` if it is the bytes `from` (`None`: absent).
+    /// Replaces the value by `to` if it is the bytes `from` (`None`: absent). A value of another type is not those bytes.
     Cas { key: Key, from: Option<Bytes>, to: Bytes },
-    /// Removes the key.
+    /// Removes the key, whatever its value.
     Delete { key: Key },
     /// Adds an element at the end of a list (absent: empty).
     Append { key: Key, element: Bytes },
@@ -94,12 +100,17 @@ impl Command {
             }
             Command::Txn(ops) => {
                 bound("transaction", ops.len(), 1, TXN_MICRO_OPS_MAX)?;
-                ops.iter().try_for_each(|op| match op {
-                    MicroOp::Read { key: k } => key(k),
-                    MicroOp::Write { key: k, value: v } | MicroOp::Append { key: k, element: v } => {
-                        key(k).and_then(|()| value(v))
-                    }
-                })
+                let mut bytes = 0;
+                for op in ops {
+                    let (k, v) = match op {
+                        MicroOp::Read { key } => (key, &[][..]),
+                        MicroOp::Write { key, value: v } | MicroOp::Append { key, element: v } => (key, &v[..]),
+                    };
+                    key(k)?;
+                    value(v)?;
+                    bytes += k.len() + v.len();
+                }
+                bound("transaction bytes", bytes, 0, TXN_BYTES_MAX)
             }
             Command::Splice { key: k, insert, .. } => key(k).and_then(|()| value(insert.as_bytes())),
             Command::Insert { key: k, fields } => {

@@ -12,6 +12,7 @@
 
 pub mod client;
 pub mod command;
+mod digest;
 pub mod request;
 pub mod response;
 pub mod session;

@@ -26,6 +26,9 @@ pub enum Response {
     WrongType,
     /// A `Splice` beyond the end of the text: no effect.
     OutOfRange,
+    /// The answer, or the value that the command would leave, exceeds [`crate::command::ANSWER_BYTES_MAX`]: no
+    /// effect. Ask for less at once.
+    TooLarge,
 }
 
 /// The answer to a [`crate::MicroOp`].

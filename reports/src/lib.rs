@@ -2,4 +2,16 @@
 //!
 //! Reads a stored run only.
 
+pub mod comparison;
+mod html;
+pub mod measure;
+pub mod run;
 pub mod stored;
+#[cfg(test)]
+mod synthetic;
+pub mod tables;
+pub mod text;
+
+pub use comparison::{ComparisonReport, render_comparison};
+pub use run::{RunReport, render_run};
+pub use tables::{comparison_table, run_table};

@@ -11,9 +11,28 @@
 //! ```
 //! A comparison's folder holds `comparison.json` ([`ComparisonInfo`]), its own `report.html` and plots, and one run folder for each cell.
 
+use anyhow::Context;
+use checkers::history::{Ending, History};
 use checkers::{CheckResult, Verdict};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// [`RunInfo`].
+pub const RUN_FILE: &str = "run.json";
+/// `checkers::history`.
+pub const HISTORY_FILE: &str = "history.bin";
+/// [`Results`].
+pub const RESULTS_FILE: &str = "results.json";
+/// The resolved plan.
+pub const PLAN_FILE: &str = "plan.yaml";
+/// `measure::perf::Perf`.
+pub const PERF_FILE: &str = "perf.json";
+/// The page.
+pub const HTML_FILE: &str = "report.html";
+/// [`ComparisonInfo`].
+pub const COMPARISON_FILE: &str = "comparison.json";
 
 /// What is known about a run apart from its history: `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +84,8 @@ pub enum RunOutcome {
 /// Processor time, in seconds, over the run phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuUse {
-    /// Wall time of the run phase, seconds.
+    /// Wall time from the begin of the run phase until load generation stopped, seconds: without draining, healing and
+    /// settling. Rates and time without service are over this time. 0: not measured.
     pub wall_s: f64,
     /// All nodes together.
     pub nodes_s: f64,
@@ -99,4 +119,75 @@ pub struct ComparisonInfo {
     pub cells: Vec<String>,
     /// Cells that could not be run: folder name, reason.
     pub failed: BTreeMap<String, String>,
+}
+
+/// What a run's folder holds, as far as it could be read.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    /// `run.json`.
+    pub info: RunInfo,
+    /// `results.json`; `None` if the history was not checked.
+    pub results: Option<Results>,
+    /// `plan.yaml`; empty if there is none.
+    pub plan: String,
+    /// The history; empty if it cannot be read.
+    pub history: History,
+    /// What is missing or cut, in sentences for the top of the report.
+    pub warnings: Vec<String>,
+}
+
+impl StoredRun {
+    /// Reads a run's folder. What a failed run did not leave becomes a warning.
+    ///
+    /// # Errors
+    /// If `run.json` cannot be read, or a file is there and cannot be understood.
+    pub fn load(dir: &Path) -> anyhow::Result<Self> {
+        let info: RunInfo = read_json(&dir.join(RUN_FILE))?;
+        let mut warnings = Vec::new();
+        match &info.outcome {
+            RunOutcome::Completed => {}
+            RunOutcome::Interrupted => {
+                warnings.push("The run was interrupted; what there is was judged.".into());
+            }
+            RunOutcome::Failed(why) => warnings.push(format!("The harness failed: {why}")),
+        }
+        let history = match History::load(dir.join(HISTORY_FILE)) {
+            Ok(history) => history,
+            Err(error) => {
+                warnings.push(format!("The history cannot be read: {error}"));
+                History { ops: Vec::new(), faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete }
+            }
+        };
+        if history.ending != Ending::Complete {
+            warnings.push(format!("The history is {}", history.ending));
+        }
+        let results = dir.join(RESULTS_FILE);
+        let results = if results.exists() { Some(read_json(&results)?) } else { None };
+        let plan = dir.join(PLAN_FILE);
+        let plan = if plan.exists() {
+            std::fs::read_to_string(&plan).with_context(|| format!("reading {}", plan.display()))?
+        } else {
+            String::new()
+        };
+        Ok(Self { info, results, plan, history, warnings })
+    }
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// If it cannot be read, or is not what was expected.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("understanding {}", path.display()))
+}
+
+/// Writes a JSON file for people and programs.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("our own types have JSON")?;
+    bytes.push(b'\n');
+    std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }

@@ -1,0 +1,208 @@
+//! Tables for the terminal, at most [`COLUMNS_MAX`] columns wide.
+
+use crate::comparison::ComparisonReport;
+use crate::measure::fault::Fate;
+use crate::measure::perf::{Measured, Perf};
+use crate::measure::recovery::Answer;
+use crate::run::RunReport;
+use crate::text::{count, cut, duration, maybe, number, verdict};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::peaker::Priority;
+use tabled::settings::{Alignment, Style, Width};
+
+/// No line of a table is longer.
+pub const COLUMNS_MAX: usize = 110;
+/// More faults than this are only counted.
+const FAULT_ROWS_MAX: usize = 24;
+
+/// One run: verdict, checks, latency and throughput by kind of op, service, faults.
+#[must_use]
+pub fn run_table(report: &RunReport) -> String {
+    let info = &report.info;
+    let mut out = format!("{} · {} · {} · seed {}\n", info.subject, info.workload, info.world, info.seed);
+    out += &format!("{}\n", cut(&setting(report), COLUMNS_MAX));
+    for warning in &report.warnings {
+        out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
+    }
+    out += &checks_table(report);
+    out += &ops_table(&report.perf);
+    out += &service_line(&report.perf);
+    out += &faults_table(&report.perf);
+    out
+}
+
+/// What the figures hold for.
+fn setting(report: &RunReport) -> String {
+    let info = &report.info;
+    format!(
+        "{} replicas · {} clients · {} · {} · reads {} · {} s",
+        info.replicas,
+        info.clients,
+        info.load,
+        info.durability,
+        info.reads,
+        number(report.perf.run_s())
+    )
+}
+
+fn checks_table(report: &RunReport) -> String {
+    let Some(results) = &report.results else { return "not checked\n".into() };
+    let mut rows = Builder::new();
+    rows.push_record(["check", "verdict", "what was judged"]);
+    for check in &results.checks {
+        rows.push_record([check.checker.as_str(), verdict(check.verdict), check.summary.as_str()]);
+    }
+    let mut table = rows.build();
+    table
+        .with(Style::rounded())
+        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
+    format!("{table}\n")
+}
+
+fn ops_table(perf: &Perf) -> String {
+    let mut rows = Builder::new();
+    rows.push_record([
+        "op", "ok", "fail", "info", "ok/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms",
+    ]);
+    let kinds = perf.kinds.iter().map(|(kind, measured)| (kind.name(), measured));
+    for (name, measured) in kinds.chain([("all", &perf.overall)]) {
+        rows.push_record(ops_row(name, measured));
+    }
+    let mut table = rows.build();
+    table.with(Style::rounded()).modify(Columns::new(1..), Alignment::right());
+    format!("{table}\n")
+}
+
+fn ops_row(name: &str, measured: &Measured) -> Vec<String> {
+    let mut row = vec![name.to_owned()];
+    row.extend([measured.ok, measured.fail, measured.info].map(count));
+    row.push(number(measured.ok_s));
+    let latency = measured.latency;
+    row.push(maybe(latency.map(|l| l.p50_ms)));
+    row.push(maybe(latency.map(|l| l.p90_ms)));
+    row.push(maybe(latency.map(|l| l.p99_ms)));
+    row.push(maybe(latency.map(|l| l.p999_ms)));
+    row.push(maybe(latency.map(|l| l.max_ms)));
+    row
+}
+
+fn service_line(perf: &Perf) -> String {
+    let service = &perf.service;
+    let mut out = format!("without service: {}", duration(service.without_ms));
+    if service.gaps > 1 {
+        out += &format!(" in {} gaps, the longest {}", count(service.gaps), duration(service.longest_ms));
+    }
+    if let (Some(nodes), Some(controller)) = (perf.cpu.nodes_us_per_op, perf.cpu.controller_us_per_op) {
+        out += &format!(" · CPU per op: nodes {} µs, controller {} µs", number(nodes), number(controller));
+    }
+    out + "\n"
+}
+
+fn faults_table(perf: &Perf) -> String {
+    if perf.faults.is_empty() {
+        return String::new();
+    }
+    let mut rows = Builder::new();
+    rows.push_record([
+        "fault",
+        "on",
+        "from s",
+        "to s",
+        "",
+        "ok/s before",
+        "back after it came",
+        "after it went",
+    ]);
+    for fault in perf.faults.iter().take(FAULT_ROWS_MAX) {
+        let span = &fault.span;
+        let to = if span.fate == Fate::Skipped { "–".into() } else { seconds(span.end_s) };
+        let recovery = fault.recovery.unwrap_or_default();
+        rows.push_record([
+            cut(&span.fault, 26),
+            cut(&span.targets, 16),
+            seconds(Some(span.start_s)),
+            to,
+            span.fate.name().into(),
+            maybe(recovery.before_ok_s),
+            answer(recovery.after_install),
+            answer(recovery.after_heal),
+        ]);
+    }
+    let mut table = rows.build();
+    table
+        .with(Style::rounded())
+        .modify(Columns::new(2..4), Alignment::right())
+        .modify(Columns::new(5..), Alignment::right())
+        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
+    let mut out = format!("{table}\n");
+    if perf.faults.len() > FAULT_ROWS_MAX {
+        out += &format!("and {} more faults\n", count((perf.faults.len() - FAULT_ROWS_MAX) as u64));
+    }
+    out
+}
+
+fn seconds(s: Option<f64>) -> String {
+    s.map_or_else(|| "never".into(), |s| format!("{s:.1}"))
+}
+
+/// In words for tables.
+#[must_use]
+pub fn answer(answer: Option<Answer>) -> String {
+    match answer {
+        None => "–".into(),
+        Some(Answer::Steady) => "no fall".into(),
+        Some(Answer::BackAfterMs(ms)) => duration(ms),
+        Some(Answer::NotBack) => "not back".into(),
+    }
+}
+
+/// All cells of a comparison, each beside its baseline.
+#[must_use]
+pub fn comparison_table(report: &ComparisonReport) -> String {
+    let mut rows = Builder::new();
+    rows.push_record([
+        "workload",
+        "subject",
+        "verdict",
+        "ok/s",
+        "×",
+        "p50 ms",
+        "×",
+        "p99 ms",
+        "×",
+        "no service",
+        "CPU µs/op",
+    ]);
+    for group in report.groups() {
+        for &at in &group.cells {
+            let cell = &report.cells[at];
+            let latency = cell.perf.overall.latency;
+            let beside =
+                |of: fn(&Perf) -> Option<f64>| report.ratio(&group, at, of).unwrap_or_else(|| "–".into());
+            rows.push_record([
+                cut(&group.title, 24),
+                cut(&cell.label, 20),
+                cell.verdict.map_or("–", verdict).to_owned(),
+                number(cell.perf.overall.ok_s),
+                beside(|p| Some(p.overall.ok_s)),
+                maybe(latency.map(|l| l.p50_ms)),
+                beside(|p| p.overall.latency.map(|l| l.p50_ms)),
+                maybe(latency.map(|l| l.p99_ms)),
+                beside(|p| p.overall.latency.map(|l| l.p99_ms)),
+                duration(cell.perf.service.without_ms),
+                maybe(cell.perf.cpu.nodes_us_per_op) + if cell.perf.cpu.noisy { " !" } else { "" },
+            ]);
+        }
+    }
+    let mut table = rows.build();
+    table
+        .with(Style::rounded())
+        .modify(Columns::new(3..), Alignment::right())
+        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
+    let mut out = format!("{table}\n");
+    for warning in &report.warnings {
+        out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
+    }
+    out
+}

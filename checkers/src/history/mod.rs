@@ -1,7 +1,27 @@
 //! The history: what clients asked and what they were answered, and when faults came and went.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `op.rs` | what a history is made of |
+//! | `format.rs` | the bytes of a history file |
+//! | `writer.rs`, `reader.rs` | recording it, and reading back as much as is whole |
+//! | `load.rs` | [`History`]: all of it in memory, invocations paired with returns |
+//! | `export.rs` | JSON Lines |
 
+pub mod error;
+pub mod export;
+mod format;
+pub mod load;
 pub mod op;
+pub mod reader;
+pub mod writer;
 
+pub use error::HistoryError;
+pub use export::export_json_lines;
+pub use load::History;
 pub use op::{
-    Answer, Call, Entry, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind, Outcome, Phase, ProcessId,
+    Answer, Call, Entry, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind, Outcome, Phase,
+    ProcessId,
 };
+pub use reader::{Ending, Reader};
+pub use writer::Writer;

@@ -1,0 +1,4 @@
+//! What tests share: random histories, and readers of other tools' formats.
+
+pub(crate) mod entries;
+pub(crate) mod jsonl;

@@ -60,6 +60,16 @@ pub enum MicroOp {
     Append { key: Key, element: Bytes },
 }
 
+impl MicroOp {
+    /// The key that the step is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            MicroOp::Read { key } | MicroOp::Write { key, .. } | MicroOp::Append { key, .. } => key,
+        }
+    }
+}
+
 impl Command {
     /// Whether the command leaves the state as it is.
     #[must_use]
@@ -104,7 +114,9 @@ impl Command {
                 for op in ops {
                     let (k, v) = match op {
                         MicroOp::Read { key } => (key, &[][..]),
-                        MicroOp::Write { key, value: v } | MicroOp::Append { key, element: v } => (key, &v[..]),
+                        MicroOp::Write { key, value: v } | MicroOp::Append { key, element: v } => {
+                            (key, &v[..])
+                        }
                     };
                     key(k)?;
                     value(v)?;

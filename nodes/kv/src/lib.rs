@@ -6,22 +6,30 @@
 //! | `response.rs` | what is answered, and refused |
 //! | `request.rs` | what crosses the client port |
 //! | `value.rs` | the types of values |
-//! | `store.rs` | the state, its digest and its image |
+//! | `store.rs` | the state |
+//! | `execute.rs` | what each command does |
 //! | `session.rs` | exactly-once: the answers that retries get |
+//! | `entries.rs`, `slot.rs`, `digest.rs` | keys and values, with hashes kept up to date piece by piece |
+//! | `image.rs` | the state as a snapshot holds it |
 //! | `client.rs` | [`LeaderClient`], the client that follows a leader or stays with one replica |
 
 pub mod client;
 pub mod command;
 mod digest;
+mod entries;
+mod execute;
+pub mod image;
 pub mod request;
 pub mod response;
 pub mod session;
+mod slot;
 pub mod store;
 pub mod value;
 
 pub use client::{LeaderClient, LeaderClientConfig};
 pub use command::{Command, Key, MicroOp};
+pub use image::Image;
 pub use request::{Reply, Request, Routing};
 pub use response::{MicroResponse, Refusal, Response};
-pub use store::{Image, Limits, Store};
+pub use store::{Limits, Store};
 pub use value::Value;

@@ -1,9 +1,11 @@
-//! The state, its digest and its image.
-//!
-//! INTERFACE SKETCH, to be implemented.
+//! The state: keys with their values, and sessions.
 
 use crate::command::Command;
+use crate::entries::Entries;
+use crate::execute;
+use crate::image::Image;
 use crate::response::{Refusal, Response};
+use crate::session::{Admission, SessionTable, Sessions};
 use protocol::{Sequence, SessionId};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Sessions remembered; the one used longest ago is forgotten first.
+    /// Sessions remembered, at least one; the one used longest ago is forgotten first. See `session.rs` for what a
+    /// forgotten session means.
     pub sessions_max: usize,
 }
 
@@ -24,50 +27,75 @@ impl Default for Limits {
 /// The state.
 #[derive(Clone, Debug)]
 pub struct Store {
-    limits: Limits,
+    entries: Entries,
+    sessions: Sessions,
 }
-
-/// The state as a snapshot holds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Image {}
 
 impl Store {
     /// Nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self {
+            entries: Entries::default(),
+            sessions: Sessions::new(SessionTable::default(), limits.sessions_max),
+        }
     }
 
-    /// Carries out a command once per (session, sequence): a retry gets the first answer again.
+    /// Carries out a command once per (session, sequence): a retry gets the first answer again, and changes nothing. A
+    /// read-only command is answered from the state as it is, whatever its session and sequence.
     ///
     /// # Errors
     /// [`Refusal::SessionExpired`] if it can no longer be told whether the command is a retry;
-    /// [`Refusal::Invalid`] if it breaks a bound.
-    pub fn apply(&mut self, session: SessionId, sequence: Sequence, command: &Command) -> Result<Response, Refusal> {
-        let _ = (session, sequence, command, self.limits);
-        Ok(Response::Done)
+    /// [`Refusal::Invalid`] if it breaks a bound. Neither changes anything.
+    pub fn apply(
+        &mut self,
+        session: SessionId,
+        sequence: Sequence,
+        command: &Command,
+    ) -> Result<Response, Refusal> {
+        command.validate()?;
+        if command.is_read_only() {
+            return Ok(self.read(command));
+        }
+        if let Some(settled) = self.settled(session, sequence) {
+            return settled;
+        }
+        let response = execute::execute(&mut self.entries, command);
+        self.sessions.record(session, sequence, response.clone());
+        Ok(response)
     }
 
-    /// Answers a read-only command from the state as it is.
+    /// What [`Store::apply`] answers to a command without carrying it out, if that is so: it is a retry, or refused for its
+    /// sequence.
+    #[must_use]
+    pub fn settled(&self, session: SessionId, sequence: Sequence) -> Option<Result<Response, Refusal>> {
+        match self.sessions.admit(session, sequence) {
+            Admission::New => None,
+            Admission::Answered(answer) => Some(Ok(answer.clone())),
+            Admission::Expired => Some(Err(Refusal::SessionExpired)),
+        }
+    }
+
+    /// Answers a read-only command (within its bounds) from the state as it is.
     ///
     /// # Panics
     /// If the command is not read-only.
     #[must_use]
     pub fn read(&self, command: &Command) -> Response {
-        let _ = command;
-        Response::Done
+        execute::read(&self.entries, command)
     }
 
-    /// Equal states have equal digests; kept incrementally. Sessions are part of the state.
+    /// Equal states have equal digests, however they came about; kept incrementally. Sessions are part of the state (but not
+    /// the order in which they were used).
     #[must_use]
     pub fn digest(&self) -> u64 {
-        0
+        self.entries.digest().wrapping_add(self.sessions.table().digest())
     }
 
     /// Keys in the state.
     #[must_use]
     pub fn len(&self) -> usize {
-        0
+        self.entries.len()
     }
 
     /// Whether there are no keys.
@@ -79,13 +107,15 @@ impl Store {
     /// The state as a snapshot holds it: shares structure, costs no copy.
     #[must_use]
     pub fn image(&self) -> Image {
-        Image {}
+        Image::new(self.entries.clone(), self.sessions.table().clone())
     }
 
     /// The state that an image holds.
     #[must_use]
     pub fn from_image(limits: Limits, image: &Image) -> Self {
-        let _ = image;
-        Self { limits }
+        Self {
+            entries: image.entries().clone(),
+            sessions: Sessions::new(image.sessions().clone(), limits.sessions_max),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The history, and every judgement on it.
 
+mod evidence;
+pub mod faults;
 pub mod history;
+pub mod stats;
 pub mod verdict;
 
 pub use verdict::{CheckResult, Verdict};

@@ -216,6 +216,7 @@ fn ops_are_paired_and_keep_phase_and_position() {
     ];
     let history = History::from_entries(entries).unwrap();
     assert_eq!(history.phases, [(2, Phase::Final)]);
+    assert_eq!(history.entries(), 4);
     let [write, read] = &history.ops[..] else { panic!("{history:?}") };
     assert_eq!((write.index, write.phase, write.returned), (0, Phase::Run, Some(4)));
     assert_eq!(write.outcome, Outcome::Ok(Answer::Done));

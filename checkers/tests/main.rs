@@ -1,4 +1,5 @@
 //! The tests of the crate's outside.
 
 mod history_file;
+mod stats;
 mod support;

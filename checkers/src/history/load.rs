@@ -45,6 +45,13 @@ impl History {
         }
         Ok(pairing.finish(Ending::Complete))
     }
+
+    /// How many entries it came from.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        let returned = self.ops.iter().filter(|op| op.returned.is_some()).count();
+        (self.ops.len() + returned + self.faults.len() + self.phases.len()) as u64
+    }
 }
 
 #[derive(Default)]

@@ -8,11 +8,13 @@
 //! | `links.rs` | the faults in force on each link, put together |
 //! | `world.rs` | [`World`]: what the runner needs of hosts and processes |
 //! | `evidence.rs` | what counts as a bite |
-//! | `runner.rs` | [`Runner`]: installs, renews, heals, verifies |
+//! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
+//! | `install.rs` | how each fault is put in force |
 
-pub mod evidence;
+mod evidence;
 pub mod fault;
-pub mod links;
+mod install;
+mod links;
 pub mod runner;
 pub mod schedule;
 pub mod target;

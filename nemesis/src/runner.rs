@@ -21,8 +21,6 @@ pub const LEASE: Duration = Duration::from_secs(8);
 const TICK: Duration = Duration::from_millis(500);
 /// How long the final heal may take, apart from clocks that have to be caught up with.
 const HEAL_DEADLINE: Duration = Duration::from_secs(20);
-/// How long to look for a leader when a fault wants one.
-const LEADER_DEADLINE: Duration = Duration::from_secs(3);
 /// A healed clock is within this of the machine's, microseconds.
 const CLOCK_ERROR_US_MAX: u64 = 5_000;
 
@@ -37,16 +35,16 @@ pub struct HealReport {
 
 /// A fault in force.
 #[derive(Debug)]
-struct Active {
-    fault: Fault,
-    targets: String,
-    end: Instant,
-    hold: Hold,
+pub(crate) struct Active {
+    pub(crate) fault: Fault,
+    pub(crate) targets: String,
+    pub(crate) end: Instant,
+    pub(crate) hold: Hold,
 }
 
 /// What a fault holds on to.
 #[derive(Debug)]
-enum Hold {
+pub(crate) enum Hold {
     Down(Vec<ReplicaId>),
     Paused(Vec<ReplicaId>),
     Links { fault: LinkFault, before: LinkCounters },
@@ -54,22 +52,22 @@ enum Hold {
 }
 
 #[derive(Debug)]
-struct Strobe {
-    period: Duration,
-    next: Instant,
-    ahead: bool,
+pub(crate) struct Strobe {
+    pub(crate) period: Duration,
+    pub(crate) next: Instant,
+    pub(crate) ahead: bool,
 }
 
 /// Owns the world while faults come and go.
 pub struct Runner<W: World, R: FnMut(FaultEvent)> {
-    world: W,
-    nodes: Vec<ReplicaId>,
+    pub(crate) world: W,
+    pub(crate) nodes: Vec<ReplicaId>,
     waiting: VecDeque<(u32, Injection)>,
-    active: BTreeMap<u32, Active>,
-    counters: CounterLog,
+    pub(crate) active: BTreeMap<u32, Active>,
+    pub(crate) counters: CounterLog,
     /// Nodes that were told of a link or clock fault and have to be told when it is over.
     told: BTreeSet<ReplicaId>,
-    clock_offset_us_most: u64,
+    pub(crate) clock_offset_us_most: u64,
     crashes: Vec<(ReplicaId, String)>,
     problems: Vec<String>,
     record: R,
@@ -176,144 +174,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
     }
 
-    async fn install(&mut self, injection: &Injection) -> Result<(Hold, String, String), Refused> {
-        let refuse = |targets: &str, error| Refused { targets: targets.into(), error };
-        if let Some(why) = &injection.impossible {
-            return Err(refuse("–", InjectError::Unsupported(why.clone())));
-        }
-        let leader = if injection.wants_leader() { self.find_leader().await } else { None };
-        let skip = |why| refuse("–", InjectError::Unsupported(why));
-        if let Fault::Partition(shape) = &injection.fault {
-            let (directions, text) = shape.cuts(&self.nodes, leader).map_err(skip)?;
-            let hold =
-                self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
-            return Ok((hold, text, "links cut".into()));
-        }
-        let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
-        let text = names(&targets);
-        let installed = match &injection.fault {
-            Fault::Kill => self.install_kill(targets).await,
-            Fault::Pause => self.install_pause(targets).await,
-            Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
-                self.install_clock(&injection.fault, targets).await
-            }
-            packet => {
-                let directions = links::touching(&targets, &self.nodes);
-                if directions.is_empty() {
-                    return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
-                }
-                let hold = self.install_links(packet, directions).await;
-                hold.map(|hold| (hold, "links conditioned".into()))
-            }
-        };
-        installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
-    }
-
-    async fn find_leader(&mut self) -> Option<ReplicaId> {
-        let deadline = Instant::now() + LEADER_DEADLINE;
-        loop {
-            if let Some(leader) = self.world.leader().await {
-                return Some(leader);
-            }
-            if Instant::now() >= deadline {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Why a process fault on this node has to wait, if it has to.
-    fn occupied(&self, node: ReplicaId) -> Option<String> {
-        self.active.iter().find_map(|(id, active)| match &active.hold {
-            Hold::Down(nodes) if nodes.contains(&node) => Some(format!("{node} is down by fault {id}")),
-            Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
-            _ => None,
-        })
-    }
-
-    fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
-        let reasons: Vec<String> = targets.iter().filter_map(|n| self.occupied(*n)).collect();
-        let free: Vec<_> = targets.into_iter().filter(|n| self.occupied(*n).is_none()).collect();
-        if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
-    }
-
-    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.kill(node).await)?;
-        }
-        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
-    }
-
-    async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.pause(node).await)?;
-        }
-        Ok((Hold::Paused(done.nodes), done.evidence.join("; ")))
-    }
-
-    async fn install_links(
-        &mut self,
-        fault: &Fault,
-        directions: Vec<(ReplicaId, ReplicaId)>,
-    ) -> Result<Hold, InjectError> {
-        let condition = links::condition(fault).expect("only link faults come here");
-        // Read the counters first: what is counted from here on is this fault's (and its neighbours').
-        let involved: BTreeSet<ReplicaId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        let mut reached = 0;
-        for node in involved {
-            if self.occupied(node).is_none() {
-                let status = self.world.control(node, ControlRequest::Status).await?;
-                self.counters.observe(&status);
-                reached += 1;
-            }
-        }
-        if reached == 0 {
-            return Err(InjectError::Unsupported("all nodes on these links are down or paused".into()));
-        }
-        let before = self.counters.sum(&directions);
-        let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
-        self.try_hold(hold).await
-    }
-
-    async fn install_clock(
-        &mut self,
-        fault: &Fault,
-        targets: Vec<ReplicaId>,
-    ) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
-        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
-        let (setting, strobe) = match fault {
-            Fault::ClockOffset { offset_ms } => (ahead(*offset_ms), None),
-            Fault::ClockRate { rate } => (ClockSetting { offset_us: 0, rate: *rate }, None),
-            Fault::ClockStrobe { offset_ms, period } => (
-                ahead(*offset_ms),
-                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true }),
-            ),
-            _ => unreachable!("only clock faults come here"),
-        };
-        self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
-        let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };
-        self.try_hold(hold).await.map(|hold| (hold, "clock set".into()))
-    }
-
-    /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.
-    async fn try_hold(&mut self, hold: Hold) -> Result<Hold, InjectError> {
-        const PROBE: u32 = 0;
-        let probe = Active { fault: Fault::Pause, targets: String::new(), end: Instant::now(), hold };
-        self.active.insert(PROBE, probe);
-        let errors = self.apply().await;
-        let hold = self.active.remove(&PROBE).expect("inserted above").hold;
-        match errors.into_iter().next() {
-            None => Ok(hold),
-            Some(error) => {
-                self.apply().await;
-                Err(error)
-            }
-        }
-    }
-
     /// The clock that a node must have now: offsets add, rates multiply.
     fn clock_of(&self, node: ReplicaId) -> ClockSetting {
         let mut sum = ClockSetting::default();
@@ -330,7 +190,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Tells every reachable node what is in force on its links and clock, which also renews the leases.
-    async fn apply(&mut self) -> Vec<InjectError> {
+    pub(crate) async fn apply(&mut self) -> Vec<InjectError> {
         let link_faults = self.active.values().filter_map(|active| match &active.hold {
             Hold::Links { fault, .. } => Some(fault),
             _ => None,
@@ -490,7 +350,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             match self.world.restart(node).await {
                 Ok(_) | Err(InjectError::Unsupported(_)) => {}
                 Err(error) => {
-                    tracing::warn!(%node, %error, "starting a crashed node again for the final reads")
+                    tracing::warn!(%node, %error, "starting a crashed node again for the final reads");
                 }
             }
         }
@@ -525,41 +385,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 }
 
-/// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
-#[derive(Default)]
-struct Done {
-    nodes: Vec<ReplicaId>,
-    evidence: Vec<String>,
-}
-
-impl Done {
-    /// An error is passed on only while nothing is in force.
-    fn add(&mut self, node: ReplicaId, result: Result<String, InjectError>) -> Result<(), InjectError> {
-        match result {
-            Ok(words) => {
-                self.nodes.push(node);
-                self.evidence.push(format!("{node}: {words}"));
-            }
-            Err(error) if self.nodes.is_empty() => return Err(error),
-            Err(error) => self.evidence.push(format!("{node}: not done: {error}")),
-        }
-        Ok(())
-    }
-}
-
-struct Refused {
-    targets: String,
-    error: InjectError,
-}
-
 fn list(errors: &[InjectError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-impl Injection {
-    fn wants_leader(&self) -> bool {
-        use crate::target::{Shape, Targets};
-        matches!(self.targets, Targets::Leader | Targets::Followers)
-            || matches!(self.fault, Fault::Partition(Shape::Leader))
-    }
 }

@@ -1,0 +1,192 @@
+//! How each fault is put in force, and what is refused.
+
+use crate::fault::Fault;
+use crate::links::{self, LinkFault};
+use crate::runner::{Active, Hold, Runner, Strobe};
+use crate::schedule::Injection;
+use crate::target::{Shape, Targets, names};
+use crate::world::{InjectError, World};
+use checkers::history::FaultEvent;
+use protocol::ReplicaId;
+use protocol::control::{ClockSetting, ControlRequest};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long to look for a leader when a fault wants one.
+const LEADER_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A fault that is not in force, and on whom it would have been.
+pub(crate) struct Refused {
+    pub(crate) targets: String,
+    pub(crate) error: InjectError,
+}
+
+impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
+    pub(crate) async fn install(&mut self, injection: &Injection) -> Result<(Hold, String, String), Refused> {
+        let refuse = |targets: &str, error| Refused { targets: targets.into(), error };
+        if let Some(why) = &injection.impossible {
+            return Err(refuse("–", InjectError::Unsupported(why.clone())));
+        }
+        let leader = if injection.wants_leader() { self.find_leader().await } else { None };
+        let skip = |why| refuse("–", InjectError::Unsupported(why));
+        if let Fault::Partition(shape) = &injection.fault {
+            let (directions, text) = shape.cuts(&self.nodes, leader).map_err(skip)?;
+            let hold =
+                self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
+            return Ok((hold, text, "links cut".into()));
+        }
+        let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
+        let text = names(&targets);
+        let installed = match &injection.fault {
+            Fault::Kill => self.install_kill(targets).await,
+            Fault::Pause => self.install_pause(targets).await,
+            Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
+                self.install_clock(&injection.fault, targets).await
+            }
+            packet => {
+                let directions = links::touching(&targets, &self.nodes);
+                if directions.is_empty() {
+                    return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
+                }
+                let hold = self.install_links(packet, directions).await;
+                hold.map(|hold| (hold, "links conditioned".into()))
+            }
+        };
+        installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
+    }
+
+    async fn find_leader(&mut self) -> Option<ReplicaId> {
+        let deadline = Instant::now() + LEADER_DEADLINE;
+        loop {
+            if let Some(leader) = self.world.leader().await {
+                return Some(leader);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Why a process fault on this node has to wait, if it has to.
+    pub(crate) fn occupied(&self, node: ReplicaId) -> Option<String> {
+        self.active.iter().find_map(|(id, active)| match &active.hold {
+            Hold::Down(nodes) if nodes.contains(&node) => Some(format!("{node} is down by fault {id}")),
+            Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
+            _ => None,
+        })
+    }
+
+    fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
+        let reasons: Vec<String> = targets.iter().filter_map(|n| self.occupied(*n)).collect();
+        let free: Vec<_> = targets.into_iter().filter(|n| self.occupied(*n).is_none()).collect();
+        if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
+    }
+
+    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in self.free(targets)? {
+            done.add(node, self.world.kill(node).await)?;
+        }
+        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in self.free(targets)? {
+            done.add(node, self.world.pause(node).await)?;
+        }
+        Ok((Hold::Paused(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_links(
+        &mut self,
+        fault: &Fault,
+        directions: Vec<(ReplicaId, ReplicaId)>,
+    ) -> Result<Hold, InjectError> {
+        let condition = links::condition(fault).expect("only link faults come here");
+        // Read the counters first: what is counted from here on is this fault's (and its neighbours').
+        let involved: BTreeSet<ReplicaId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let mut reached = 0;
+        for node in involved {
+            if self.occupied(node).is_none() {
+                let status = self.world.control(node, ControlRequest::Status).await?;
+                self.counters.observe(&status);
+                reached += 1;
+            }
+        }
+        if reached == 0 {
+            return Err(InjectError::Unsupported("all nodes on these links are down or paused".into()));
+        }
+        let before = self.counters.sum(&directions);
+        let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
+        self.try_hold(hold).await
+    }
+
+    async fn install_clock(
+        &mut self,
+        fault: &Fault,
+        targets: Vec<ReplicaId>,
+    ) -> Result<(Hold, String), InjectError> {
+        let targets = self.free(targets)?;
+        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
+        let (setting, strobe) = match fault {
+            Fault::ClockOffset { offset_ms } => (ahead(*offset_ms), None),
+            Fault::ClockRate { rate } => (ClockSetting { offset_us: 0, rate: *rate }, None),
+            Fault::ClockStrobe { offset_ms, period } => (
+                ahead(*offset_ms),
+                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true }),
+            ),
+            _ => unreachable!("only clock faults come here"),
+        };
+        self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
+        let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };
+        self.try_hold(hold).await.map(|hold| (hold, "clock set".into()))
+    }
+
+    /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.
+    async fn try_hold(&mut self, hold: Hold) -> Result<Hold, InjectError> {
+        const PROBE: u32 = 0;
+        let probe = Active { fault: Fault::Pause, targets: String::new(), end: Instant::now(), hold };
+        self.active.insert(PROBE, probe);
+        let errors = self.apply().await;
+        let hold = self.active.remove(&PROBE).expect("inserted above").hold;
+        match errors.into_iter().next() {
+            None => Ok(hold),
+            Some(error) => {
+                self.apply().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
+#[derive(Default)]
+struct Done {
+    nodes: Vec<ReplicaId>,
+    evidence: Vec<String>,
+}
+
+impl Done {
+    /// An error is passed on only while nothing is in force.
+    fn add(&mut self, node: ReplicaId, result: Result<String, InjectError>) -> Result<(), InjectError> {
+        match result {
+            Ok(words) => {
+                self.nodes.push(node);
+                self.evidence.push(format!("{node}: {words}"));
+            }
+            Err(error) if self.nodes.is_empty() => return Err(error),
+            Err(error) => self.evidence.push(format!("{node}: not done: {error}")),
+        }
+        Ok(())
+    }
+}
+
+impl Injection {
+    fn wants_leader(&self) -> bool {
+        matches!(self.targets, Targets::Leader | Targets::Followers)
+            || matches!(self.fault, Fault::Partition(Shape::Leader))
+    }
+}

@@ -3,9 +3,9 @@
 
 use crate::evidence::{CounterLog, bites};
 use crate::fault::Fault;
+use crate::install::Refused;
 use crate::links::{self, LinkFault};
 use crate::schedule::Injection;
-use crate::target::names;
 use crate::world::{InjectError, World};
 use checkers::history::{FaultEvent, FaultStage};
 use protocol::ReplicaId;

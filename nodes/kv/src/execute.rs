@@ -5,6 +5,7 @@ use crate::entries::Entries;
 use crate::response::{MicroResponse, Response};
 use crate::slot::{Slot, within_bound};
 use crate::value::{LENGTH_BYTES, Value};
+use bytes::Bytes;
 use imbl::Vector;
 use ropey::Rope;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ pub(crate) fn execute(entries: &mut Entries, command: &Command) -> Response {
     let result = match command {
         Command::Read { .. } | Command::Scan { .. } => Ok(read(entries, command)),
         Command::Write { key, value } => {
-            entries.put(key, Value::Bytes(value.clone()));
+            entries.put(key, Value::Bytes(detached(value)));
             Ok(Response::Done)
         }
         Command::Cas { key, from, to } => {
@@ -24,7 +25,7 @@ pub(crate) fn execute(entries: &mut Entries, command: &Command) -> Response {
                 (Some(_), _) | (None, Some(_)) => false,
             };
             if expected {
-                entries.put(key, Value::Bytes(to.clone()));
+                entries.put(key, Value::Bytes(detached(to)));
             }
             Ok(Response::Swapped(expected))
         }
@@ -63,6 +64,13 @@ pub(crate) fn read(entries: &Entries, command: &Command) -> Response {
     }
 }
 
+/// A short value as a copy of its own: replacing it then frees one block of memory instead of two that are seldom in a
+/// cache, and it holds on to nothing that it was cut from.
+fn detached(value: &Bytes) -> Bytes {
+    const COPY_BYTES_MAX: usize = 1024;
+    if value.len() <= COPY_BYTES_MAX { Bytes::copy_from_slice(value) } else { value.clone() }
+}
+
 fn read_key(entries: &Entries, key: &Key) -> Option<Value> {
     entries.get(key).map(|slot| slot.value().clone())
 }
@@ -82,7 +90,7 @@ fn transact(entries: &mut Entries, ops: &[MicroOp]) -> Result<Response, Response
     let step = |op: &MicroOp| match op {
         MicroOp::Read { key } => MicroResponse::Value(read_key(entries, key)),
         MicroOp::Write { key, value } => {
-            entries.put(key, Value::Bytes(value.clone()));
+            entries.put(key, Value::Bytes(detached(value)));
             MicroResponse::Done
         }
         MicroOp::Append { key, element } => {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kv::{Command, Key, MicroOp};
 use proptest::prelude::*;
 
-pub fn key() -> impl Strategy<Value = Key> {
+pub(crate) fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
         8 => "[a-d]".prop_map(Bytes::from),
         1 => "[a-d]{2}".prop_map(Bytes::from),
@@ -24,7 +24,7 @@ fn micro_op() -> impl Strategy<Value = MicroOp> {
     ]
 }
 
-pub fn command() -> impl Strategy<Value = Command> {
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         2 => key().prop_map(|key| Command::Read { key }),
         2 => (key(), bytes()).prop_map(|(key, value)| Command::Write { key, value }),

@@ -48,7 +48,7 @@ pub struct Group {
     pub title: String,
     /// Positions in [`ComparisonReport::cells`].
     pub cells: Vec<usize>,
-    /// The cell to which ratios are: the unreplicated server if there is one, else the first.
+    /// The cell to which ratios are: the comparison's baseline if it is among them, else the first.
     pub baseline: usize,
 }
 
@@ -117,8 +117,8 @@ impl ComparisonReport {
             if loads_differ {
                 group.title += &format!(", {}", info.load);
             }
-            let unreplicated = group.cells.iter().find(|&&at| self.cells[at].info.system == "standalone");
-            group.baseline = *unreplicated.unwrap_or(&group.cells[0]);
+            let named = group.cells.iter().find(|&&at| self.cells[at].info.subject == self.info.baseline);
+            group.baseline = *named.unwrap_or(&group.cells[0]);
         }
         groups
     }

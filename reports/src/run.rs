@@ -1,8 +1,13 @@
 //! The report on one run.
 
+use crate::draw::bitmap::png;
+use crate::draw::scene::Scene;
 use crate::html;
 use crate::measure::perf::Perf;
+use crate::measure::span::history_end;
+use crate::plots;
 use crate::stored::{HTML_FILE, PERF_FILE, Results, RunInfo, StoredRun, write_json};
+use crate::timeline::{Timeline, focus, timeline};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +39,21 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
     let history = &stored.history;
     let perf = Perf::of(&history.ops, &history.faults, &history.phases, &stored.info.cpu);
     write_json(&dir.join(PERF_FILE), &perf)?;
+    let end = history_end(&history.ops, &history.faults, &history.phases);
+    let mut written = Vec::new();
+    if let Some(picture) = violation(&stored, &perf) {
+        written.push(write_picture(dir, "timeline", &picture)?);
+    }
+    let plots = [
+        plots::scatter::plot(&history.ops, &perf, end),
+        plots::quantiles::plot(&perf),
+        plots::throughput::plot(&perf),
+    ];
+    for plot in &plots {
+        written.push(write_picture(dir, &plot.name, &plot.scene)?);
+    }
     let html = dir.join(HTML_FILE);
-    let page = html::run::page(dir, &stored, &perf);
+    let page = html::run::page(dir, &stored, &perf, &plots);
     std::fs::write(&html, page).with_context(|| format!("writing {}", html.display()))?;
     Ok(RunReport {
         dir: dir.to_owned(),
@@ -44,6 +62,22 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         perf,
         warnings: stored.warnings,
         html,
-        plots: Vec::new(),
+        plots: written,
     })
+}
+
+/// The timeline of the first evidence that there is.
+fn violation(stored: &StoredRun, perf: &Perf) -> Option<Scene> {
+    let mut evidence =
+        stored.results.iter().flat_map(|results| &results.checks).flat_map(|check| &check.evidence);
+    let evidence = evidence.find(|evidence| !evidence.window.is_empty())?;
+    let shown = focus(&evidence.window);
+    Some(timeline(&Timeline { evidence, shown: &shown, perf, with_story: true }))
+}
+
+/// Writes a picture as a PNG file into `dir`.
+pub(crate) fn write_picture(dir: &Path, name: &str, scene: &Scene) -> anyhow::Result<PathBuf> {
+    let path = dir.join(format!("{name}.png"));
+    std::fs::write(&path, png(scene)?).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
 }

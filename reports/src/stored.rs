@@ -67,6 +67,12 @@ pub struct RunInfo {
     pub outcome: RunOutcome,
     /// CPU used between the start and the end of the run phase.
     pub cpu: CpuUse,
+    /// What was not seen to be healed at the end.
+    #[serde(default)]
+    pub heal_problems: Vec<String>,
+    /// Nodes that ended by themselves, with what they left to say.
+    #[serde(default)]
+    pub crashes: Vec<(String, String)>,
 }
 
 /// How a run ended, apart from what its history says.
@@ -115,6 +121,9 @@ pub struct ComparisonInfo {
     pub seed: u64,
     /// RFC 3339, UTC.
     pub started: String,
+    /// The subject that ratios refer to.
+    #[serde(default)]
+    pub baseline: String,
     /// Folder names of the cells, below the comparison's.
     pub cells: Vec<String>,
     /// Cells that could not be run: folder name, reason.
@@ -150,6 +159,12 @@ impl StoredRun {
                 warnings.push("The run was interrupted; what there is was judged.".into());
             }
             RunOutcome::Failed(why) => warnings.push(format!("The harness failed: {why}")),
+        }
+        for (node, said) in &info.crashes {
+            warnings.push(format!("{node} ended by itself: {said}"));
+        }
+        for problem in &info.heal_problems {
+            warnings.push(format!("Not seen to be healed: {problem}"));
         }
         let history = match History::load(dir.join(HISTORY_FILE)) {
             Ok(history) => history,

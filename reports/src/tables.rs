@@ -119,8 +119,8 @@ fn faults_table(perf: &Perf) -> String {
         let to = if span.fate == Fate::Skipped { "–".into() } else { seconds(span.end_s) };
         let recovery = fault.recovery.unwrap_or_default();
         rows.push_record([
-            cut(&span.fault, 26),
-            cut(&span.targets, 16),
+            cut(&span.fault, 25),
+            cut(&span.targets, 18),
             seconds(Some(span.start_s)),
             to,
             span.fate.name().into(),

@@ -1,5 +1,7 @@
 //! The pages: self-contained, without scripts, readable in light and in dark.
 
 pub(crate) mod comparison;
+mod evidence;
+mod faults;
 pub(crate) mod run;
 mod shell;

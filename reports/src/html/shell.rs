@@ -1,5 +1,9 @@
-//! What every page has: its head, its style, its verdict.
+//! What every page has: its head, its style, verdicts, figures, tables of latency.
 
+use crate::draw::ink::css_variables;
+use crate::draw::scene::Scene;
+use crate::draw::svg::svg;
+use crate::plots::Plot;
 use checkers::Verdict;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -11,9 +15,8 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
                 title { (title) }
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(css_variables())) (PreEscaped(include_str!("style.css"))) }
             }
             body { main { (body) } }
         }
@@ -21,9 +24,58 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
     page.into_string()
 }
 
+/// The name of a verdict's colour.
+pub(super) fn class(verdict: Option<Verdict>) -> &'static str {
+    verdict.map_or("unknown", crate::text::verdict)
+}
+
 /// The verdict as a coloured word; `None`: not checked.
 pub(super) fn badge(verdict: Option<Verdict>) -> Markup {
     let word = verdict.map_or("not checked", crate::text::verdict);
-    let class = verdict.map_or("unknown", crate::text::verdict);
-    html! { span class=(format!("badge {class}")) { (word) } }
+    html! { span class=(format!("badge {}", class(verdict))) { (word) } }
+}
+
+/// What is missing, cut or doubtful.
+pub(super) fn warnings(warnings: &[String]) -> Markup {
+    const SHOWN_MAX: usize = 50;
+    html! {
+        @if !warnings.is_empty() {
+            ul.warnings {
+                @for warning in warnings.iter().take(SHOWN_MAX) { li { (crate::text::cut(warning, 2000)) } }
+                @if warnings.len() > SHOWN_MAX { li { "and " (warnings.len() - SHOWN_MAX) " more" } }
+            }
+        }
+    }
+}
+
+/// A figure as wide as the page, with its caption.
+pub(super) fn figure(plot: &Plot) -> Markup {
+    html! {
+        figure {
+            div.picture { (PreEscaped(svg(&plot.scene, false))) }
+            figcaption { (plot.caption) }
+        }
+    }
+}
+
+/// A figure of its own width, which scrolls.
+pub(super) fn wide_figure(scene: &Scene, caption: &str) -> Markup {
+    html! {
+        figure.natural {
+            div.picture { (PreEscaped(svg(scene, true))) }
+            figcaption { (caption) }
+        }
+    }
+}
+
+/// One figure that matters, large.
+pub(super) fn tile(value: &str, name: &str, bad: bool) -> Markup {
+    html! {
+        div.tile.bad[bad] { b { (value) } span { (name) } }
+    }
+}
+
+/// When and by what the page was made.
+pub(super) fn footer(started: &str) -> Markup {
+    html! { footer { "Run started " (started) ". Written by gauntlet from the stored history." } }
 }

@@ -58,7 +58,8 @@ const COLUMNS: f64 = 250.0;
 const ROWS_PER_DECADE: f64 = 12.0;
 
 /// Stratified: the plane of time × log latency is cut into cells, for each kind and ending by itself, and every cell
-/// keeps its slowest op. What stands alone stays; only crowds thin out.
+/// keeps one op, whichever comes first in an order that has nothing to do with time or latency. What stands alone
+/// stays; only crowds thin out. The slowest op of each column of cells stays, too.
 #[must_use]
 pub fn sample(ops: &[Op], from_s: f64, to_s: f64, end: u64) -> Sample {
     let mark = |op: &Op| Mark {
@@ -86,19 +87,36 @@ pub fn sample(ops: &[Op], from_s: f64, to_s: f64, end: u64) -> Sample {
     sample
 }
 
-/// The slowest op of each cell.
-fn thinned(marks: impl Iterator<Item = Mark>, from_s: f64, to_s: f64, scale: f64) -> Vec<Mark> {
-    let mut cells: BTreeMap<(OpKind, Ending, i64, i64), Mark> = BTreeMap::new();
+/// One op of each cell, among them the slowest of each column.
+fn thinned(marks: impl Iterator<Item = Mark> + Clone, from_s: f64, to_s: f64, scale: f64) -> Vec<Mark> {
+    let column = |mark: &Mark| ((mark.at_s - from_s) / (to_s - from_s).max(1e-9) * COLUMNS * scale) as i64;
+    let row = |mark: &Mark| (mark.latency_ms.max(1e-6).log10() * ROWS_PER_DECADE * scale).floor() as i64;
+    let mut slowest: BTreeMap<(OpKind, Ending, i64), f64> = BTreeMap::new();
+    for mark in marks.clone() {
+        let slow = slowest.entry((mark.kind, mark.ending, column(&mark))).or_insert(0.0);
+        *slow = slow.max(mark.latency_ms);
+    }
+    let mut cells: BTreeMap<(OpKind, Ending, i64, i64), (u64, Mark)> = BTreeMap::new();
     for mark in marks {
-        let column = (mark.at_s - from_s) / (to_s - from_s).max(1e-9) * COLUMNS * scale;
-        let row = mark.latency_ms.max(1e-6).log10() * ROWS_PER_DECADE * scale;
-        let cell = (mark.kind, mark.ending, column.floor() as i64, row.floor() as i64);
-        let kept = cells.entry(cell).or_insert(mark);
-        if mark.latency_ms > kept.latency_ms {
-            *kept = mark;
+        let (column, row) = (column(&mark), row(&mark));
+        let order = if slowest[&(mark.kind, mark.ending, column)] == mark.latency_ms {
+            0
+        } else {
+            shuffled(mark.at_s.to_bits() ^ mark.latency_ms.to_bits().rotate_left(32))
+        };
+        let kept = cells.entry((mark.kind, mark.ending, column, row)).or_insert((order, mark));
+        if order < kept.0 {
+            *kept = (order, mark);
         }
     }
-    cells.into_values().collect()
+    cells.into_values().map(|(_, mark)| mark).collect()
+}
+
+/// SplitMix64's output function: neighbours end up far apart.
+fn shuffled(x: u64) -> u64 {
+    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
 }
 
 #[cfg(test)]

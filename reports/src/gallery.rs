@@ -1,0 +1,111 @@
+//! Whole reports on made-up runs, to be looked at: `GALLERY=/tmp/gallery cargo test -p reports gallery`.
+//! Without that variable they go to a folder that is removed again, and only the claims below are tested.
+
+use crate::run::{RunReport, render_run};
+use crate::stored::{Results, RunInfo, RunOutcome};
+use crate::synthetic::{Storm, info, stale_read, store, trouble};
+use checkers::history::{Entry, FaultStage, OpKind};
+use checkers::{CheckResult, Verdict};
+use std::path::{Path, PathBuf};
+
+/// A folder for one report; it goes with the guard unless it was asked for.
+fn folder(name: &str) -> (PathBuf, Option<tempfile::TempDir>) {
+    match std::env::var_os("GALLERY") {
+        Some(root) => (Path::new(&root).join(name), None),
+        None => {
+            let guard = tempfile::tempdir().unwrap();
+            (guard.path().join(name), Some(guard))
+        }
+    }
+}
+
+fn results(verdict: Verdict, checks: &[(&str, &str)]) -> Results {
+    let check = |&(checker, summary): &(&str, &str)| CheckResult {
+        checker: checker.into(),
+        verdict,
+        summary: summary.into(),
+        numbers: [("ops".to_owned(), 123_456.0)].into(),
+        evidence: Vec::new(),
+    };
+    Results { verdict, checks: checks.iter().map(check).collect() }
+}
+
+fn render(name: &str, info: &RunInfo, entries: &[Entry], results: &Results) -> RunReport {
+    let (dir, _guard) = folder(name);
+    store(&dir, info, entries, results);
+    let report = render_run(&dir).unwrap();
+    let page = std::fs::metadata(&report.html).unwrap().len();
+    assert!(page < 3_000_000, "{name}: the page has {page} bytes");
+    report
+}
+
+fn ycsb() -> Storm {
+    let mut kill = trouble("kill", "n1", 12.0, 16.0);
+    kill.outage_s = 1.1;
+    let mut pause = trouble("pause", "n3", 22.0, 26.0);
+    pause.outage_s = 2.6;
+    let mut delay = trouble("delay", "n2→n3", 40.0, 47.0);
+    delay.delay_ms = 50;
+    let mut partition = trouble("partition-majorities-ring", "n1,n2|n2,n3|n3,n1", 30.0, 36.0);
+    partition.outage_s = 0.7;
+    let mut never = trouble("loss", "n2", 50.0, 54.0);
+    never.end = FaultStage::NeverBit;
+    let mut skipped = trouble("kill", "leader", 55.0, 56.0);
+    skipped.end = FaultStage::Skipped;
+    let mut unsure = trouble("clock-offset", "n2", 52.0, 58.0);
+    unsure.end = FaultStage::Indeterminate;
+    Storm {
+        seed: 42,
+        clients: 16,
+        load_s: 4,
+        run_s: 60,
+        latency_us: 1500,
+        calls: &[(OpKind::Read, 0.5), (OpKind::Update, 0.5)],
+        faults: vec![
+            kill,
+            pause,
+            partition,
+            delay,
+            never,
+            skipped,
+            unsure,
+            trouble("kill", "n2", 56.0, 62.0),
+        ],
+    }
+}
+
+#[test]
+fn a_run_under_faults() {
+    let storm = ycsb();
+    let results = results(
+        Verdict::Valid,
+        &[
+            ("stats", "Every kind of op succeeded at least 100 times."),
+            ("linearizable", "All 512,341 ops on 1,000 keys × 10 fields are explained by one order."),
+        ],
+    );
+    let report = render("ycsb", &info("raft", "ycsb-a", &storm), &storm.entries(), &results);
+    assert_eq!(report.perf.faults.len(), 8);
+    assert!(report.perf.service.gaps >= 2, "{:?}", report.perf.service);
+    println!("{}", crate::run_table(&report));
+}
+
+#[test]
+fn a_stale_read_is_told_and_drawn() {
+    let mut storm = ycsb();
+    storm.calls = &[(OpKind::Read, 0.4), (OpKind::Write, 0.4), (OpKind::Cas, 0.2)];
+    storm.load_s = 0;
+    let mut results = results(
+        Verdict::Invalid,
+        &[("linearizable", "1 of 40 keys has no order that explains its ops: key 17 at 31.2 s.")],
+    );
+    results.checks[0].evidence = vec![stale_read(120, 9, 31_200_000_000), stale_read(14, 4, 35_997_000_000)];
+    let mut info = info("raft-local-reads", "register", &storm);
+    info.reads = "local (unsafe)".into();
+    info.outcome = RunOutcome::Interrupted;
+    let report = render("stale", &info, &storm.entries(), &results);
+    let page = std::fs::read_to_string(&report.html).unwrap_or_default();
+    assert!(report.plots.iter().any(|plot| plot.ends_with("timeline.png")));
+    println!("{}", crate::run_table(&report));
+    drop(page);
+}

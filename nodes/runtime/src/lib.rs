@@ -1,1 +1,48 @@
-//! The tokio driver of a protocol core: journal, transport, ports, clock.
+//! The tokio driver of a protocol core: what makes a core a node.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `config.rs`, `start.rs`, `node.rs` | what a node is started with; its `main`; its life |
+//! | `event.rs`, `driver.rs` | everything that can happen to a core; the task that owns it, and its turns |
+//! | `journal/`, `snapshot.rs`, `disk.rs` | what a replica remembers, and the one way to the disk |
+//! | `transport/` | messages between replicas, and links made bad on demand |
+//! | `client_port.rs`, `clients.rs` | requests in, replies out |
+//! | `http.rs`, `control.rs`, `status.rs`, `metrics.rs` | for people and for a nemesis |
+//! | `clock.rs`, `timers.rs`, `alarm.rs` | the node's time, the core's timers, waking up |
+//! | `framed.rs`, `outbound.rs` | reading frames from anybody; writing without ever waiting |
+//!
+//! **Invariant.** One thread does everything but snapshots and the syncs of a slow disk: no lock is on the way of a request, and
+//! no wake-up between threads.
+//!
+//! **Invariant.** The core's task never waits for a socket. A client or peer that does not read costs a bounded
+//! buffer, then its connection (a client) or its messages (a peer).
+
+mod alarm;
+mod client_port;
+mod clients;
+mod clock;
+mod config;
+mod control;
+mod disk;
+mod driver;
+mod event;
+mod framed;
+mod http;
+mod journal;
+mod metrics;
+mod node;
+mod outbound;
+mod snapshot;
+mod start;
+mod status;
+mod timers;
+mod transport;
+
+pub use config::{ConfigError, Durability, NodeConfig};
+pub use control::SOCKET_NAME;
+pub use driver::DriverError;
+pub use event::KvProtocol;
+pub use journal::{Damage, JournalError};
+pub use node::{NodeError, Ready, serve};
+pub use snapshot::SnapshotError;
+pub use start::node_main;

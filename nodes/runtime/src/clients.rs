@@ -1,0 +1,138 @@
+//! The clients that replies go to, as the core's task sees them.
+
+use crate::event::{Event, KvProtocol};
+use crate::http::HttpRequest;
+use crate::outbound::{Flushed, Outbound};
+use protocol::{ClientId, RequestId, codec, frame};
+use std::collections::HashMap;
+use std::io;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::{mpsc, oneshot};
+
+/// A client that lets more than this pile up is dropped.
+const BACKLOG_BYTES_MAX: usize = 32 << 20;
+
+/// All clients.
+#[derive(Debug)]
+pub(crate) struct Clients<P: KvProtocol> {
+    sockets: HashMap<ClientId, Socket>,
+    /// What each HTTP client waits for.
+    http: HashMap<ClientId, (RequestId, oneshot::Sender<kv::Reply>)>,
+    /// Sockets with something to send.
+    dirty: Vec<ClientId>,
+    events: mpsc::Sender<Event<P>>,
+    /// Dropped because they did not read what they had asked for.
+    pub(crate) dropped_slow: u64,
+    pub(crate) replies: u64,
+}
+
+#[derive(Debug)]
+struct Socket {
+    outbound: Outbound,
+    dirty: bool,
+}
+
+impl<P: KvProtocol> Clients<P> {
+    pub(crate) fn new(events: mpsc::Sender<Event<P>>) -> Self {
+        let (sockets, http, dirty) = (HashMap::new(), HashMap::new(), Vec::new());
+        Clients { sockets, http, dirty, events, dropped_slow: 0, replies: 0 }
+    }
+
+    pub(crate) fn connected(&mut self, client: ClientId, half: OwnedWriteHalf) {
+        self.sockets.insert(client, Socket { outbound: Outbound::new(half), dirty: false });
+    }
+
+    /// Where the reply to an HTTP request goes; it replaces what its client asked before.
+    pub(crate) fn expect(&mut self, request: HttpRequest) -> (ClientId, kv::Request) {
+        self.http.insert(request.client, (request.request.id, request.reply));
+        (request.client, request.request)
+    }
+
+    pub(crate) fn gone(&mut self, client: ClientId) {
+        self.sockets.remove(&client);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Queues a reply, to leave with the next [`Clients::flush`].
+    pub(crate) fn send(&mut self, client: ClientId, reply: kv::Reply) {
+        self.replies += 1;
+        let Some(socket) = self.sockets.get_mut(&client) else { return self.send_http(client, reply) };
+        frame::frame_into(socket.outbound.buffer(), |out| {
+            let start = out.len();
+            codec::encode_into(&reply, out);
+            let bytes = out.len() - start;
+            if bytes > frame::PAYLOAD_BYTES_MAX {
+                let refusal =
+                    kv::Refusal::Uncertain(format!("the answer has {bytes} bytes, too many to send"));
+                out.truncate(start);
+                codec::encode_into(&kv::Reply { id: reply.id, result: Err(refusal) }, out);
+            }
+        });
+        if !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(client);
+        }
+    }
+
+    fn send_http(&mut self, client: ClientId, reply: kv::Reply) {
+        // Neither: the client has gone meanwhile, which is its right.
+        let Some((waits_for, _)) = self.http.get(&client) else { return };
+        if *waits_for != reply.id {
+            return;
+        }
+        if let Some((_, waiting)) = self.http.remove(&client)
+            && waiting.send(reply).is_err()
+        {
+            tracing::debug!(%client, "the HTTP client did not wait for its answer");
+        }
+    }
+
+    /// Writes what is queued, a system call for each client.
+    pub(crate) fn flush(&mut self) {
+        for client in std::mem::take(&mut self.dirty) {
+            let Some(socket) = self.sockets.get_mut(&client) else { continue };
+            socket.dirty = false;
+            let flushed = socket.outbound.flush();
+            self.settle(client, flushed);
+        }
+    }
+
+    /// A socket that was full takes more.
+    pub(crate) fn writable(&mut self, client: ClientId) {
+        let Some(socket) = self.sockets.get_mut(&client) else { return };
+        let flushed = socket.outbound.writable();
+        self.settle(client, flushed);
+    }
+
+    fn settle(&mut self, client: ClientId, flushed: io::Result<Flushed>) {
+        let Some(socket) = self.sockets.get_mut(&client) else { return };
+        match flushed {
+            Ok(Flushed::Settled) => {}
+            Ok(Flushed::Full(half)) => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = half.writable().await {
+                        tracing::debug!(%client, %error, "waiting for a client");
+                    }
+                    // Fails only when the node stops.
+                    events.send(Event::ClientWritable { client }).await.ok();
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%client, %error, "client dropped: writing to it failed");
+                socket.outbound.close();
+                return;
+            }
+        }
+        if socket.outbound.backlog_bytes() > BACKLOG_BYTES_MAX {
+            tracing::warn!(%client, bytes = socket.outbound.backlog_bytes(),
+                "client dropped: it does not read its replies");
+            self.dropped_slow += 1;
+            socket.outbound.close();
+            self.sockets.remove(&client);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a node is started with: one YAML file.
+
+use protocol::ReplicaId;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// One node of a group. The file is YAML, so JSON parses too; unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Which replica this node is.
+    pub replica: ReplicaId,
+    /// Where the peer port of every member is, this one included.
+    pub peers: BTreeMap<ReplicaId, SocketAddr>,
+    /// Where clients connect; port 0 lets the system choose.
+    pub client_address: SocketAddr,
+    /// Where HTTP is served; port 0 lets the system choose.
+    pub http_address: SocketAddr,
+    /// Journal, snapshots, lock file and control socket. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// Whether what is acknowledged is on disk.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Every random choice of the node follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// The protocol's own options.
+    #[serde(default)]
+    pub options: serde_yaml::Value,
+}
+
+/// Whether what is acknowledged is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Nothing is acknowledged before `fdatasync` has returned.
+    #[default]
+    Fsync,
+    /// Nothing is written to disk nor waited for: a restart forgets everything.
+    Memory,
+}
+
+impl Durability {
+    /// The name in plans and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::Memory => "memory",
+        }
+    }
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("reading {}: {source}", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A key is unknown or missing, or has a value of the wrong type. The reason names key, line and column.
+    #[error("{}: {source}", file.display())]
+    Parse {
+        /// Which file.
+        file: PathBuf,
+        /// The parser's reason.
+        source: serde_yaml::Error,
+    },
+    /// The values do not fit together.
+    #[error("{}: {reason}", file.display())]
+    Invalid {
+        /// Which file.
+        file: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// Only the options, so that the parser itself meets them in the file and can name line and column.
+#[derive(Deserialize)]
+struct OptionsOf<O> {
+    options: Option<O>,
+}
+
+impl NodeConfig {
+    /// Reads a file, with the protocol's options as `O`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, parsed, or does not make sense.
+    pub fn load<O: DeserializeOwned>(file: &Path) -> Result<(NodeConfig, O), ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let parse = |source| ConfigError::Parse { file: file.to_owned(), source };
+        let config: NodeConfig = serde_yaml::from_str(&text).map_err(parse)?;
+        let options: OptionsOf<O> = serde_yaml::from_str(&text).map_err(parse)?;
+        let options = match options.options {
+            Some(options) => options,
+            // None given: every option has its default, or the error says which one has none.
+            None => serde_yaml::from_str("{}").map_err(parse)?,
+        };
+        config.check().map_err(|reason| ConfigError::Invalid { file: file.to_owned(), reason })?;
+        Ok((config, options))
+    }
+
+    /// The ids of all members, in order.
+    #[must_use]
+    pub fn members(&self) -> Vec<ReplicaId> {
+        self.peers.keys().copied().collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.peers.contains_key(&self.replica) {
+            return Err(format!("peers: replica {} is not among them", self.replica.0));
+        }
+        if let Some((peer, _)) = self.peers.iter().find(|(_, address)| address.port() == 0) {
+            return Err(format!("peers: {} has port 0, which nobody could connect to", peer.0));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Options {
+        election_timeout_ms: u64,
+    }
+
+    impl Default for Options {
+        fn default() -> Self {
+            Self { election_timeout_ms: 150 }
+        }
+    }
+
+    const MINIMAL: &str = "replica: 1\npeers: {1: '127.0.0.1:7001', 2: '127.0.0.1:7002'}\n\
+        client_address: 127.0.0.1:0\nhttp_address: 127.0.0.1:0\ndata_dir: /tmp/n1\n";
+
+    fn load(text: &str) -> Result<(NodeConfig, Options), String> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        NodeConfig::load(file.path()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_a_written_file_reads_back() {
+        let (config, options) = load(MINIMAL).expect("minimal");
+        assert_eq!(config.durability, Durability::Fsync);
+        assert_eq!(options, Options::default());
+        let written = serde_yaml::to_string(&config).expect("serialisable");
+        assert_eq!(load(&written).expect("written by ourselves").0, config);
+    }
+
+    #[test]
+    fn options_are_the_protocols_own() {
+        let (_, options) = load(&format!("{MINIMAL}options: {{election_timeout_ms: 9}}\n")).expect("known");
+        assert_eq!(options, Options { election_timeout_ms: 9 });
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        for (text, key, line) in [
+            (format!("{MINIMAL}durabilty: memory\n"), "durabilty", "line 6"),
+            (format!("{MINIMAL}options:\n  election_timeout: 9\n"), "election_timeout", "line 7"),
+        ] {
+            let error = load(&text).expect_err("unknown key");
+            assert!(error.contains(key) && error.contains(line), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_no_member_is_refused() {
+        let error = load(&MINIMAL.replace("replica: 1", "replica: 3")).expect_err("not a member");
+        assert!(error.contains("replica 3 is not among them"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything that can happen to a core.
+
+use crate::http::HttpRequest;
+use protocol::control::{ControlReply, ControlRequest};
+use protocol::{ClientId, Protocol, ReplicaId, SnapshotEvent};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::oneshot;
+
+/// How many events may wait. Whoever produces them waits beyond that: a client is not read from any further.
+pub(crate) const EVENTS_WAITING_MAX: usize = 4096;
+/// How many events one turn takes at most.
+pub(crate) const TURN_EVENTS_MAX: usize = 1024;
+
+/// A core whose clients speak kv: what this driver drives.
+pub trait KvProtocol:
+    Protocol<
+        Request = kv::Request,
+        Reply = kv::Reply,
+        Config: Send,
+        Message: Send,
+        Record: Send,
+        Timer: Send,
+        Image: Sync,
+    > + Send
+    + 'static
+{
+}
+
+impl<P> KvProtocol for P where
+    P: Protocol<
+            Request = kv::Request,
+            Reply = kv::Reply,
+            Config: Send,
+            Message: Send,
+            Record: Send,
+            Timer: Send,
+            Image: Sync,
+        > + Send
+        + 'static
+{
+}
+
+/// One event, in the order in which it reaches the core.
+#[derive(Debug)]
+pub(crate) enum Event<P: Protocol> {
+    /// A client has connected. Precedes its requests.
+    ClientConnected { client: ClientId, half: OwnedWriteHalf },
+    /// A client asks.
+    Request { client: ClientId, request: P::Request },
+    /// A client's socket, once full, takes more.
+    ClientWritable { client: ClientId },
+    /// A client's connection has ended.
+    ClientGone { client: ClientId },
+    /// Somebody asks by HTTP.
+    Http(HttpRequest),
+    /// Our connection to a peer is up. Its messages come on another one.
+    PeerConnected { peer: ReplicaId, half: OwnedWriteHalf },
+    /// Our connection to a peer, once full, takes more.
+    PeerWritable { peer: ReplicaId },
+    /// Our connection to a peer has ended.
+    PeerGone { peer: ReplicaId },
+    /// A peer says something, in so many bytes.
+    Message { from: ReplicaId, message: P::Message, bytes: usize },
+    /// The snapshot store answers.
+    Snapshot(SnapshotEvent<P::Image>),
+    /// The control socket, or `/status`.
+    Control { request: ControlRequest, reply: oneshot::Sender<ControlReply> },
+    /// `/metrics`.
+    Metrics { reply: oneshot::Sender<String> },
+}

@@ -1,0 +1,319 @@
+//! HTTP for people and curl.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /kv/get/{key}` | 200 `{"key", "value"}`, 404 |
+//! | `POST /kv/put` of `{"key", "value"}` | 200 `{"key"}` |
+//! | `DELETE /kv/delete/{key}` | 200 `{"key", "deleted"}` |
+//! | `GET /kv/all?start=&limit=` | 200 `{"rows": [{"key", "value"}], "next"}`: `next` is the next page's start, or null |
+//! | `GET /status` | 200, `NodeStatus` |
+//! | `GET /metrics` | 200, Prometheus' text format |
+//!
+//! Anything else is an error with `{"error"}`: 400 for what cannot be asked, 409 for what does not fit the value that is
+//! there, 503 for what this node cannot do now, 504 if nobody answers: the outcome is then unknown. Bytes that are
+//! no text appear as `{"hex": "…"}`; lists and records as arrays.
+
+use crate::client_port::{ACCEPT_BACKOFF, ClientIds};
+use crate::control;
+use crate::event::{Event, KvProtocol};
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Json, Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use kv::{Command, Refusal, Routing, Value};
+use protocol::control::{ControlReply, ControlRequest};
+use protocol::{ClientId, RequestId, Sequence, SessionId};
+use rand::TryRngCore;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Connections at once, and so requests at once.
+const CONNECTIONS_MAX: usize = 512;
+/// How long the headers of a request may take, and a connection be idle.
+const HEADERS_PATIENCE: Duration = Duration::from_secs(30);
+/// How long all the rest may take.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Rows of a page unless the request says otherwise.
+const PAGE_ROWS: u32 = 1000;
+
+/// A request on its way to the core.
+#[derive(Debug)]
+pub(crate) struct HttpRequest {
+    pub(crate) client: ClientId,
+    pub(crate) request: kv::Request,
+    pub(crate) reply: oneshot::Sender<kv::Reply>,
+}
+
+/// Serves the port until the node stops.
+pub(crate) async fn serve<P: KvProtocol>(
+    listener: TcpListener,
+    ids: ClientIds,
+    events: mpsc::Sender<Event<P>>,
+) {
+    let front = Front { events, ids, sessions: Arc::default() };
+    let router = Router::new()
+        .route("/kv/get/{key}", get(get_key))
+        .route("/kv/put", post(put))
+        .route("/kv/delete/{key}", delete(delete_key))
+        .route("/kv/all", get(all))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "no such path"))
+        .layer(middleware::from_fn(with_patience))
+        .with_state(front);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accepting an HTTP client");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(%address, "HTTP client turned away: {CONNECTIONS_MAX} are connected");
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, router).await {
+                tracing::debug!(%address, %error, "HTTP connection dropped");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}
+
+async fn with_patience(request: Request, next: Next) -> Response {
+    tokio::time::timeout(ANSWER_PATIENCE, next.run(request)).await.unwrap_or_else(|_elapsed| {
+        let reason = format!("no answer within {ANSWER_PATIENCE:?}: outcome unknown");
+        Failure::new(StatusCode::GATEWAY_TIMEOUT, reason).into_response()
+    })
+}
+
+/// What the handlers share.
+struct Front<P: KvProtocol> {
+    events: mpsc::Sender<Event<P>>,
+    ids: ClientIds,
+    /// Sessions that no request uses now.
+    sessions: Arc<Mutex<Vec<Session>>>,
+}
+
+impl<P: KvProtocol> Clone for Front<P> {
+    fn clone(&self) -> Self {
+        let (events, ids, sessions) = (self.events.clone(), self.ids.clone(), Arc::clone(&self.sessions));
+        Front { events, ids, sessions }
+    }
+}
+
+/// A client session of this node's own. It serves one request at a time.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    client: ClientId,
+    session: SessionId,
+    /// Of the last request; its id on the connection as well.
+    sequence: Sequence,
+}
+
+/// A session in use; comes back when the request is over, answered or not.
+struct SessionInUse {
+    session: Session,
+    home: Arc<Mutex<Vec<Session>>>,
+}
+
+impl Drop for SessionInUse {
+    fn drop(&mut self) {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(self.session);
+    }
+}
+
+impl<P: KvProtocol> Front<P> {
+    fn session(&self) -> Result<SessionInUse, Failure> {
+        let idle = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut session = match idle {
+            Some(session) => session,
+            None => {
+                let random = rand::rngs::OsRng
+                    .try_next_u64()
+                    .map_err(|e| Failure::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+                Session { client: self.ids.next(), session: SessionId(random), sequence: Sequence(0) }
+            }
+        };
+        session.sequence.0 += 1;
+        Ok(SessionInUse { session, home: Arc::clone(&self.sessions) })
+    }
+
+    async fn run(&self, command: Command) -> Result<kv::Response, Failure> {
+        let in_use = self.session()?;
+        let Session { client, session, sequence } = in_use.session;
+        let request =
+            kv::Request { id: RequestId(sequence.0), session, sequence, routing: Routing::Here, command };
+        let (reply, answer) = oneshot::channel();
+        let sent = self.events.send(Event::Http(HttpRequest { client, request, reply })).await;
+        sent.map_err(|_closed| Failure::stopping())?;
+        let reply = answer.await.map_err(|_closed| Failure::stopping())?;
+        Ok(reply.result?)
+    }
+}
+
+async fn get_key<P: KvProtocol>(
+    State(front): State<Front<P>>,
+    Path(key): Path<String>,
+) -> Result<Response, Failure> {
+    match front.run(Command::Read { key: key.clone().into() }).await? {
+        kv::Response::Value(Some(value)) => {
+            Ok(Json(json!({ "key": key, "value": show(&value) })).into_response())
+        }
+        kv::Response::Value(None) => Err(Failure::new(StatusCode::NOT_FOUND, "no such key")),
+        other => Err(Failure::unfit(&other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Put {
+    key: String,
+    value: String,
+}
+
+async fn put<P: KvProtocol>(
+    State(front): State<Front<P>>,
+    body: Result<Json<Put>, JsonRejection>,
+) -> Result<Response, Failure> {
+    let Json(Put { key, value }) = body.map_err(|e| Failure::new(e.status(), e.body_text()))?;
+    match front.run(Command::Write { key: key.clone().into(), value: value.into() }).await? {
+        kv::Response::Done => Ok(Json(json!({ "key": key })).into_response()),
+        other => Err(Failure::unfit(&other)),
+    }
+}
+
+async fn delete_key<P: KvProtocol>(
+    State(front): State<Front<P>>,
+    Path(key): Path<String>,
+) -> Result<Response, Failure> {
+    match front.run(Command::Delete { key: key.clone().into() }).await? {
+        kv::Response::Deleted(deleted) => Ok(Json(json!({ "key": key, "deleted": deleted })).into_response()),
+        other => Err(Failure::unfit(&other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    start: String,
+    #[serde(default = "page_rows")]
+    limit: u32,
+}
+
+fn page_rows() -> u32 {
+    PAGE_ROWS
+}
+
+async fn all<P: KvProtocol>(
+    State(front): State<Front<P>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(Page { start, limit }) = page.map_err(|e| Failure::new(e.status(), e.body_text()))?;
+    match front.run(Command::Scan { start: start.into(), limit }).await? {
+        kv::Response::Rows(rows) => {
+            let full = rows.len() >= limit as usize;
+            // The least key behind the last one.
+            let next = rows.last().filter(|_| full).map(|(key, _)| text(&[&key[..], b"\0"].concat()));
+            let rows: Vec<_> =
+                rows.iter().map(|(key, value)| json!({ "key": text(key), "value": show(value) })).collect();
+            Ok(Json(json!({ "rows": rows, "next": next })).into_response())
+        }
+        other => Err(Failure::unfit(&other)),
+    }
+}
+
+async fn status<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response, Failure> {
+    match control::ask(&front.events, ControlRequest::Status).await {
+        Some(ControlReply::Ok(status)) => Ok(Json(status).into_response()),
+        Some(ControlReply::Error(reason)) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
+        None => Err(Failure::stopping()),
+    }
+}
+
+async fn metrics<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response, Failure> {
+    let (reply, answer) = oneshot::channel();
+    front.events.send(Event::Metrics { reply }).await.map_err(|_closed| Failure::stopping())?;
+    let page = answer.await.map_err(|_closed| Failure::stopping())?;
+    Ok(([("content-type", "text/plain; version=0.0.4")], page).into_response())
+}
+
+/// Any answer but 200.
+#[derive(Debug)]
+struct Failure {
+    status: StatusCode,
+    reason: String,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.reason }))).into_response()
+    }
+}
+
+impl Failure {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Failure {
+        Failure { status, reason: reason.into() }
+    }
+
+    fn stopping() -> Failure {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping: outcome unknown")
+    }
+
+    /// The command did not fit the value that is there.
+    fn unfit(response: &kv::Response) -> Failure {
+        Failure::new(StatusCode::CONFLICT, format!("the key holds something else: {response:?}"))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let status = match refusal {
+            Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refusal::SessionExpired => StatusCode::CONFLICT,
+            Refusal::NotLeader { .. } | Refusal::Busy | Refusal::Uncertain(_) | Refusal::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Failure::new(status, refusal.to_string())
+    }
+}
+
+fn show(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Bytes(bytes) => text(bytes),
+        Value::List(elements) => elements.iter().map(|element| text(element)).collect(),
+        Value::Record(fields) => fields.iter().map(|field| text(field)).collect(),
+        Value::Text(rope) => rope.to_string().into(),
+    }
+}
+
+fn text(bytes: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
+    }
+}

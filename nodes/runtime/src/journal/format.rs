@@ -1,0 +1,158 @@
+//! The bytes of a journal.
+//!
+//! A journal is a row of *segments*, files named `journal-<first position, 20 digits>`. A segment is a row of
+//! frames ([`protocol::frame`]: length, CRC32C, payload), then nothing or zeroes:
+//!
+//! ```text
+//! header   frame, payload:  "GAUNTLET JOURNAL"  16 bytes
+//!                           version             u32 little-endian
+//!                           first position      u64 little-endian, as in the name
+//! batch    frame, payload:  first position      u64 little-endian
+//!                           records, each:      length u32 little-endian, then its encoding
+//! batch    …
+//! ```
+//!
+//! **Invariant.** A batch is what one group commit wrote: it is on disk before the next one is written. So a
+//! crash can damage the last batch only, however the disk reorders what it was not yet told to keep; bytes that
+//! are no frame with a valid batch anywhere behind them are damage to what was durable. A damaged last
+//! batch cannot be told from one that was never finished, and is cut off.
+
+use super::JournalError;
+use protocol::{JournalPosition, frame};
+
+pub(super) const MAGIC: &[u8; 16] = b"GAUNTLET JOURNAL";
+pub(super) const VERSION: u32 = 1;
+/// Of the header's frame.
+pub(super) const HEADER_BYTES: usize = frame::HEADER_BYTES + 16 + 4 + 8;
+/// Of a batch's payload, before its records.
+pub(super) const BATCH_HEADER_BYTES: usize = 8;
+/// Before each record.
+pub(super) const RECORD_HEADER_BYTES: usize = 4;
+/// What a batch's records may take with their headers.
+pub(super) const BATCH_BYTES_MAX: usize = frame::PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES;
+
+const NAME_PREFIX: &str = "journal-";
+
+pub(super) fn segment_name(first: JournalPosition) -> String {
+    format!("{NAME_PREFIX}{:020}", first.0)
+}
+
+/// The first position of a segment, if the name is one.
+pub(super) fn parse_segment_name(name: &str) -> Option<JournalPosition> {
+    let digits = name.strip_prefix(NAME_PREFIX)?;
+    if digits.len() != 20 {
+        return None;
+    }
+    digits.parse().ok().map(JournalPosition)
+}
+
+pub(super) fn header(first: JournalPosition) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES);
+    frame::frame_into(&mut out, |out| {
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&first.0.to_le_bytes());
+    });
+    out
+}
+
+/// Checks a segment's header against its name.
+pub(super) fn check_header(bytes: &[u8], first: JournalPosition) -> Result<(), String> {
+    if bytes.get(..HEADER_BYTES) == Some(&header(first)[..]) {
+        return Ok(());
+    }
+    match frame::parse(bytes, HEADER_BYTES) {
+        Ok(Some((payload, _))) if payload.starts_with(MAGIC) => {
+            Err(format!("the header is not of version {VERSION} and first position {first}"))
+        }
+        Ok(_) | Err(_) => Err("the header is damaged".to_owned()),
+    }
+}
+
+/// One batch as it stands in a segment.
+pub(super) struct Batch<'a> {
+    pub(super) first: JournalPosition,
+    /// The encodings of its records, in order.
+    pub(super) records: Vec<&'a [u8]>,
+    /// With the frame's header.
+    pub(super) bytes: usize,
+}
+
+/// The batch at the start of `bytes`, or `None` if there is no whole one.
+pub(super) fn parse_batch(bytes: &[u8]) -> Option<Batch<'_>> {
+    let (payload, length) = frame::parse(bytes, frame::PAYLOAD_BYTES_MAX).ok()??;
+    let (first, mut rest) = payload.split_first_chunk::<BATCH_HEADER_BYTES>()?;
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (size, behind) = rest.split_first_chunk::<RECORD_HEADER_BYTES>()?;
+        let (record, behind) = behind.split_at_checked(u32::from_le_bytes(*size) as usize)?;
+        records.push(record);
+        rest = behind;
+    }
+    if records.is_empty() {
+        return None;
+    }
+    Some(Batch { first: JournalPosition(u64::from_le_bytes(*first)), records, bytes: length })
+}
+
+/// What stands behind the last whole batch of a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nothing, or zeroes.
+    Clean,
+    /// The remains of a write that was not finished: so many bytes up to the last that is not zero.
+    Torn(usize),
+    /// Damage: a whole batch that belongs here follows so many bytes further on.
+    Damaged { behind: usize, position: JournalPosition },
+}
+
+/// Judges the bytes behind the last whole batch, where `next` should stand.
+///
+/// A batch that comes later and was written has a later position; positions are compared first because a
+/// checksum over what a damaged length field claims may take long.
+pub(super) fn judge_tail(bytes: &[u8], next: JournalPosition) -> Tail {
+    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Tail::Clean };
+    for behind in 1..bytes.len().saturating_sub(frame::HEADER_BYTES + BATCH_HEADER_BYTES) {
+        let payload = &bytes[behind + frame::HEADER_BYTES..];
+        let position = payload.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+        let plausible = next.0 < position && position - next.0 <= bytes.len() as u64;
+        if plausible && parse_batch(&bytes[behind..]).is_some() {
+            return Tail::Damaged { behind, position: JournalPosition(position) };
+        }
+    }
+    Tail::Torn(last + 1)
+}
+
+/// The records of a commit that is being gathered, and their encodings.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) first: JournalPosition,
+    /// Each with its header.
+    pub(super) records: Vec<u8>,
+}
+
+impl Gathering {
+    /// Adds a record, encoded by `write`. If it does not fit, the bytes are as before and the record comes back.
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<Option<Vec<u8>>, JournalError> {
+        let start = self.records.len();
+        self.records.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        write(&mut self.records);
+        let size = self.records.len() - start - RECORD_HEADER_BYTES;
+        if size + RECORD_HEADER_BYTES > BATCH_BYTES_MAX {
+            return Err(JournalError::RecordTooLarge { bytes: size, bytes_max: BATCH_BYTES_MAX });
+        }
+        let field = u32::try_from(size).expect("bounded by the line above").to_le_bytes();
+        self.records[start..start + RECORD_HEADER_BYTES].copy_from_slice(&field);
+        if self.records.len() > BATCH_BYTES_MAX {
+            return Ok(Some(self.records.split_off(start)));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn frame_into(&self, out: &mut Vec<u8>) {
+        frame::frame_into(out, |out| {
+            out.extend_from_slice(&self.first.0.to_le_bytes());
+            out.extend_from_slice(&self.records);
+        });
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading a journal back when a node starts.
+
+use super::format::{self, HEADER_BYTES, Tail};
+use super::{Damage, JournalError};
+use crate::disk::Disk;
+use protocol::JournalPosition;
+
+/// What a disk held.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// First positions of the segments, oldest first. Never empty.
+    pub(super) segments: Vec<JournalPosition>,
+    /// What the next record gets.
+    pub(super) next: JournalPosition,
+    /// Where the last segment's whole batches end.
+    pub(super) end: u64,
+}
+
+/// Takes the encoding of one record; an error says why it cannot be one.
+pub(super) type Take<'a> = dyn FnMut(JournalPosition, &[u8]) -> Result<(), String> + 'a;
+
+/// Reads all segments, oldest record first; a torn tail is cut off, durably. `None`: there is no journal.
+pub(super) fn recover(disk: &Disk, take: &mut Take<'_>) -> Result<Option<Found>, JournalError> {
+    let io = |what: &'static str| move |source| JournalError::Io { what, source };
+    let names = disk.names().map_err(io("listing the journal"))?;
+    let segments: Vec<_> = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
+    let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else { return Ok(None) };
+    let (mut next, mut end) = (first, 0);
+    for &segment in &segments {
+        let name = format::segment_name(segment);
+        let bytes = disk.read(&name).map_err(io("reading a journal segment"))?;
+        end = read_segment(&bytes, segment, &mut next, segment == last, take).map_err(
+            |(offset, position, reason)| {
+                let file = disk.path(&name);
+                JournalError::Damaged(Damage { file, offset: offset as u64, position, reason })
+            },
+        )?;
+    }
+    let tail = disk.open_file(&format::segment_name(last)).map_err(io("opening the journal"))?;
+    tail.set_size(end as u64).and_then(|()| tail.sync()).map_err(io("cutting the journal's tail"))?;
+    Ok(Some(Found { segments, next, end: end as u64 }))
+}
+
+/// Where in a segment the damage is, which record should be there, and what is wrong.
+type At = (usize, JournalPosition, String);
+
+/// Takes a segment's records and tells where its whole batches end.
+fn read_segment(
+    bytes: &[u8],
+    segment: JournalPosition,
+    next: &mut JournalPosition,
+    is_last: bool,
+    take: &mut Take<'_>,
+) -> Result<usize, At> {
+    if segment != *next {
+        return Err((0, *next, format!("the journal goes on at {segment} only: records are missing")));
+    }
+    format::check_header(bytes, segment).map_err(|reason| (0, segment, reason))?;
+    let mut offset = HEADER_BYTES;
+    while let Some(batch) = format::parse_batch(&bytes[offset..]) {
+        if batch.first != *next {
+            return Err((offset, *next, format!("here stands the batch of {}", batch.first)));
+        }
+        for record in batch.records {
+            take(*next, record).map_err(|reason| (offset, *next, reason))?;
+            *next = next.next();
+        }
+        offset += batch.bytes;
+    }
+    match format::judge_tail(&bytes[offset..], *next) {
+        Tail::Clean => Ok(offset),
+        Tail::Torn(torn) if is_last => {
+            tracing::warn!(%segment, offset, torn, position = %next,
+                "the journal ends in an unfinished write, which is cut off");
+            Ok(offset)
+        }
+        Tail::Torn(_) => Err((offset, *next, "no batch, though a later segment exists".to_owned())),
+        Tail::Damaged { behind, position } => {
+            let reason = format!("no batch, though the batch of {position} is at offset {}", offset + behind);
+            Err((offset, *next, reason))
+        }
+    }
+}

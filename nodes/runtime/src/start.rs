@@ -1,0 +1,103 @@
+//! What is the same in the `main` of every node binary.
+
+use crate::config::NodeConfig;
+use crate::event::KvProtocol;
+use crate::node::{self, Ready};
+use anyhow::Context;
+use clap::Parser;
+use protocol::ReplicaId;
+use rustix::process::{Resource, Rlimit, Signal};
+use serde::de::DeserializeOwned;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The command line of every node binary.
+#[derive(Debug, Parser)]
+#[command(version, about = "One node of a replicated key-value store")]
+struct Arguments {
+    /// The node's configuration, YAML.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Be killed when the process that started this one ends.
+    #[arg(long)]
+    die_with_parent: bool,
+}
+
+/// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code 1.
+/// `configure` makes the core's configuration of the replica, all members, and the file's `options`.
+pub fn node_main<P: KvProtocol, O: DeserializeOwned>(
+    protocol: &'static str,
+    configure: impl FnOnce(ReplicaId, Vec<ReplicaId>, O) -> P::Config,
+) -> ExitCode {
+    let arguments = Arguments::parse();
+    match run::<P, O>(protocol, &arguments, configure) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{protocol}-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<P: KvProtocol, O: DeserializeOwned>(
+    protocol: &'static str,
+    arguments: &Arguments,
+    configure: impl FnOnce(ReplicaId, Vec<ReplicaId>, O) -> P::Config,
+) -> anyhow::Result<()> {
+    if arguments.die_with_parent {
+        die_with_parent()?;
+    }
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env()?;
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    let (config, options) = NodeConfig::load::<O>(&arguments.config)?;
+    let core_config = configure(config.replica, config.members(), options);
+    allow_many_connections().context("raising the limit of open files")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("told to stop");
+        };
+        // A task of its own, so that it takes its turn behind the connections that have something for it.
+        let node =
+            tokio::spawn(
+                async move { node::serve::<P>(protocol, &config, core_config, print_ready, stop).await },
+            );
+        node.await?.map_err(anyhow::Error::from)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+fn print_ready(ready: &Ready) {
+    let line = serde_json::to_string(ready).expect("a flat struct is JSON");
+    let mut out = std::io::stdout();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads that this node is ready");
+    }
+}
+
+fn die_with_parent() -> anyhow::Result<()> {
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("asking to die with the parent")?;
+    // It may have ended just before it was asked for.
+    anyhow::ensure!(rustix::process::getppid() == parent, "the parent process has ended already");
+    Ok(())
+}
+
+/// Each client is an open file, and the usual limit is 1024.
+fn allow_many_connections() -> rustix::io::Result<()> {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+}

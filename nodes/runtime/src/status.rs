@@ -1,0 +1,152 @@
+//! What a node says about itself, and what it lets be done to it.
+
+use crate::control::Leases;
+use crate::driver::Driver;
+use crate::event::KvProtocol;
+use crate::metrics::Page;
+use protocol::ReplicaId;
+use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+impl<P: KvProtocol> Driver<P> {
+    pub(crate) fn control(&mut self, machine: Instant, request: ControlRequest) -> ControlReply {
+        let done = match request {
+            ControlRequest::Status => Ok(()),
+            ControlRequest::SetLinks { links, lease_ms } => self.set_links(machine, &links, lease_ms),
+            ControlRequest::SetClock { clock, lease_ms } => self.set_clock(machine, clock, lease_ms),
+            ControlRequest::Renew { lease_ms } => {
+                self.leases.renew(Leases::until(machine, lease_ms));
+                Ok(())
+            }
+            ControlRequest::Heal => {
+                self.heal_links(machine);
+                self.heal_clock(machine);
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => ControlReply::Ok(Box::new(self.status(machine))),
+            Err(reason) => ControlReply::Error(reason),
+        }
+    }
+
+    fn set_links(
+        &mut self,
+        machine: Instant,
+        links: &BTreeMap<ReplicaId, LinkConditions>,
+        lease_ms: u64,
+    ) -> Result<(), String> {
+        self.links.set(machine, links)?;
+        tracing::info!(?links, lease_ms, "link conditions set");
+        let faulted = !self.links.conditions().is_empty();
+        self.leases.links = faulted.then(|| Leases::until(machine, lease_ms));
+        Ok(())
+    }
+
+    fn set_clock(&mut self, machine: Instant, clock: ClockSetting, lease_ms: u64) -> Result<(), String> {
+        self.clock.set(machine, clock)?;
+        tracing::info!(?clock, lease_ms, "clock set");
+        let faulted = clock != ClockSetting::default();
+        self.leases.clock = faulted.then(|| Leases::until(machine, lease_ms));
+        Ok(())
+    }
+
+    pub(crate) fn heal_links(&mut self, machine: Instant) {
+        self.links.set(machine, &BTreeMap::new()).expect("clear links are always allowed");
+        self.leases.links = None;
+    }
+
+    pub(crate) fn heal_clock(&mut self, machine: Instant) {
+        self.clock.set(machine, ClockSetting::default()).expect("a true clock is always allowed");
+        self.leases.clock = None;
+    }
+
+    fn status(&mut self, machine: Instant) -> NodeStatus {
+        let (outbound, inbound) = self.links.counters();
+        NodeStatus {
+            replica: self.replica,
+            pid: std::process::id(),
+            protocol: self.protocol.to_owned(),
+            core: self.core.status(),
+            links: self.links.conditions(),
+            outbound,
+            inbound,
+            clock: self.clock.setting(),
+            clock_error_us: self.clock.error_us(machine),
+            leases_expired: self.leases.expired,
+        }
+    }
+
+    /// The page at `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = Page::default();
+        let core = self.core.status();
+        page.gauge("node_is_leader", "1 if clients should come here first.", u8::from(core.is_leader));
+        page.gauge("node_epoch", "Term, view or ballot.", core.epoch);
+        page.gauge("node_committed", "The last log index known to be decided.", core.committed);
+        page.gauge("node_applied", "The last log index whose effects are in the state.", core.applied);
+        page.gauge("node_keys", "Keys in the state.", core.keys);
+        for (name, value) in &core.metrics {
+            page.gauge(&format!("core_{name}"), "The protocol's own number of this name.", value);
+        }
+        let turns = &self.counters;
+        page.counter("driver_turns_total", "Turns of the core.", turns.turns);
+        page.counter("driver_events_total", "Events that the turns took.", turns.events);
+        page.gauge("driver_events_in_turn_max", "Events of the largest turn.", turns.events_in_turn_max);
+        page.counter("driver_timers_total", "Timers that fired.", turns.timers_fired);
+        page.counter("client_requests_total", "Requests of clients, HTTP included.", turns.requests);
+        page.counter("client_replies_total", "Replies to clients, HTTP included.", self.clients.replies);
+        page.gauge("client_connections", "Open client connections.", self.clients.connections());
+        page.counter("client_dropped_slow_total", "Clients dropped unread.", self.clients.dropped_slow);
+        self.peer_metrics(&mut page);
+        let journal = &self.journal.counters;
+        page.counter("journal_records_total", "Records appended.", journal.records);
+        page.counter("journal_bytes_total", "Bytes written, without zeroes ahead.", journal.bytes);
+        page.seconds(
+            "journal_sync_seconds",
+            "Time of a group commit: write and fdatasync, on the core's thread or another.",
+            &[("core", &journal.syncs_inline), ("thread", &journal.syncs_on_thread)],
+        );
+        let longest = journal.syncs_inline.longest.max(journal.syncs_on_thread.longest);
+        page.gauge("journal_sync_seconds_max", "The longest group commit.", longest.as_secs_f64());
+        page.gauge("process_cpu_seconds_total", "Processor time used.", cpu_seconds());
+        page.finish()
+    }
+
+    fn peer_metrics(&self, page: &mut Page) {
+        page.counter("peer_messages_in_total", "Messages from peers.", self.counters.messages_in);
+        page.counter("peer_messages_out_total", "Messages to peers.", self.counters.messages_out);
+        page.gauge("peer_connections", "Peers that this node can send to now.", self.links.connections());
+        let losses = self.links.losses();
+        page.labelled(
+            ("peer_unconnected_total", "counter", "Messages lost because there was no connection."),
+            "peer",
+            losses.iter().map(|(peer, losses)| (peer, losses.unconnected)),
+        );
+        page.labelled(
+            ("peer_backlog_total", "counter", "Messages lost because the peer did not read."),
+            "peer",
+            losses.iter().map(|(peer, losses)| (peer, losses.backlog)),
+        );
+        let (outbound, inbound) = self.links.counters();
+        for (direction, counters) in [("out", outbound), ("in", inbound)] {
+            page.labelled(
+                (&format!("link_{direction}_passed_total"), "counter", "Messages that passed the link."),
+                "peer",
+                counters.iter().map(|(peer, counters)| (peer, counters.passed)),
+            );
+            page.labelled(
+                (&format!("link_{direction}_blocked_total"), "counter", "Messages lost on a blocked link."),
+                "peer",
+                counters.iter().map(|(peer, counters)| (peer, counters.blocked)),
+            );
+        }
+    }
+}
+
+/// Of this process since it started.
+fn cpu_seconds() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
+}

@@ -1,0 +1,70 @@
+//! The core's timers, ordered by deadline on the node's clock.
+
+use protocol::{Time, TimerChange};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One deadline for each timer that is set.
+#[derive(Debug)]
+pub(crate) struct Timers<T> {
+    deadlines: BTreeMap<T, Time>,
+    order: BTreeSet<(Time, T)>,
+}
+
+impl<T: Copy + Ord> Timers<T> {
+    pub(crate) fn new() -> Self {
+        Timers { deadlines: BTreeMap::new(), order: BTreeSet::new() }
+    }
+
+    pub(crate) fn apply(&mut self, change: TimerChange<T>) {
+        match change {
+            TimerChange::Set(timer, at) => {
+                if let Some(before) = self.deadlines.insert(timer, at) {
+                    self.order.remove(&(before, timer));
+                }
+                self.order.insert((at, timer));
+            }
+            TimerChange::Cancel(timer) => {
+                if let Some(before) = self.deadlines.remove(&timer) {
+                    self.order.remove(&(before, timer));
+                }
+            }
+        }
+    }
+
+    /// The next deadline.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes a timer whose deadline has come.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<T> {
+        let &(at, timer) = self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.order.pop_first();
+        self.deadlines.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_has_one_deadline_and_fires_once() {
+        let mut timers = Timers::new();
+        timers.apply(TimerChange::Set('a', Time(10)));
+        timers.apply(TimerChange::Set('b', Time(20)));
+        timers.apply(TimerChange::Set('a', Time(30)));
+        timers.apply(TimerChange::Set('c', Time(5)));
+        timers.apply(TimerChange::Cancel('c'));
+        assert_eq!(timers.next(), Some(Time(20)));
+        assert_eq!(timers.pop_due(Time(19)), None);
+        assert_eq!(timers.pop_due(Time(30)), Some('b'));
+        assert_eq!(timers.pop_due(Time(30)), Some('a'));
+        assert_eq!(timers.pop_due(Time(99)), None);
+        assert_eq!(timers.next(), None);
+    }
+}

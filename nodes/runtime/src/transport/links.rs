@@ -1,0 +1,225 @@
+//! The links to all peers, as the core's task sees them.
+
+use super::conditioner::{self, Conditioner};
+use crate::event::{Event, KvProtocol};
+use crate::outbound::{Flushed, Outbound};
+use protocol::control::{LinkConditions, LinkCounters};
+use protocol::{ReplicaId, codec, frame};
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Instant;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+
+/// What waits for one peer at most; later messages are lost until it reads again.
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+/// The links to all peers.
+#[derive(Debug)]
+pub(crate) struct Links<P: KvProtocol> {
+    links: BTreeMap<ReplicaId, Link<P>>,
+    chance: Xoshiro256PlusPlus,
+    events: mpsc::Sender<Event<P>>,
+}
+
+#[derive(Debug)]
+struct Link<P: KvProtocol> {
+    connection: Option<Outbound>,
+    outbound: Conditioner<Vec<u8>>,
+    inbound: Conditioner<P::Message>,
+    losses: Losses,
+}
+
+/// Messages that were lost without any fault being set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Losses {
+    /// There was no connection.
+    pub(crate) unconnected: u64,
+    /// Too much was waiting already.
+    pub(crate) backlog: u64,
+}
+
+impl<P: KvProtocol> Links<P> {
+    pub(crate) fn new(
+        peers: impl Iterator<Item = ReplicaId>,
+        seed: u64,
+        events: mpsc::Sender<Event<P>>,
+    ) -> Self {
+        let link = |peer| {
+            let (outbound, inbound) = (Conditioner::new(), Conditioner::new());
+            (peer, Link { connection: None, outbound, inbound, losses: Losses::default() })
+        };
+        Links { links: peers.map(link).collect(), chance: Xoshiro256PlusPlus::seed_from_u64(seed), events }
+    }
+
+    pub(crate) fn connected(&mut self, peer: ReplicaId, half: OwnedWriteHalf) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.connection = Some(Outbound::new(half));
+        }
+    }
+
+    pub(crate) fn gone(&mut self, peer: ReplicaId) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.connection = None;
+        }
+    }
+
+    /// Queues a message, to leave with the next [`Links::flush`] or when its link's condition lets it.
+    pub(crate) fn send(&mut self, now: Instant, to: ReplicaId, message: &P::Message) {
+        let Some(link) = self.links.get_mut(&to) else { panic!("a message to {to}, which is no peer") };
+        if link.outbound.is_transparent() {
+            link.outbound.pass();
+            link.put(|out| frame::frame_into(out, |out| codec::encode_into(message, out)));
+        } else {
+            let mut bytes = Vec::new();
+            frame::frame_into(&mut bytes, |out| codec::encode_into(message, out));
+            link.outbound.take(now, bytes.len(), bytes, &mut self.chance, Vec::clone);
+        }
+    }
+
+    /// A message has arrived: comes back if it passes at once.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        from: ReplicaId,
+        message: P::Message,
+        bytes: usize,
+    ) -> Option<P::Message> {
+        // Only peers get past the hello.
+        let link = self.links.get_mut(&from)?;
+        if link.inbound.is_transparent() {
+            link.inbound.pass();
+            return Some(message);
+        }
+        link.inbound.take(now, bytes, message, &mut self.chance, |message| {
+            codec::decode(&codec::encode(message)).expect("what was decoded can be encoded and decoded again")
+        });
+        None
+    }
+
+    /// Lets go of what conditions held back: outbound into the next [`Links::flush`], inbound to the caller.
+    pub(crate) fn release(&mut self, now: Instant, mut deliver: impl FnMut(ReplicaId, P::Message)) {
+        for (peer, link) in &mut self.links {
+            while let Some((frame, _)) = link.outbound.release(now) {
+                link.put(|out| out.extend_from_slice(&frame));
+            }
+            while let Some((message, _)) = link.inbound.release(now) {
+                deliver(*peer, message);
+            }
+        }
+    }
+
+    /// When [`Links::release`] has something to do.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        let next = |link: &Link<P>| link.outbound.next_leaves().into_iter().chain(link.inbound.next_leaves());
+        self.links.values().flat_map(next).min()
+    }
+
+    /// Writes what is queued, a system call for each peer.
+    pub(crate) fn flush(&mut self) {
+        for (peer, link) in &mut self.links {
+            if let Some(connection) = &mut link.connection {
+                let flushed = connection.flush();
+                settle(*peer, connection, flushed, &self.events);
+            }
+        }
+    }
+
+    /// A connection that was full takes more.
+    pub(crate) fn writable(&mut self, peer: ReplicaId) {
+        if let Some(connection) = self.links.get_mut(&peer).and_then(|link| link.connection.as_mut()) {
+            let flushed = connection.writable();
+            settle(peer, connection, flushed, &self.events);
+        }
+    }
+
+    /// Replaces all conditions; peers not named are clear.
+    ///
+    /// # Errors
+    /// If a condition is out of bounds or for somebody who is no peer: nothing is changed.
+    pub(crate) fn set(
+        &mut self,
+        now: Instant,
+        conditions: &BTreeMap<ReplicaId, LinkConditions>,
+    ) -> Result<(), String> {
+        for (peer, conditions) in conditions {
+            if !self.links.contains_key(peer) {
+                return Err(format!("{peer} is no peer"));
+            }
+            for (direction, condition) in [("outbound", conditions.outbound), ("inbound", conditions.inbound)]
+            {
+                conditioner::check(&condition).map_err(|e| format!("{peer} {direction}: {e}"))?;
+            }
+        }
+        for (peer, link) in &mut self.links {
+            let wanted = conditions.get(peer).copied().unwrap_or_default();
+            link.outbound.set(now, wanted.outbound);
+            link.inbound.set(now, wanted.inbound);
+        }
+        Ok(())
+    }
+
+    /// The conditions in force; clear links are left out.
+    pub(crate) fn conditions(&self) -> BTreeMap<ReplicaId, LinkConditions> {
+        let of = |(peer, link): (&ReplicaId, &Link<P>)| {
+            let (outbound, inbound) = (link.outbound.condition(), link.inbound.condition());
+            (*peer, LinkConditions { outbound, inbound })
+        };
+        self.links.iter().map(of).filter(|(_, conditions)| *conditions != LinkConditions::default()).collect()
+    }
+
+    /// What the conditioners did: outbound, inbound.
+    pub(crate) fn counters(&self) -> (BTreeMap<ReplicaId, LinkCounters>, BTreeMap<ReplicaId, LinkCounters>) {
+        let outbound = self.links.iter().map(|(peer, link)| (*peer, link.outbound.counters)).collect();
+        let inbound = self.links.iter().map(|(peer, link)| (*peer, link.inbound.counters)).collect();
+        (outbound, inbound)
+    }
+
+    /// What was lost without any fault being set.
+    pub(crate) fn losses(&self) -> BTreeMap<ReplicaId, Losses> {
+        self.links.iter().map(|(peer, link)| (*peer, link.losses)).collect()
+    }
+
+    /// How many peers are connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.links.values().filter(|link| link.connection.is_some()).count()
+    }
+}
+
+impl<P: KvProtocol> Link<P> {
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        match &mut self.connection {
+            None => self.losses.unconnected += 1,
+            Some(connection) if connection.backlog_bytes() > BACKLOG_BYTES_MAX => self.losses.backlog += 1,
+            Some(connection) => write(connection.buffer()),
+        }
+    }
+}
+
+fn settle<P: KvProtocol>(
+    peer: ReplicaId,
+    connection: &Outbound,
+    flushed: io::Result<Flushed>,
+    events: &mpsc::Sender<Event<P>>,
+) {
+    match flushed {
+        Ok(Flushed::Settled) => {}
+        Ok(Flushed::Full(half)) => {
+            let events = events.clone();
+            tokio::spawn(async move {
+                if let Err(error) = half.writable().await {
+                    tracing::debug!(%peer, %error, "waiting for a peer");
+                }
+                // Fails only when the node stops.
+                events.send(Event::PeerWritable { peer }).await.ok();
+            });
+        }
+        Err(error) => {
+            // Whoever dialled reads the end of the connection and dials again.
+            tracing::debug!(%peer, %error, "connection to a peer broke");
+            connection.close();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Node processes on loopback, for tests and for the load example.
+
+use protocol::ReplicaId;
+use runtime::{Durability, NodeConfig, Ready};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A node's process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) ready: Ready,
+    child: Child,
+}
+
+/// What a node that did not start, or has ended, left: exit code and stderr.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts a node and waits for its ready line.
+    pub(crate) fn start(binary: &Path, config: &NodeConfig) -> Result<Process, Ended> {
+        let file = config.data_dir.with_extension("yaml");
+        std::fs::write(&file, serde_yaml::to_string(config).expect("a configuration is YAML"))
+            .expect("written");
+        Process::start_file(binary, &file)
+    }
+
+    pub(crate) fn start_file(binary: &Path, file: &Path) -> Result<Process, Ended> {
+        let log = file.with_extension("log");
+        let stderr = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let mut child = Command::new(binary)
+            .arg("--config")
+            .arg(file)
+            .arg("--die-with-parent")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("readable");
+        match serde_json::from_str(&line) {
+            Ok(ready) => Ok(Process { ready, child }),
+            Err(_) => {
+                let code = child.wait().expect("waited for").code();
+                let stderr = std::fs::read_to_string(log).expect("readable");
+                Err(Ended { code, stderr })
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited for");
+    }
+
+    /// Sends SIGTERM and waits for the exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        self.child.wait().expect("waited for").code()
+    }
+
+    /// Waits for the node to end by itself.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().expect("waited for").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Configurations of a group in one folder.
+pub(crate) fn group(
+    folder: &Path,
+    replicas: u32,
+    durability: Durability,
+    options: &serde_yaml::Value,
+) -> Vec<NodeConfig> {
+    // Held together, so that all are different.
+    let free: Vec<_> = (0..replicas).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let peers: BTreeMap<_, _> =
+        (1..).map(ReplicaId).zip(free.iter().map(|port| port.local_addr().expect("bound"))).collect();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = |(replica, _): (&ReplicaId, _)| NodeConfig {
+        replica: *replica,
+        peers: peers.clone(),
+        client_address: any,
+        http_address: any,
+        data_dir: folder.join(replica.to_string()),
+        durability,
+        seed: u64::from(replica.0),
+        options: options.clone(),
+    };
+    peers.iter().map(config).collect()
+}
+
+/// Sends an HTTP request without a library and returns status and body.
+pub(crate) fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+/// Where a log file of a node is.
+pub(crate) fn log_file(config: &NodeConfig) -> PathBuf {
+    config.data_dir.with_extension("log")
+}

@@ -1,0 +1,310 @@
+//! Elections (§3.4 of the dissertation, §5.2 of the paper) with PreVote (§9.6), leader stickiness (§4.2.3) and
+//! CheckQuorum (§6.2).
+
+use crate::ids::Term;
+use crate::leader::Leader;
+use crate::message::{Message, VoteReply, VoteRequest};
+use crate::metrics::DropReason;
+use crate::record::{Payload, Record};
+use crate::replica::{LeaderView, Raft, Role, Timer};
+use protocol::{Effects, ReplicaId, Time};
+use rand::Rng;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// When to seek election.
+#[derive(Debug)]
+pub(crate) struct ElectionClock {
+    /// When a leader, of whatever term, was last heard from.
+    heard_at: Time,
+    /// When this replica seeks election unless it hears from a leader or votes.
+    deadline: Time,
+    /// How long it waits; drawn anew for each wait that ends without having heard from a leader.
+    timeout: Duration,
+    /// What the timer is set to. It is not moved for every message: when it fires too early, it is set again.
+    armed: Option<Time>,
+}
+
+impl ElectionClock {
+    /// A restarted replica does not know what it promised before: it behaves as if it had just heard from a leader,
+    /// so that a lease that rests on that promise holds.
+    pub(crate) fn new(now: Time) -> Self {
+        Self { heard_at: now, deadline: now, timeout: Duration::ZERO, armed: None }
+    }
+}
+
+impl Raft {
+    /// Whether a leader was heard from so recently that others must not be voted for (§4.2.3): it keeps
+    /// replicas that cannot hear the leader from deposing it, and leases rest on it.
+    fn is_sticky(&self, now: Time) -> bool {
+        self.is_leader() || now < self.clock.heard_at + self.timing.sticky
+    }
+
+    /// Begins a new wait, of random length so that votes seldom split (§5.2). Never shorter than
+    /// [`Timing::sticky`](crate::options::Timing): a candidate votes for itself, and keeps its promises doing so.
+    pub(crate) fn restart_election_clock(&mut self, now: Time, out: &mut Effects<Self>) {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("options bound the timeouts");
+        let range = nanos(self.timing.sticky)..=nanos(self.timing.election_max);
+        self.clock.timeout = Duration::from_nanos(self.rng.random_range(range));
+        self.clock.deadline = now + self.clock.timeout;
+        if self.clock.armed.is_none_or(|armed| self.clock.deadline < armed) {
+            self.arm_election_timer(out);
+        }
+    }
+
+    fn arm_election_timer(&mut self, out: &mut Effects<Self>) {
+        self.clock.armed = Some(self.clock.deadline);
+        out.set_timer(Timer::Election, self.clock.deadline);
+    }
+
+    pub(crate) fn handle_election_timer(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.clock.armed = None;
+        if self.is_leader() {
+            return;
+        }
+        if now < self.clock.deadline {
+            self.arm_election_timer(out);
+        } else {
+            self.start_pre_vote(now, out);
+        }
+    }
+
+    /// Asks whether an election could be won, without disturbing anybody by a new term (§9.6).
+    fn start_pre_vote(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.leader = None;
+        self.role = Role::PreCandidate(BTreeSet::from([self.me]));
+        self.metrics.pre_votes_started += 1;
+        self.restart_election_clock(now, out);
+        self.solicit(now, out);
+        self.count_votes(now, out);
+    }
+
+    /// Starts an election (§5.2).
+    fn campaign(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.set_hard_state(self.term.next(), Some(self.me), out);
+        // The own vote counts when it is durable, like anybody else's.
+        self.role = Role::Candidate(BTreeSet::new());
+        self.metrics.elections_started += 1;
+        self.restart_election_clock(now, out);
+        self.solicit(now, out);
+    }
+
+    /// Asks those who have not granted their vote, now and (messages get lost, and stickiness ends) with each
+    /// heartbeat interval.
+    pub(crate) fn solicit(&mut self, now: Time, out: &mut Effects<Self>) {
+        let last = self.log.last();
+        let (granted, message, outbox) = match &self.role {
+            Role::PreCandidate(granted) => {
+                let request = VoteRequest { term: self.term.next(), last };
+                (granted, Message::PreVote(request), &mut out.early)
+            }
+            // In the durable lane: if the term were forgotten in a crash, a second candidacy in it, perhaps
+            // with a shorter log, could win with the votes for this one.
+            Role::Candidate(granted) => {
+                (granted, Message::RequestVote(VoteRequest { term: self.term, last }), &mut out.durable)
+            }
+            Role::Follower | Role::Leader(_) => return,
+        };
+        for to in self.members.others(self.me).filter(|to| !granted.contains(to)) {
+            outbox.messages.push((to, message.clone()));
+        }
+        out.set_timer(Timer::Heartbeat, now + self.timing.heartbeat);
+    }
+
+    pub(crate) fn handle_pre_vote(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        request: VoteRequest,
+        out: &mut Effects<Self>,
+    ) {
+        let granted = request.term > self.term
+            && !self.is_sticky(now)
+            && request.last.is_up_to_date_with(self.log.last());
+        // Early: it promises nothing.
+        let term = if granted { request.term } else { self.term };
+        out.early.messages.push((from, Message::PreVoteReply(VoteReply { term, granted })));
+    }
+
+    pub(crate) fn handle_request_vote(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        request: VoteRequest,
+        out: &mut Effects<Self>,
+    ) {
+        let again = request.term == self.term && self.vote == Some(from);
+        // Not even the term is taken over. This holds in every term: a lease rests on the promise to a leader,
+        // and the term may have been raised since by a message that asks for no vote.
+        if request.term >= self.term && self.is_sticky(now) && !again {
+            return self.metrics.drop(DropReason::Sticky);
+        }
+        if request.term > self.term {
+            self.become_follower(now, request.term, out);
+        }
+        let granted = request.term == self.term
+            && self.vote.is_none_or(|vote| vote == from)
+            && request.last.is_up_to_date_with(self.log.last());
+        let reply = Message::RequestVoteReply(VoteReply { term: self.term, granted });
+        if !granted {
+            // Early: whoever learns a term that this replica then forgets has lost nothing but time.
+            return out.early.messages.push((from, reply));
+        }
+        if self.vote.is_none() {
+            self.set_hard_state(self.term, Some(from), out);
+        }
+        self.restart_election_clock(now, out);
+        out.durable.messages.push((from, reply));
+    }
+
+    pub(crate) fn handle_pre_vote_reply(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        reply: VoteReply,
+        out: &mut Effects<Self>,
+    ) {
+        if !reply.granted && reply.term > self.term {
+            return self.become_follower(now, reply.term, out);
+        }
+        match &mut self.role {
+            // Distinct voters: the network may deliver a vote twice.
+            Role::PreCandidate(granted) if reply.granted && reply.term == self.term.next() => {
+                granted.insert(from);
+                self.count_votes(now, out);
+            }
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
+                self.metrics.drop(DropReason::Stale);
+            }
+        }
+    }
+
+    pub(crate) fn handle_request_vote_reply(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        reply: VoteReply,
+        out: &mut Effects<Self>,
+    ) {
+        if reply.term > self.term {
+            return self.become_follower(now, reply.term, out);
+        }
+        match &mut self.role {
+            Role::Candidate(granted) if reply.granted && reply.term == self.term => {
+                granted.insert(from);
+                self.count_votes(now, out);
+            }
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
+                self.metrics.drop(DropReason::Stale);
+            }
+        }
+    }
+
+    /// The own vote is durable.
+    pub(crate) fn count_own_vote(&mut self, now: Time, out: &mut Effects<Self>) {
+        if let Role::Candidate(granted) = &mut self.role {
+            granted.insert(self.me);
+            self.count_votes(now, out);
+        }
+    }
+
+    /// Goes on if a majority has granted its vote.
+    fn count_votes(&mut self, now: Time, out: &mut Effects<Self>) {
+        match &self.role {
+            Role::PreCandidate(granted) if self.members.is_majority(granted.len()) => {
+                self.campaign(now, out);
+            }
+            Role::Candidate(granted) if self.members.is_majority(granted.len()) => {
+                self.become_leader(now, out);
+            }
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {}
+        }
+    }
+
+    /// Takes over a term and a vote, durably.
+    fn set_hard_state(&mut self, term: Term, vote: Option<ReplicaId>, out: &mut Effects<Self>) {
+        assert!(term >= self.term, "the term goes from {} back to {term}", self.term);
+        assert!(term > self.term || self.vote.is_none(), "a second vote in {term}, after {:?}", self.vote);
+        if term > self.term {
+            self.view = LeaderView::default();
+        }
+        self.term = term;
+        self.vote = vote;
+        self.hard_state_at = Some(out.record(Record::HardState { term, vote }));
+    }
+
+    /// Takes over a higher term, or gives up candidacy or office in the current one.
+    pub(crate) fn become_follower(&mut self, now: Time, term: Term, out: &mut Effects<Self>) {
+        if term > self.term {
+            self.set_hard_state(term, None, out);
+            self.leader = None;
+        }
+        match std::mem::replace(&mut self.role, Role::Follower) {
+            Role::Follower => {}
+            Role::PreCandidate(_) | Role::Candidate(_) => out.cancel_timer(Timer::Heartbeat),
+            Role::Leader(leader) => {
+                self.metrics.leaderships_lost += 1;
+                self.leader = None;
+                self.give_up_pending(out);
+                for read in leader.reads.into_reads() {
+                    self.refuse(&read, kv::Refusal::NotLeader { leader: None }, out);
+                }
+                out.cancel_timer(Timer::Heartbeat);
+                self.restart_election_clock(now, out);
+            }
+        }
+    }
+
+    /// Recognises `from` as the leader of `term`, which is not over.
+    pub(crate) fn follow(&mut self, now: Time, from: ReplicaId, term: Term, out: &mut Effects<Self>) {
+        assert!(term > self.term || !self.is_leader(), "{from} leads {term}, and so does this replica");
+        self.become_follower(now, term, out);
+        self.clock.heard_at = now;
+        // Later than the timer is set to, which finds out when it fires.
+        self.clock.deadline = now + self.clock.timeout;
+        if self.leader != Some(from) {
+            self.leader = Some(from);
+            self.give_up_forwards(from, out);
+            self.repeat_read_index(out);
+        }
+    }
+
+    /// Takes office (§5.2).
+    fn become_leader(&mut self, now: Time, out: &mut Effects<Self>) {
+        let mut leader = Leader::new(&self.members, self.me, now, self.log.last().index);
+        for read in self.follower_reads.take_unanswered() {
+            leader.reads.push(read);
+        }
+        self.role = Role::Leader(Box::new(leader));
+        self.leader = Some(self.me);
+        self.snapshots.receiving = None;
+        self.metrics.elections_won += 1;
+        self.give_up_forwards(self.me, out);
+        self.clock.armed = None;
+        out.cancel_timer(Timer::Election);
+        // Committing it commits all that came before, which must not be committed by counting (§5.4.2).
+        let noop = self.append(Payload::Noop, out);
+        assert!(matches!(&self.role, Role::Leader(leader) if leader.noop == noop));
+        self.heartbeat(now, out);
+    }
+
+    pub(crate) fn handle_heartbeat_timer(&mut self, now: Time, out: &mut Effects<Self>) {
+        let Role::Leader(leader) = &self.role else { return self.solicit(now, out) };
+        // CheckQuorum: a leader that a majority does not hear, or that does not hear a majority, must not go on
+        // refusing clients the news (§6.2).
+        if leader.quorum_heard_at(&self.members, now) + self.timing.election_max <= now {
+            self.become_follower(now, self.term, out);
+        } else {
+            self.retry_transfers(now, out);
+            self.heartbeat(now, out);
+        }
+    }
+
+    /// Begins a round; when the turn ends, it goes to everybody.
+    fn heartbeat(&mut self, now: Time, out: &mut Effects<Self>) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.begin_round(now, &self.members);
+        }
+        out.set_timer(Timer::Heartbeat, now + self.timing.heartbeat);
+    }
+}

@@ -1,0 +1,241 @@
+//! What replicas say to one another. `lib.rs` has the table of messages.
+
+use crate::ids::{LogId, LogIndex, Round, Term, Ticket};
+use crate::record::Entry;
+use bytes::Bytes;
+use kv::{Command, Refusal, Response};
+use protocol::{Sequence, SessionId, SnapshotId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// From one replica to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Would you vote for me in this term? (§9.6)
+    PreVote(VoteRequest),
+    /// Yes or no; a promise of nothing.
+    PreVoteReply(VoteReply),
+    /// Vote for me in this term (§5.2).
+    RequestVote(VoteRequest),
+    /// Yes or no.
+    RequestVoteReply(VoteReply),
+    /// Entries, or none: a heartbeat (§5.3).
+    AppendEntries(AppendEntries),
+    /// How it went.
+    AppendReply(AppendReply),
+    /// A chunk of a snapshot (§7).
+    InstallSnapshot(InstallSnapshot),
+    /// How much of the snapshot has arrived.
+    InstallReply(InstallReply),
+    /// Writes of the sender's clients, for the leader to propose.
+    Forward(Vec<Forwarded>),
+    /// What became of forwarded writes.
+    ForwardReply(Vec<ForwardAnswer>),
+    /// The sender has reads: up to where must it apply before it answers them? (§6.4)
+    ReadIndex(ReadIndex),
+    /// Up to here.
+    ReadIndexReply(ReadIndexReply),
+}
+
+/// A candidate's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteRequest {
+    /// The term that the vote is for.
+    pub term: Term,
+    /// The candidate's last entry.
+    pub last: LogId,
+}
+
+/// The answer to a [`VoteRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteReply {
+    /// If granted, the term of the request; else the voter's own.
+    pub term: Term,
+    /// Whether the vote is given.
+    pub granted: bool,
+}
+
+/// A leader's entries, and its news.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppendEntries {
+    /// The leader's term.
+    pub term: Term,
+    /// What the entries follow.
+    pub prev: LogId,
+    /// The leader's commit index.
+    pub commit: LogIndex,
+    /// The leader's newest round.
+    pub round: Round,
+    /// One after the other, from `prev.index + 1` on.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+/// The answer to [`AppendEntries`] (and to the last chunk of a snapshot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendReply {
+    /// The follower's term.
+    pub term: Term,
+    /// The round of the request.
+    pub round: Round,
+    /// How it went.
+    pub outcome: AppendOutcome,
+}
+
+/// How [`AppendEntries`] went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendOutcome {
+    /// The follower's log is durably the leader's up to `matched`. It may be beyond the request's last entry
+    /// (what is committed matches in any case) or before it (if a later reply is to say the rest).
+    Accepted {
+        /// Up to here.
+        matched: LogIndex,
+    },
+    /// The follower has no entry like `prev`.
+    Rejected {
+        /// The index of the request's `prev`.
+        prev: LogIndex,
+        /// The term of what the follower has there; `None` if its log is too short.
+        conflict_term: Option<Term>,
+        /// The first index of that term in its log, or the one after its last entry.
+        conflict_index: LogIndex,
+    },
+    /// The request's term is over.
+    Stale,
+}
+
+/// A chunk of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallSnapshot {
+    /// The leader's term.
+    pub term: Term,
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// Of the chunk's first byte.
+    pub offset: u64,
+    /// The chunk.
+    pub bytes: Bytes,
+    /// Nothing follows.
+    pub last: bool,
+}
+
+/// The answer to [`InstallSnapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallReply {
+    /// The follower's term.
+    pub term: Term,
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// How many bytes of it have arrived without a gap: where to go on.
+    pub received: u64,
+}
+
+/// A write that a follower passes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// Comes back in the answer.
+    pub ticket: Ticket,
+    /// Who asks.
+    pub session: SessionId,
+    /// Which of its commands.
+    pub sequence: Sequence,
+    /// What to run.
+    pub command: Command,
+}
+
+/// What became of a forwarded write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForwardAnswer {
+    /// Of the [`Forwarded`].
+    pub ticket: Ticket,
+    /// The answer.
+    pub result: Result<Response, Refusal>,
+}
+
+/// A follower's question for its reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndex {
+    /// Comes back in the answer.
+    pub ticket: Ticket,
+}
+
+/// The answer to [`ReadIndex`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndexReply {
+    /// The leader's term.
+    pub term: Term,
+    /// Of the [`ReadIndex`].
+    pub ticket: Ticket,
+    /// The leader's commit index after the question arrived, confirmed by a majority.
+    pub index: LogIndex,
+}
+
+impl Message {
+    /// The greatest term that the message speaks of, if it speaks of any.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        match self {
+            Message::PreVote(m) | Message::RequestVote(m) => Some(m.term),
+            Message::PreVoteReply(m) | Message::RequestVoteReply(m) => Some(m.term),
+            Message::AppendEntries(m) => Some(m.term),
+            Message::AppendReply(m) => Some(m.term),
+            Message::InstallSnapshot(m) => Some(m.term),
+            Message::InstallReply(m) => Some(m.term),
+            Message::ReadIndexReply(m) => Some(m.term),
+            Message::Forward(_) | Message::ForwardReply(_) | Message::ReadIndex(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::PreVote(m) => write!(f, "PreVote {} last {}", m.term, m.last),
+            Message::PreVoteReply(m) => write!(f, "PreVoteReply {} {}", m.term, yes(m.granted)),
+            Message::RequestVote(m) => write!(f, "RequestVote {} last {}", m.term, m.last),
+            Message::RequestVoteReply(m) => write!(f, "RequestVoteReply {} {}", m.term, yes(m.granted)),
+            Message::AppendEntries(m) => {
+                write!(f, "AppendEntries {} {} prev {} commit {}", m.term, m.round, m.prev, m.commit)?;
+                m.entries.iter().try_for_each(|e| write!(f, " [{} {}]", e.id(), e.payload))
+            }
+            Message::AppendReply(m) => write!(f, "AppendReply {} {} {}", m.term, m.round, m.outcome),
+            Message::InstallSnapshot(m) => {
+                let end = if m.last { ", the last" } else { "" };
+                let id = LogId::from(m.id);
+                write!(f, "InstallSnapshot {} {id} bytes {}+{}{end}", m.term, m.offset, m.bytes.len())
+            }
+            Message::InstallReply(m) => {
+                write!(f, "InstallReply {} {} received {}", m.term, LogId::from(m.id), m.received)
+            }
+            Message::Forward(writes) => {
+                write!(f, "Forward")?;
+                writes.iter().try_for_each(|w| write!(f, " [{}{} {:?}]", w.session, w.sequence, w.command))
+            }
+            Message::ForwardReply(answers) => {
+                write!(f, "ForwardReply")?;
+                answers.iter().try_for_each(|a| write!(f, " [{:?}]", a.result))
+            }
+            Message::ReadIndex(_) => write!(f, "ReadIndex"),
+            Message::ReadIndexReply(m) => write!(f, "ReadIndexReply {} index {}", m.term, m.index),
+        }
+    }
+}
+
+impl fmt::Display for AppendOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendOutcome::Accepted { matched } => write!(f, "accepted up to {matched}"),
+            AppendOutcome::Rejected { prev, conflict_term: None, conflict_index } => {
+                write!(f, "rejected {prev}: the log ends before {conflict_index}")
+            }
+            AppendOutcome::Rejected { prev, conflict_term: Some(term), conflict_index } => {
+                write!(f, "rejected {prev}: {term} from {conflict_index} on")
+            }
+            AppendOutcome::Stale => write!(f, "stale"),
+        }
+    }
+}
+
+fn yes(granted: bool) -> &'static str {
+    if granted { "granted" } else { "refused" }
+}

@@ -1,0 +1,347 @@
+//! One replica: its state (Figure 3.1), and where its inputs go.
+
+use crate::election::ElectionClock;
+use crate::follower_read::FollowerReads;
+use crate::forward::Forwards;
+use crate::ids::{LogIndex, Round, Term, Ticket};
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::members::Members;
+use crate::message::Message;
+use crate::metrics::{DropReason, Metrics};
+use crate::options::{Config, Options, Timing};
+use crate::read::Read;
+use crate::record::Record;
+use crate::recovery::Durable;
+use crate::snapshot::{Image, Snapshots};
+use crate::write::Pending;
+use kv::{Reply, Request, Store};
+use protocol::{
+    ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, SnapshotEvent, Status,
+    Time,
+};
+use rand::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::{BTreeSet, VecDeque};
+
+/// One replica.
+pub struct Raft {
+    pub(crate) me: ReplicaId,
+    pub(crate) members: Members,
+    pub(crate) options: Options,
+    pub(crate) timing: Timing,
+    pub(crate) rng: Xoshiro256PlusPlus,
+
+    /// `currentTerm`.
+    pub(crate) term: Term,
+    /// `votedFor`.
+    pub(crate) vote: Option<ReplicaId>,
+    /// Where the journal has term and vote, if this life of the replica has put them there.
+    pub(crate) hard_state_at: Option<JournalPosition>,
+    pub(crate) log: Log,
+    /// Records before this are on disk, …
+    durable_before: JournalPosition,
+    /// … so the log is, up to this entry.
+    pub(crate) durable: LogIndex,
+
+    /// `commitIndex`.
+    pub(crate) commit: LogIndex,
+    /// `lastApplied`: outside of [`Raft::commit_to`] it equals `commit`.
+    pub(crate) applied: LogIndex,
+    pub(crate) store: Store,
+
+    pub(crate) role: Role,
+    /// Whom this replica believes to lead.
+    pub(crate) leader: Option<ReplicaId>,
+    pub(crate) view: LeaderView,
+    pub(crate) clock: ElectionClock,
+
+    /// Own entries that somebody waits for, in log order. Empty unless this replica leads.
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) forwards: Forwards,
+    pub(crate) follower_reads: FollowerReads,
+    pub(crate) tickets: Tickets,
+    pub(crate) patience_armed: bool,
+
+    pub(crate) snapshots: Snapshots,
+    pub(crate) metrics: Metrics,
+}
+
+/// What a replica is now (§5.1), with what exists only then.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Follower,
+    /// Asks who would vote for it; who would.
+    PreCandidate(BTreeSet<ReplicaId>),
+    /// Asks for votes; who has given one.
+    Candidate(BTreeSet<ReplicaId>),
+    Leader(Box<Leader>),
+}
+
+/// What a follower knows of the leader of the current term.
+#[derive(Debug, Default)]
+pub(crate) struct LeaderView {
+    /// The leader's commit index, as far as it has said.
+    pub(crate) commit: LogIndex,
+    /// The own log is known to be the leader's up to here.
+    pub(crate) matched: LogIndex,
+    /// The newest round that was answered while entries were not durable.
+    pub(crate) round: Round,
+}
+
+/// Timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// No leader was heard from: seek election.
+    Election,
+    /// A leader makes itself heard; a candidate asks again.
+    Heartbeat,
+    /// What waits for a leader's answer is looked after.
+    Patience,
+}
+
+/// Numbers for questions to the leader.
+#[derive(Debug)]
+pub(crate) struct Tickets(Ticket);
+
+impl Tickets {
+    pub(crate) fn draw(&mut self) -> Ticket {
+        self.0 = self.0.next();
+        self.0
+    }
+}
+
+/// Greater numbers are reached by no execution; refusing them keeps `+ 1` from overflowing.
+const NUMBER_MAX: u64 = 1 << 60;
+
+impl Raft {
+    /// The current term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Whether this replica leads its term, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The log, from the last discarded entry on.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The last entry known to be committed; all up to it are applied.
+    #[must_use]
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The state machine.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether a crash would not make this replica forget its term and vote.
+    pub(crate) fn term_is_durable(&self) -> bool {
+        self.hard_state_at.is_none_or(|position| position < self.durable_before)
+    }
+
+    fn role_name(&self) -> &'static str {
+        match self.role {
+            Role::Follower => "follower",
+            Role::PreCandidate(_) => "pre-candidate",
+            Role::Candidate(_) => "candidate",
+            Role::Leader(_) => "leader",
+        }
+    }
+
+    /// Why a message is none that a member could send.
+    fn impossible(&self, from: ReplicaId, message: &Message) -> Option<DropReason> {
+        if from == self.me || !self.members.contains(from) {
+            return Some(DropReason::NotAMember);
+        }
+        let greatest = match message {
+            Message::PreVote(m) | Message::RequestVote(m) => m.last.index.0.max(m.last.term.0),
+            Message::AppendEntries(m) => m.prev.index.0.max(m.prev.term.0).max(m.commit.0),
+            Message::InstallSnapshot(m) => m.id.upto,
+            Message::ReadIndexReply(m) => m.index.0,
+            Message::PreVoteReply(_)
+            | Message::RequestVoteReply(_)
+            | Message::AppendReply(_)
+            | Message::InstallReply(_)
+            | Message::Forward(_)
+            | Message::ForwardReply(_)
+            | Message::ReadIndex(_) => 0,
+        };
+        let term = message.term().unwrap_or_default();
+        (term.0.max(greatest) > NUMBER_MAX).then_some(DropReason::Absurd)
+    }
+}
+
+impl Protocol for Raft {
+    type Config = Config;
+    type Request = Request;
+    type Reply = Reply;
+    type Message = Message;
+    type Record = Record;
+    type Timer = Timer;
+    type Image = Image;
+
+    fn recover(
+        config: Config,
+        seed: u64,
+        now: Time,
+        disk: Recovered<Self>,
+        out: &mut Effects<Self>,
+    ) -> Result<Self, RecoverError> {
+        let members = config.validate().map_err(RecoverError::Config)?;
+        let Config { replica: me, options, .. } = config;
+        let durable = Durable::read(disk.snapshot.as_ref().map(|(id, _)| *id), disk.records)?;
+        let (saved, store) = match disk.snapshot {
+            Some((_, image)) if image.members != members => {
+                let reason = format!("the snapshot was made by members {:?}", image.members);
+                return Err(RecoverError::Config(reason));
+            }
+            Some((id, image)) => (Some(id), Store::from_image(options.limits, &image.kv)),
+            None => (None, Store::new(options.limits)),
+        };
+        let durable_before = out.next_position();
+        if durable.log_must_start {
+            out.record(Record::LogStart { after: durable.base });
+        }
+        let mut log = Log::new(durable.base);
+        for (position, entry) in durable.entries {
+            log.push(entry, position);
+        }
+        // Two lives with one seed at one time have at least journals of different lengths, if they did anything.
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ durable_before.0.rotate_left(32) ^ now.0);
+        let mut raft = Self {
+            me,
+            members,
+            timing: Timing::new(&options),
+            options,
+            tickets: Tickets(Ticket(rng.next_u64() >> 1)),
+            rng,
+            term: durable.term,
+            vote: durable.vote,
+            hard_state_at: None,
+            durable_before,
+            durable: log.last().index,
+            log,
+            commit: durable.base.index,
+            applied: durable.base.index,
+            store,
+            role: Role::Follower,
+            leader: None,
+            view: LeaderView::default(),
+            clock: ElectionClock::new(now),
+            pending: VecDeque::new(),
+            forwards: Forwards::default(),
+            follower_reads: FollowerReads::default(),
+            patience_armed: false,
+            snapshots: Snapshots::recovered(saved),
+            metrics: Metrics::default(),
+        };
+        raft.restart_election_clock(now, out);
+        Ok(raft)
+    }
+
+    fn handle_request(&mut self, now: Time, from: ClientId, request: Request, out: &mut Effects<Self>) {
+        if let Err(refusal) = request.command.validate() {
+            out.early.replies.push((from, Reply { id: request.id, result: Err(refusal) }));
+        } else if request.command.is_read_only() {
+            let Request { id, routing, command, .. } = request;
+            self.handle_read(now, Read { client: from, id, command }, routing, out);
+        } else {
+            self.handle_write(now, from, request, out);
+        }
+    }
+
+    fn handle_client_gone(&mut self, _now: Time, from: ClientId) {
+        // The commands themselves go on: only nobody waits for them.
+        self.pending.retain(|pending| !pending.is_of(from));
+        self.forwards.forget_client(from);
+        self.follower_reads.forget_client(from);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads.forget_client(from);
+        }
+    }
+
+    fn handle_message(&mut self, now: Time, from: ReplicaId, message: Message, out: &mut Effects<Self>) {
+        if let Some(reason) = self.impossible(from, &message) {
+            return self.metrics.drop(reason);
+        }
+        match message {
+            Message::PreVote(m) => self.handle_pre_vote(now, from, m, out),
+            Message::PreVoteReply(m) => self.handle_pre_vote_reply(now, from, m, out),
+            Message::RequestVote(m) => self.handle_request_vote(now, from, m, out),
+            Message::RequestVoteReply(m) => self.handle_request_vote_reply(now, from, m, out),
+            Message::AppendEntries(m) => self.handle_append_entries(now, from, m, out),
+            Message::AppendReply(m) => self.handle_append_reply(now, from, m, out),
+            Message::InstallSnapshot(m) => self.handle_install_snapshot(now, from, m, out),
+            Message::InstallReply(m) => self.handle_install_reply(now, from, m, out),
+            Message::Forward(m) => self.handle_forward(from, m, out),
+            Message::ForwardReply(m) => self.handle_forward_reply(m, out),
+            Message::ReadIndex(m) => self.handle_read_index(now, from, m, out),
+            Message::ReadIndexReply(m) => self.handle_read_index_reply(from, m, out),
+        }
+    }
+
+    fn handle_timer(&mut self, now: Time, timer: Timer, out: &mut Effects<Self>) {
+        match timer {
+            Timer::Election => self.handle_election_timer(now, out),
+            Timer::Heartbeat => self.handle_heartbeat_timer(now, out),
+            Timer::Patience => self.handle_patience(now, out),
+        }
+    }
+
+    fn handle_durable(&mut self, now: Time, before: JournalPosition, out: &mut Effects<Self>) {
+        assert!(before >= self.durable_before, "durable up to {} and now {before}", self.durable_before);
+        self.durable_before = before;
+        // What a snapshot holds is durable whatever the journal says.
+        self.durable = self.durable.max(self.log.durable_upto(before));
+        if self.term_is_durable() {
+            self.count_own_vote(now, out);
+        }
+        self.advance_commit(out);
+    }
+
+    fn handle_snapshot(&mut self, now: Time, event: SnapshotEvent<Image>, out: &mut Effects<Self>) {
+        self.handle_snapshot_event(now, event, out);
+    }
+
+    fn end_turn(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.send_forwards(now, out);
+        if self.is_leader() {
+            self.begin_read_round(now, out);
+            self.replicate(out);
+        } else {
+            self.ask_read_index(out);
+        }
+        self.forwards.send_answers(out);
+    }
+
+    fn status(&self) -> Status {
+        let (first, last) = (self.log.base().index.next(), self.log.last().index);
+        let mut metrics = self.metrics.by_name();
+        metrics.insert("log_first_index".to_owned(), first.0);
+        metrics.insert("log_last_index".to_owned(), last.0);
+        metrics.insert("log_durable_index".to_owned(), self.durable.0);
+        metrics.insert("requests_pending".to_owned(), self.requests_held() as u64);
+        Status {
+            role: self.role_name().to_owned(),
+            is_leader: self.is_leader(),
+            leader: self.leader,
+            epoch: self.term.0,
+            committed: self.commit.0,
+            applied: self.applied.0,
+            digest: self.store.digest(),
+            keys: self.store.len() as u64,
+            metrics,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A random cluster: seeded storms over loss, duplication, reordering, delays, partitions, slow disks, clocks that
+//! drift, and crashes that forget what was not durable.
+//!
+//! During the storm the paper's five properties are checked after every step (`invariants.rs`) and clients check
+//! that what they are told is linearizable (`clients.rs`). Then everything heals, and the cluster must converge, serve,
+//! and hold every acknowledged write once.
+//!
+//! `RAFT_SEEDS=5000 cargo test -p raft --release storm` runs more seeds, `RAFT_SEED=17` one; with `RAFT_TRACE=1`
+//! it prints all that happens.
+
+mod clients;
+mod invariants;
+mod storm;
+mod world;
+
+use raft::ReadMode;
+use storm::Storm;
+
+/// The seeds of one test: `RAFT_SEED` alone, or the first `RAFT_SEEDS`.
+fn seeds(few: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+    };
+    match number("RAFT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RAFT_SEEDS").unwrap_or(few),
+    }
+}
+
+/// What happened over all seeds: a storm that never bites proves nothing.
+#[derive(Default)]
+struct Tally {
+    elections: u64,
+    writes: u64,
+    reads: u64,
+    snapshots_installed: u64,
+    truncated: u64,
+    crashes: u64,
+}
+
+fn run(few: u64, replicas: u32, read: ReadMode) {
+    let mut tally = Tally::default();
+    let range = seeds(few);
+    let count = range.end - range.start;
+    for seed in range {
+        let result = std::panic::catch_unwind(|| Storm::run(seed, replicas, read));
+        match result {
+            Ok(report) => {
+                tally.elections += report.elections;
+                tally.writes += report.writes;
+                tally.reads += report.reads;
+                tally.snapshots_installed += report.snapshots_installed;
+                tally.truncated += report.truncated;
+                tally.crashes += report.crashes;
+            }
+            Err(panic) => {
+                eprintln!("seed {seed} with {replicas} replicas and {read:?} reads fails");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!(
+        "{count} storms over {replicas} replicas, {read:?}: {} elections won, {} writes, {} reads, {} snapshots installed, \
+         {} entries cut off, {} crashes",
+        tally.elections, tally.writes, tally.reads, tally.snapshots_installed, tally.truncated, tally.crashes
+    );
+    if count >= 20 {
+        assert!(tally.elections > 2 * count && tally.crashes > count, "the storms are too mild");
+        assert!(tally.writes > 20 * count && tally.reads > 10 * count, "hardly anything is served");
+        assert!(tally.snapshots_installed > count / 2 && tally.truncated > count / 2, "logs hardly part");
+    }
+}
+
+#[test]
+fn a_storm_over_three_replicas_breaks_nothing() {
+    run(150, 3, ReadMode::ReadIndex);
+}
+
+#[test]
+fn a_storm_over_five_replicas_breaks_nothing() {
+    run(100, 5, ReadMode::ReadIndex);
+}
+
+#[test]
+fn a_storm_with_lease_reads_and_clocks_that_drift_within_the_bound_breaks_nothing() {
+    run(100, 3, ReadMode::Lease);
+    run(50, 5, ReadMode::Lease);
+}
+
+#[test]
+fn a_storm_over_one_and_two_and_four_replicas_breaks_nothing() {
+    for replicas in [1, 2, 4] {
+        for seed in seeds(20) {
+            Storm::run(seed, replicas, ReadMode::ReadIndex);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_storm_again() {
+    for seed in 0..3 {
+        let traces = [0, 1].map(|_| Storm::run(seed, 3, ReadMode::ReadIndex).trace);
+        assert_eq!(traces[0], traces[1], "seed {seed}");
+    }
+}
+
+/// The oracle is not blind: reads from whatever state a replica has are found out.
+#[test]
+fn local_reads_are_found_not_to_be_linearizable() {
+    let caught = (0..20).find(|&seed| {
+        let result = std::panic::catch_unwind(|| Storm::run(seed, 3, ReadMode::Local));
+        result.is_err_and(|panic| {
+            let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+            assert!(text.contains("stale"), "{text}");
+            true
+        })
+    });
+    assert!(caught.is_some(), "20 storms with local reads showed no stale read");
+}

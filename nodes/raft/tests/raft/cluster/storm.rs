@@ -1,0 +1,314 @@
+//! One storm: a cluster, clients, and everything that can go wrong; then calm.
+
+use super::clients::{self, Client, Lists, Next};
+use super::invariants::Invariants;
+use super::world::{Event, MS, Weather, World};
+use protocol::{ClientId, Protocol, ReplicaId, RequestId, Time};
+use raft::{Config, Options, ReadMode};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// How long everything goes wrong, and by when all must be well afterwards.
+const STORM: Time = Time(4_000 * MS);
+const CALM: Time = Time(20_000 * MS);
+
+pub(crate) struct Storm {
+    world: World,
+    invariants: Invariants,
+    clients: Vec<Client>,
+    lists: Lists,
+    replicas: Vec<ReplicaId>,
+    calm: bool,
+    report: Report,
+}
+
+/// What happened.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) elections: u64,
+    pub(crate) writes: u64,
+    pub(crate) reads: u64,
+    pub(crate) snapshots_installed: u64,
+    pub(crate) truncated: u64,
+    pub(crate) crashes: u64,
+    pub(crate) trace: u64,
+}
+
+fn options(rng: &mut Xoshiro256PlusPlus, read: ReadMode) -> Options {
+    Options {
+        election_timeout_ms_min: 60,
+        election_timeout_ms_max: 120,
+        heartbeat_ms: 15,
+        read,
+        clock_drift_max: 0.02,
+        batch_bytes_max: rng.random_range(1..2000),
+        rounds_in_flight_max: rng.random_range(1..4),
+        requests_pending_max: if rng.random_bool(0.2) { 2 } else { 100 },
+        uncommitted_bytes_max: 1 << 20,
+        snapshot_every_entries: rng.random_range(4..60),
+        snapshot_every_bytes: if rng.random_bool(0.2) { 1500 } else { 1 << 20 },
+        log_keep_entries: rng.random_range(0..10),
+        snapshot_chunk_bytes: rng.random_range(100..1500),
+        limits: kv::Limits::default(),
+    }
+}
+
+impl Storm {
+    pub(crate) fn run(seed: u64, replicas: u32, read: ReadMode) -> Report {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(!seed);
+        let replicas: Vec<ReplicaId> = (1..=replicas).map(ReplicaId).collect();
+        let options = options(&mut rng, read);
+        let config = |&replica| Config { replica, members: replicas.clone(), options: options.clone() };
+        let configs = replicas.iter().map(config).collect();
+        let world = World::new(seed, configs, options.clock_drift_max);
+        let clients = (1..=5).map(|n| Client::new(n, replicas[n as usize % replicas.len()])).collect();
+        let mut storm = Self {
+            world,
+            invariants: Invariants::default(),
+            clients,
+            lists: Lists::default(),
+            replicas,
+            calm: false,
+            report: Report::default(),
+        };
+        storm.begin();
+        while !storm.step() {}
+        storm.end()
+    }
+
+    fn begin(&mut self) {
+        for id in self.replicas.clone() {
+            self.world.at(Time(0), Event::Restart { of: id });
+        }
+        for number in 0..self.clients.len() {
+            let client = self.clients[number].id;
+            self.world.after(0..300 * MS, Event::Client { client, attempt: None });
+        }
+        self.world.after(0..500 * MS, Event::Nemesis);
+    }
+
+    /// Whether all is over.
+    fn step(&mut self) -> bool {
+        let event = self.world.next();
+        match event {
+            Event::Nemesis => self.disturb(),
+            Event::Client { client, attempt } => self.client_acts(client, attempt),
+            Event::Reply { client, from, reply } => self.client_hears(client, from, reply),
+            Event::Restart { of } => {
+                if !self.world.is_up(of) {
+                    self.world.start(of);
+                    self.check(of);
+                }
+            }
+            Event::Deliver { to: of, .. }
+            | Event::Request { to: of, .. }
+            | Event::Timers { of }
+            | Event::EndTurn { of }
+            | Event::Sync { of }
+            | Event::Io { of }
+            | Event::IoAnswer { of } => {
+                if self.world.is_up(of) {
+                    self.replica_acts(of, event);
+                    self.check(of);
+                }
+            }
+        }
+        if !self.calm && self.world.now > STORM {
+            self.calm_down();
+        }
+        assert!(self.world.now < CALM, "no convergence: {}", self.describe());
+        self.calm && self.has_converged()
+    }
+
+    fn replica_acts(&mut self, of: ReplicaId, event: Event) {
+        let world = &mut self.world;
+        match event {
+            Event::Deliver { from, message, .. } => {
+                world.input(of, |raft, now, out| raft.handle_message(now, from, message, out));
+            }
+            Event::Request { client, request, .. } => {
+                world.input(of, |raft, now, out| raft.handle_request(now, client, request, out));
+            }
+            Event::Timers { .. } => world.fire_timers(of),
+            Event::EndTurn { .. } => world.end_turn(of),
+            Event::Sync { .. } => world.sync(of),
+            Event::Io { .. } => world.finish_io(of),
+            Event::IoAnswer { .. } => world.answer_io(of),
+            Event::Reply { .. } | Event::Client { .. } | Event::Nemesis | Event::Restart { .. } => {
+                unreachable!("{event:?} is not a replica's")
+            }
+        }
+    }
+
+    fn check(&mut self, id: ReplicaId) {
+        self.invariants.check(id, self.world.hosts[&id].raft());
+    }
+
+    fn disturb(&mut self) {
+        if self.calm {
+            return;
+        }
+        let world = &mut self.world;
+        let victim = *self.replicas.choose(&mut world.rng).expect("there are replicas");
+        match world.rng.random_range(0..10) {
+            0..3 => {
+                if world.is_up(victim) {
+                    self.report.crashes += 1;
+                    self.report.count(world.hosts[&victim].raft());
+                    self.invariants.forget(victim);
+                    world.crash(victim);
+                    let down = if world.rng.random_bool(0.5) { 20 } else { 600 };
+                    world.after(MS..down * MS, Event::Restart { of: victim });
+                }
+            }
+            3..5 => {
+                // Two sides.
+                let side: Vec<bool> = self.replicas.iter().map(|_| world.rng.random_bool(0.5)).collect();
+                for (a, &from) in self.replicas.iter().enumerate() {
+                    for (b, &to) in self.replicas.iter().enumerate() {
+                        if side[a] != side[b] {
+                            world.cut.insert((from, to));
+                        }
+                    }
+                }
+            }
+            5 => {
+                // Nobody hears the victim, or it hears nobody.
+                let deaf = world.rng.random_bool(0.5);
+                for &other in &self.replicas {
+                    world.cut.insert(if deaf { (other, victim) } else { (victim, other) });
+                }
+            }
+            6 => {
+                let other = *self.replicas.choose(&mut world.rng).expect("there are replicas");
+                world.cut.insert((victim, other));
+            }
+            7 => {
+                world.weather = Weather {
+                    loss: world.rng.random_range(0.0..0.2),
+                    duplicate: world.rng.random_range(0.0..0.2),
+                    delay: world.rng.random_range(0.0..0.2),
+                };
+            }
+            _ => {
+                world.cut.clear();
+                world.weather = Weather::default();
+            }
+        }
+        world.after(MS..250 * MS, Event::Nemesis);
+    }
+
+    fn calm_down(&mut self) {
+        self.calm = true;
+        self.world.cut.clear();
+        self.world.weather = Weather::default();
+        for id in self.replicas.clone() {
+            let now = self.world.now;
+            self.world.at(now, Event::Restart { of: id });
+        }
+    }
+
+    fn client_acts(&mut self, id: ClientId, attempt: Option<RequestId>) {
+        let client = self.clients.iter_mut().find(|client| client.id == id).expect("a client");
+        match attempt {
+            None if client.is_idle() => {
+                if self.calm {
+                    return;
+                }
+                client.begin(&mut self.lists, &mut self.world.rng);
+            }
+            // Nothing came back for too long.
+            Some(attempt) if client.open_request() == Some(attempt) => {
+                client.target = *self.replicas.choose(&mut self.world.rng).expect("there are replicas");
+            }
+            _ => return,
+        }
+        self.send_attempt(id);
+    }
+
+    fn send_attempt(&mut self, id: ClientId) {
+        let client = self.clients.iter_mut().find(|client| client.id == id).expect("a client");
+        let Some(request) = client.attempt(self.calm, &mut self.world.rng) else {
+            return self.world.after(0..50 * MS, Event::Client { client: id, attempt: None });
+        };
+        let attempt = Some(request.id);
+        self.world.after(MS / 10..2 * MS, Event::Request { to: client.target, client: id, request });
+        self.world.after(100 * MS..400 * MS, Event::Client { client: id, attempt });
+    }
+
+    fn client_hears(&mut self, id: ClientId, from: ReplicaId, reply: kv::Reply) {
+        let client = self.clients.iter_mut().find(|client| client.id == id).expect("a client");
+        if client.target != from {
+            return;
+        }
+        match client.handle_reply(&mut self.lists, self.world.now, reply) {
+            Next::Done => self.world.after(0..20 * MS, Event::Client { client: id, attempt: None }),
+            Next::Again(to) => {
+                let other = self.replicas.choose(&mut self.world.rng);
+                client.target = to.or(other.copied()).expect("there are replicas");
+                let attempt = client.open_request();
+                self.world.after(MS..30 * MS, Event::Client { client: id, attempt });
+            }
+            Next::Ignore => {}
+        }
+    }
+
+    /// Whether everybody is up, has applied everything, and no client waits.
+    fn has_converged(&self) -> bool {
+        let rafts: Vec<_> = self.world.hosts.values().filter_map(|host| host.raft.as_ref()).collect();
+        rafts.len() == self.replicas.len()
+            && self.clients.iter().all(Client::is_idle)
+            && rafts.iter().any(|raft| raft.is_leader())
+            && rafts
+                .iter()
+                .all(|raft| raft.commit() == rafts[0].commit() && raft.commit() == raft.log().last().index)
+    }
+
+    fn describe(&self) -> String {
+        let hosts = self.world.hosts.values();
+        let statuses =
+            hosts.map(|host| format!("\n{}: {:?}", host.id, host.raft.as_ref().map(|r| r.status())));
+        let open = self.clients.iter().filter(|client| !client.is_idle()).map(|client| client.id);
+        format!("{:?} wait{}", open.collect::<Vec<_>>(), statuses.collect::<String>())
+    }
+
+    fn end(mut self) -> Report {
+        let digests: Vec<u64> = self.world.hosts.values().map(|host| host.raft().store().digest()).collect();
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "the states differ: {}", self.describe());
+        let store = self.world.hosts[&ReplicaId(1)].raft().store();
+        let mut held = 0;
+        for key in 0..clients::KEYS {
+            let kv::Response::Value(value) = store.read(&kv::Command::Read { key: clients::key(key) }) else {
+                panic!("a read answers with a value")
+            };
+            let elements = clients::elements(value.as_ref());
+            self.lists.whole(key, &elements);
+            held += elements.iter().filter(|e| self.lists.acknowledged.get(e) == Some(&key)).count();
+        }
+        assert_eq!(held, self.lists.acknowledged.len(), "an acknowledged write is lost");
+        for host in self.world.hosts.values() {
+            self.report.count(host.raft());
+        }
+        self.report.trace = self.world.trace;
+        self.report.writes = self.clients.iter().map(|client| client.done_writes).sum();
+        self.report.reads = self.clients.iter().map(|client| client.done_reads).sum();
+        self.report
+    }
+}
+
+impl Report {
+    /// Takes over what a life of a replica has counted.
+    fn count(&mut self, raft: &raft::Raft) {
+        let metrics = raft.status().metrics;
+        self.elections += metrics["elections_won"];
+        self.snapshots_installed += metrics["snapshots_installed"];
+        self.truncated += metrics["entries_truncated"];
+        for reason in
+            ["malformed", "absurd", "not_a_member", "second_leader", "contradicts_committed", "never_asked"]
+        {
+            let dropped = metrics[&format!("messages_dropped_{reason}")];
+            assert_eq!(dropped, 0, "dropped what nobody sends: {reason}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the core from outside: claims of the paper, printed scenarios, random storms.
+
+mod cluster;
+mod host;

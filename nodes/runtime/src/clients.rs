@@ -60,17 +60,8 @@ impl<P: KvProtocol> Clients<P> {
     pub(crate) fn send(&mut self, client: ClientId, reply: kv::Reply) {
         self.replies += 1;
         let Some(socket) = self.sockets.get_mut(&client) else { return self.send_http(client, reply) };
-        frame::frame_into(socket.outbound.buffer(), |out| {
-            let start = out.len();
-            codec::encode_into(&reply, out);
-            let bytes = out.len() - start;
-            if bytes > frame::PAYLOAD_BYTES_MAX {
-                let refusal =
-                    kv::Refusal::Uncertain(format!("the answer has {bytes} bytes, too many to send"));
-                out.truncate(start);
-                codec::encode_into(&kv::Reply { id: reply.id, result: Err(refusal) }, out);
-            }
-        });
+        // The state machine bounds its answers to what a frame holds.
+        frame::frame_into(socket.outbound.buffer(), |out| codec::encode_into(&reply, out));
         if !socket.dirty {
             socket.dirty = true;
             self.dirty.push(client);

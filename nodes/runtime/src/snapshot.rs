@@ -80,7 +80,7 @@ impl<P: KvProtocol> SnapshotStore<P> {
             Durability::Memory => (Storage::Memory { saved: BTreeMap::new(), receiving: Vec::new() }, None),
             Durability::Fsync => {
                 let disk = Disk::open(folder)?;
-                let newest = load_newest::<P>(&disk)?;
+                let newest = load_newest(&disk)?;
                 (Storage::Disk { disk, receiving: None }, newest)
             }
         };
@@ -255,7 +255,7 @@ impl Storage {
 
 /// An older one than the newest is used only if the newest is damaged: the journal then tells the core whether it
 /// still goes back so far.
-fn load_newest<P: KvProtocol>(disk: &Disk) -> Result<Newest<P::Image>, SnapshotError> {
+fn load_newest<I: protocol::Wire>(disk: &Disk) -> Result<Newest<I>, SnapshotError> {
     let mut worst = None;
     let mut ids: Vec<_> = disk.names()?.iter().filter_map(|name| parse_name(name)).collect();
     ids.sort_unstable();

@@ -1,0 +1,196 @@
+//! Links between replicas: that messages pass, and that each fault bites and heals.
+
+mod support;
+
+use kv::{Response, Routing};
+use protocol::ReplicaId;
+use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions};
+use std::collections::BTreeMap;
+use support::client::{Control, write};
+use support::local::Group;
+use support::wait_for;
+
+const HOUR_MS: u64 = 3_600_000;
+const BLOCKED: LinkCondition = LinkCondition {
+    blocked: true,
+    latency_us: 0,
+    jitter_us: 0,
+    loss: 0.0,
+    duplicate: 0.0,
+    reorder: 0.0,
+    reorder_us: 0,
+    rate_bytes_s: 0,
+};
+
+fn outbound(to: u32, condition: LinkCondition) -> BTreeMap<ReplicaId, LinkConditions> {
+    [(ReplicaId(to), LinkConditions { outbound: condition, ..Default::default() })].into()
+}
+
+fn inbound(from: u32, condition: LinkCondition) -> BTreeMap<ReplicaId, LinkConditions> {
+    [(ReplicaId(from), LinkConditions { inbound: condition, ..Default::default() })].into()
+}
+
+fn set(control: &mut Control, links: BTreeMap<ReplicaId, LinkConditions>, lease_ms: u64) {
+    control.ask(&ControlRequest::SetLinks { links, lease_ms }).expect("in bounds");
+}
+
+#[test]
+fn a_write_reaches_all_replicas() {
+    let group = Group::start(3);
+    let mut client = group.nodes[0].client(1);
+    for number in 0..50 {
+        client.put(&format!("key {number}"), "value");
+    }
+    let leader = group.nodes[0].control().status().core;
+    assert_eq!((leader.applied, leader.keys), (50, 50));
+    for node in &group.nodes {
+        let mut control = node.control();
+        wait_for("the same state", || (control.status().core.digest == leader.digest).then_some(()));
+    }
+    for node in group.nodes {
+        node.stop();
+    }
+}
+
+#[test]
+fn a_blocked_link_stops_replication_until_it_is_healed() {
+    let group = Group::start(3);
+    let mut client = group.nodes[0].client(1);
+    client.put("before", "1");
+    let mut control = group.nodes[0].control();
+    set(&mut control, outbound(2, BLOCKED), HOUR_MS);
+    let id = client.send(write("during", "2"), Routing::Leader);
+    let status = wait_for("lost messages", || {
+        let status = control.status();
+        (status.outbound[&ReplicaId(2)].blocked >= 3).then_some(status)
+    });
+    assert_eq!(status.core.applied, 1, "the write went round a blocked link");
+    assert_eq!(status.links, outbound(2, BLOCKED));
+    assert_eq!(status.outbound[&ReplicaId(3)].blocked, 0);
+    let healed = control.ask(&ControlRequest::Heal).expect("healed");
+    assert_eq!((healed.links.len(), healed.leases_expired), (0, 0));
+    let reply = client.receive().expect("an answer");
+    assert_eq!((reply.id, reply.result), (id, Ok(Response::Done)));
+}
+
+#[test]
+fn a_direction_is_blocked_by_itself() {
+    let group = Group::start(3);
+    let mut client = group.nodes[0].client(1);
+    let (mut leader, mut follower) = (group.nodes[0].control(), group.nodes[1].control());
+    // Only what the follower answers is lost, at the leader's end.
+    set(&mut leader, inbound(2, BLOCKED), HOUR_MS);
+    let id = client.send(write("key", "value"), Routing::Leader);
+    wait_for("the follower has it", || (follower.status().core.applied == 1).then_some(()));
+    wait_for("its answer is lost", || (leader.status().inbound[&ReplicaId(2)].blocked >= 1).then_some(()));
+    assert_eq!(leader.status().core.applied, 0);
+    leader.ask(&ControlRequest::Heal).expect("healed");
+    assert_eq!(client.receive().expect("an answer").id, id);
+}
+
+#[test]
+fn a_fault_heals_when_its_lease_runs_out_and_not_while_it_is_renewed() {
+    let group = Group::start(2);
+    let mut client = group.nodes[0].client(1);
+    let mut control = group.nodes[0].control();
+    set(&mut control, outbound(2, BLOCKED), 20);
+    client.put("key", "value");
+    let status = control.status();
+    assert_eq!((status.links.len(), status.leases_expired), (0, 1));
+    // Renewed by an hour at once, the next one outlives what would have been its end many times over.
+    set(&mut control, outbound(2, BLOCKED), 20_000);
+    control.ask(&ControlRequest::Renew { lease_ms: HOUR_MS }).expect("renewed");
+    let lost = control.status().outbound[&ReplicaId(2)].blocked;
+    wait_for("lost messages", || (control.status().outbound[&ReplicaId(2)].blocked > lost + 3).then_some(()));
+    assert_eq!(control.status().leases_expired, 1);
+}
+
+#[test]
+fn every_other_condition_bites_and_lets_the_rest_through() {
+    let group = Group::start(2);
+    let mut client = group.nodes[0].client(1);
+    let mut control = group.nodes[0].control();
+    let conditions = [
+        LinkCondition { latency_us: 2_000, jitter_us: 1_000, ..Default::default() },
+        LinkCondition { loss: 0.3, ..Default::default() },
+        LinkCondition { duplicate: 0.5, ..Default::default() },
+        LinkCondition { reorder: 0.5, reorder_us: 3_000, ..Default::default() },
+        LinkCondition { rate_bytes_s: 20_000, ..Default::default() },
+    ];
+    let mut number = 0;
+    for condition in conditions {
+        for links in [outbound(2, condition), inbound(2, condition)] {
+            set(&mut control, links, HOUR_MS);
+            for _ in 0..20 {
+                number += 1;
+                client.put(&format!("key {number}"), "value");
+            }
+        }
+    }
+    let status = control.ask(&ControlRequest::Heal).expect("healed");
+    for counters in [status.outbound[&ReplicaId(2)], status.inbound[&ReplicaId(2)]] {
+        let bit = [
+            counters.delayed,
+            counters.lost,
+            counters.duplicated,
+            counters.reordered,
+            counters.throttled,
+            counters.passed,
+        ];
+        assert!(bit.iter().all(|count| *count > 0), "{counters:?}");
+    }
+    let applied = control.status().core;
+    assert_eq!(applied.keys, number);
+    let mut follower = group.nodes[1].control();
+    wait_for("the same state", || (follower.status().core.digest == applied.digest).then_some(()));
+}
+
+#[test]
+fn a_clock_fault_is_told_of_itself_and_heals_with_its_lease() {
+    let group = Group::start(1);
+    let mut control = group.nodes[0].control();
+    let set = |offset_us, rate, lease_ms| ControlRequest::SetClock {
+        clock: ClockSetting { offset_us, rate },
+        lease_ms,
+    };
+    let ahead = control.ask(&set(5_000_000, 1.0, HOUR_MS)).expect("in bounds");
+    assert_eq!(ahead.clock_error_us, 5_000_000);
+    // Back to the truth: the clock stands until it is caught up with, it does not run back.
+    let healed = control.ask(&ControlRequest::Heal).expect("healed");
+    assert!((1..=5_000_000).contains(&healed.clock_error_us), "{}", healed.clock_error_us);
+    // A fast clock makes its timers fire the sooner.
+    let ticks = control.ask(&set(10_000_000, 1_000.0, 60)).expect("in bounds").core.metrics["ticks"];
+    wait_for("the lease to run out", || (control.status().leases_expired == 1).then_some(()));
+    let status = control.status();
+    assert_eq!(status.clock, ClockSetting::default());
+    assert!(status.core.metrics["ticks"] > ticks, "{status:?}");
+}
+
+#[test]
+fn nonsense_on_the_control_socket_is_answered_and_changes_nothing() {
+    let group = Group::start(2);
+    let mut control = group.nodes[0].control();
+    for (line, reason) in [
+        ("{", "not understood"),
+        ("{\"reboot\":{}}", "reboot"),
+        ("{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"los\":1}}},\"lease_ms\":9}}", "los"),
+        ("{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"loss\":1.5}}},\"lease_ms\":9}}", "loss of 1.5"),
+        ("{\"set_links\":{\"links\":{\"7\":{}},\"lease_ms\":9}}", "n7 is no peer"),
+        ("{\"set_clock\":{\"clock\":{\"offset_us\":0,\"rate\":-1},\"lease_ms\":9}}", "clock rate -1"),
+    ] {
+        let answer = control.line(line);
+        assert!(answer.contains("error") && answer.contains(reason), "{line}: {answer}");
+    }
+    let endless = "x".repeat(300 << 10);
+    assert_eq!(control.line(&endless), "", "a line without end is hung up on");
+    let status = group.nodes[0].control().status();
+    assert_eq!((status.links.len(), status.clock), (0, ClockSetting::default()));
+}
+
+#[test]
+fn only_its_owner_may_use_the_control_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    let group = Group::start(1);
+    let mode = std::fs::metadata(&group.nodes[0].ready.control).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

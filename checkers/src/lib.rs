@@ -3,6 +3,7 @@
 mod evidence;
 pub mod faults;
 pub mod history;
+pub mod linearizability;
 pub mod stats;
 pub mod verdict;
 

@@ -1,5 +1,7 @@
 //! The tests of the crate's outside.
 
 mod history_file;
+mod linearizability;
+mod real_histories;
 mod stats;
 mod support;

@@ -1,5 +1,9 @@
-//! What tests share: random histories, and readers of other tools' formats.
+//! What tests share: histories random or written by hand, and readers of other tools' formats.
 
 pub(crate) mod build;
+pub(crate) mod data;
+pub(crate) mod edn;
 pub(crate) mod entries;
+pub(crate) mod foreign;
 pub(crate) mod jsonl;
+pub(crate) mod simulate;

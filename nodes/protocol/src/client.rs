@@ -65,8 +65,9 @@ pub trait ClientCore {
         out: &mut ClientEffects<Self::Request, Self::Response>,
     );
 
-    /// The connection to a replica is gone or cannot be made. `maybe_sent`: a request of ours may have
-    /// reached it.
+    /// The connection to a replica is gone or cannot be made; what was not sent never will be. `maybe_sent`: a request
+    /// of the command under way may have reached the replica, as things stand at this call and whatever connection it
+    /// went over. (A client takes `false` for proof that its attempts there had no effect.)
     fn handle_unreachable(
         &mut self,
         now: Time,

@@ -2,12 +2,16 @@
 
 use crate::html;
 use crate::measure::perf::Perf;
-use crate::run::render_run;
+use crate::plots::{Plot, bars, distribution, overlay, scaling};
+use crate::run::{render_run, write_picture};
 use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, RunInfo, RunOutcome, read_json};
 use crate::text::ratio;
 use anyhow::Context;
 use checkers::Verdict;
 use std::path::{Path, PathBuf};
+
+/// More groups than this have no plots of their own, or the page would grow without bound.
+const GROUPS_DRAWN_MAX: usize = 16;
 
 /// What was found and written.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct ComparisonReport {
     pub info: ComparisonInfo,
     /// Every run, in the plan's order.
     pub cells: Vec<Cell>,
+    /// The cells by load, in the order in which each load first occurs.
+    pub groups: Vec<Group>,
     /// What is missing or doubtful, in sentences.
     pub warnings: Vec<String>,
     /// The page.
@@ -31,8 +37,6 @@ pub struct ComparisonReport {
 pub struct Cell {
     /// Its folder below the comparison's.
     pub folder: String,
-    /// The subject, with a number if it occurs again in its group.
-    pub label: String,
     /// What is known about it.
     pub info: RunInfo,
     /// `None` if it was not checked.
@@ -41,16 +45,41 @@ pub struct Cell {
     pub perf: Perf,
 }
 
-/// Cells under the same load, which alone may be compared.
+/// Subjects under the same load: they alone may be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The workload, with what else tells groups apart.
     pub title: String,
-    /// Positions in [`ComparisonReport::cells`].
-    pub cells: Vec<usize>,
-    /// The cell to which ratios are: the comparison's baseline if it is among them, else the first.
+    /// By subject, in the plan's order.
+    pub entries: Vec<Entry>,
+    /// Position of the entry that ratios refer to: the comparison's baseline if it is among them, else the first.
     pub baseline: usize,
 }
+
+/// A subject under one load, run once or several times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The subject's name.
+    pub subject: String,
+    /// Its number among all subjects of the comparison, by which it is coloured.
+    pub nth: usize,
+    /// Its runs: positions in [`ComparisonReport::cells`].
+    pub cells: Vec<usize>,
+}
+
+/// A figure of a run.
+pub type Figure = fn(&Perf) -> Option<f64>;
+
+/// Successes a second.
+pub const THROUGHPUT: Figure = |perf| Some(perf.overall.ok_s);
+/// Median latency, milliseconds.
+pub const P50: Figure = |perf| perf.overall.latency.map(|latency| latency.p50_ms);
+/// 99 of 100 latencies are not above, milliseconds.
+pub const P99: Figure = |perf| perf.overall.latency.map(|latency| latency.p99_ms);
+/// Time without service, milliseconds.
+pub const WITHOUT_SERVICE: Figure = |perf| Some(perf.service.without_ms);
+/// Processor time of all nodes for each success, microseconds.
+pub const CPU: Figure = |perf| perf.cpu.nodes_us_per_op;
 
 /// Reads a comparison's folder and those of its cells; writes each cell's report, the comparison's pictures and its
 /// `report.html`. A cell that cannot be read becomes a warning.
@@ -66,9 +95,13 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
         match render_run(&dir.join(folder)) {
             Ok(run) => {
                 warnings.extend(run.warnings.iter().map(|warning| format!("{folder}: {warning}")));
+                if run.perf.cpu.noisy {
+                    warnings.push(format!(
+                        "{folder}: other processes used the machine; its figures are not to be compared"
+                    ));
+                }
                 cells.push(Cell {
                     folder: folder.clone(),
-                    label: run.info.subject.clone(),
                     verdict: run.results.as_ref().map(|results| results.verdict),
                     info: run.info,
                     perf: run.perf,
@@ -77,84 +110,125 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
             Err(error) => warnings.push(format!("{folder} cannot be reported on: {error:#}")),
         }
     }
+    let groups = groups(&cells, &info.baseline);
     let html = dir.join(HTML_FILE);
-    let mut report = ComparisonReport {
-        dir: dir.to_owned(),
-        info,
-        cells,
-        warnings,
-        html: html.clone(),
-        plots: Vec::new(),
-    };
-    report.number_repetitions();
-    let page = html::comparison::page(&report);
-    std::fs::write(&html, page).with_context(|| format!("writing {}", html.display()))?;
+    let mut report =
+        ComparisonReport { dir: dir.to_owned(), info, cells, groups, warnings, html, plots: Vec::new() };
+    let drawn = report.draw();
+    for plot in drawn.iter().flatten() {
+        report.plots.push(write_picture(dir, &plot.name, &plot.scene)?);
+    }
+    let page = html::comparison::page(&report, &drawn);
+    std::fs::write(&report.html, page).with_context(|| format!("writing {}", report.html.display()))?;
     Ok(report)
 }
 
 impl ComparisonReport {
-    /// The cells by load, in the order in which each load first occurs.
+    /// A figure of an entry: the median over its runs.
     #[must_use]
-    pub fn groups(&self) -> Vec<Group> {
-        let load = |cell: &Cell| (cell.info.workload.clone(), cell.info.clients, cell.info.load.clone());
-        let mut groups: Vec<Group> = Vec::new();
-        for (at, cell) in self.cells.iter().enumerate() {
-            let known = groups.iter().position(|group| load(&self.cells[group.cells[0]]) == load(cell));
-            match known {
-                Some(group) => groups[group].cells.push(at),
-                None => groups.push(Group { title: String::new(), cells: vec![at], baseline: at }),
-            }
+    pub fn figure(&self, entry: &Entry, of: Figure) -> Option<f64> {
+        let mut values: Vec<f64> = entry.cells.iter().filter_map(|&at| of(&self.cells[at].perf)).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        match values.len() {
+            0 => None,
+            n if n % 2 == 1 => Some(values[middle]),
+            _ => Some((values[middle - 1] + values[middle]) / 2.0),
         }
-        let differ = |of: fn(&Cell) -> String| self.cells.windows(2).any(|pair| of(&pair[0]) != of(&pair[1]));
-        let clients_differ = differ(|cell| cell.info.clients.to_string());
-        let loads_differ = differ(|cell| cell.info.load.clone());
-        for group in &mut groups {
-            let info = &self.cells[group.cells[0]].info;
-            group.title.clone_from(&info.workload);
-            if clients_differ {
-                group.title += &format!(", {} clients", info.clients);
-            }
-            if loads_differ {
-                group.title += &format!(", {}", info.load);
-            }
-            let named = group.cells.iter().find(|&&at| self.cells[at].info.subject == self.info.baseline);
-            group.baseline = *named.unwrap_or(&group.cells[0]);
-        }
-        groups
     }
 
-    /// A figure of a cell as a multiple of its baseline's; `None` for the baseline itself and where there is no figure.
+    /// That figure as a multiple of the baseline's; `None` for the baseline itself and where there is no figure.
     #[must_use]
-    pub fn ratio(&self, group: &Group, at: usize, of: fn(&Perf) -> Option<f64>) -> Option<String> {
-        let own = of(&self.cells[at].perf).filter(|_| at != group.baseline)?;
-        ratio(own, of(&self.cells[group.baseline].perf)?)
+    pub fn ratio(&self, group: &Group, at: usize, of: Figure) -> Option<String> {
+        let own = self.figure(&group.entries[at], of).filter(|_| at != group.baseline)?;
+        ratio(own, self.figure(&group.entries[group.baseline], of)?)
     }
 
-    /// The worst verdict of all cells; a cell that was not run, failed or was not checked is unknown.
+    /// The worst verdict of an entry's runs.
+    #[must_use]
+    pub fn verdict_of(&self, entry: &Entry) -> Verdict {
+        entry.cells.iter().map(|&at| self.cells[at].judged()).fold(Verdict::Valid, Verdict::max)
+    }
+
+    /// The worst verdict of all; a run that is missing is unknown.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let whole = self.info.failed.is_empty()
             && self.cells.len() == self.info.cells.len()
             && !self.cells.is_empty();
         let missing = if whole { Verdict::Valid } else { Verdict::Unknown };
-        let verdicts = self.cells.iter().map(|cell| match (&cell.info.outcome, cell.verdict) {
-            (RunOutcome::Completed, Some(verdict)) | (_, Some(verdict @ Verdict::Invalid)) => verdict,
-            _ => Verdict::Unknown,
-        });
-        verdicts.fold(missing, Verdict::max)
+        self.cells.iter().map(Cell::judged).fold(missing, Verdict::max)
     }
 
-    fn number_repetitions(&mut self) {
-        for group in self.groups() {
-            for (position, &at) in group.cells.iter().enumerate() {
-                let subject = &self.cells[at].info.subject;
-                let before =
-                    group.cells[..position].iter().filter(|&&b| self.cells[b].info.subject == *subject);
-                let nth = before.count() + 1;
-                if nth > 1 {
-                    self.cells[at].label = format!("{subject} #{nth}");
-                }
-            }
+    /// The plots of each group; behind them, as a group of its own, those over all groups.
+    fn draw(&self) -> Vec<Vec<Plot>> {
+        let mut plots: Vec<Vec<Plot>> = self
+            .groups
+            .iter()
+            .take(GROUPS_DRAWN_MAX)
+            .enumerate()
+            .map(|(nth, group)| {
+                vec![
+                    bars::plot(self, nth, group),
+                    overlay::plot(self, nth, group),
+                    distribution::plot(self, nth, group),
+                ]
+            })
+            .collect();
+        plots.resize(self.groups.len(), Vec::new());
+        plots.push(scaling::plots(self));
+        plots
+    }
+}
+
+impl Cell {
+    /// A run that failed, was cut short or was not checked does not pass, whatever its checkers say of the rest.
+    pub(crate) fn judged(&self) -> Verdict {
+        match (&self.info.outcome, self.verdict) {
+            (_, Some(Verdict::Invalid)) => Verdict::Invalid,
+            (RunOutcome::Completed, Some(verdict)) => verdict,
+            _ => Verdict::Unknown,
         }
     }
+}
+
+/// Puts cells under the same load together.
+fn groups(cells: &[Cell], baseline: &str) -> Vec<Group> {
+    let load = |cell: &Cell| (cell.info.workload.clone(), cell.info.clients, cell.info.load.clone());
+    let mut subjects: Vec<&str> = Vec::new();
+    let mut groups: Vec<(usize, Group)> = Vec::new();
+    for (at, cell) in cells.iter().enumerate() {
+        let subject = cell.info.subject.as_str();
+        let nth = subjects.iter().position(|s| *s == subject).unwrap_or_else(|| {
+            subjects.push(subject);
+            subjects.len() - 1
+        });
+        let known = groups.iter().position(|(first, _)| load(&cells[*first]) == load(cell));
+        let known = known.unwrap_or_else(|| {
+            groups.push((at, Group { title: String::new(), entries: Vec::new(), baseline: 0 }));
+            groups.len() - 1
+        });
+        let entries = &mut groups[known].1.entries;
+        match entries.iter_mut().find(|entry| entry.nth == nth) {
+            Some(entry) => entry.cells.push(at),
+            None => entries.push(Entry { subject: subject.to_owned(), nth, cells: vec![at] }),
+        }
+    }
+    let differ = |of: fn(&Cell) -> String| cells.windows(2).any(|pair| of(&pair[0]) != of(&pair[1]));
+    let clients_differ = differ(|cell| cell.info.clients.to_string());
+    let loads_differ = differ(|cell| cell.info.load.clone());
+    let finished = groups.into_iter().map(|(first, mut group)| {
+        let info = &cells[first].info;
+        group.title.clone_from(&info.workload);
+        if clients_differ {
+            let clients = if info.clients == 1 { "client" } else { "clients" };
+            group.title += &format!(", {} {clients}", info.clients);
+        }
+        if loads_differ {
+            group.title += &format!(", {}", info.load);
+        }
+        group.baseline = group.entries.iter().position(|entry| entry.subject == baseline).unwrap_or(0);
+        group
+    });
+    finished.collect()
 }

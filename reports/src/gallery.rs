@@ -1,8 +1,9 @@
 //! Whole reports on made-up runs, to be looked at: `GALLERY=/tmp/gallery cargo test -p reports gallery`.
 //! Without that variable they go to a folder that is removed again, and only the claims below are tested.
 
+use crate::comparison::{ComparisonReport, render_comparison};
 use crate::run::{RunReport, render_run};
-use crate::stored::{Results, RunInfo, RunOutcome};
+use crate::stored::{COMPARISON_FILE, ComparisonInfo, Results, RunInfo, RunOutcome, write_json};
 use crate::synthetic::{Storm, info, stale_read, store, trouble};
 use checkers::history::{Entry, FaultStage, OpKind};
 use checkers::{CheckResult, Verdict};
@@ -108,4 +109,75 @@ fn a_stale_read_is_told_and_drawn() {
     assert!(report.plots.iter().any(|plot| plot.ends_with("timeline.png")));
     println!("{}", crate::run_table(&report));
     drop(page);
+}
+
+#[test]
+fn a_comparison_of_two_subjects_under_two_workloads() {
+    let (dir, _guard) = folder("compare");
+    let valid = results(Verdict::Valid, &[("stats", "Enough."), ("linearizable", "Explained.")]);
+    let mut cells = Vec::new();
+    for workload in ["register", "ycsb-a"] {
+        for (subject, latency_us) in [("raft", 1500), ("standalone", 600)] {
+            let mut storm = ycsb();
+            storm.latency_us = latency_us;
+            storm.seed = latency_us;
+            storm.clients = 2;
+            if subject == "standalone" {
+                for trouble in &mut storm.faults {
+                    trouble.outage_s =
+                        if trouble.fault == "delay" { 0.0 } else { trouble.to_s - trouble.from_s };
+                    trouble.targets = "n1";
+                }
+            }
+            let folder = format!("{workload}-{subject}");
+            store(&dir.join(&folder), &info(subject, workload, &storm), &storm.entries(), &valid);
+            cells.push(folder);
+        }
+    }
+    let report = compare(&dir, cells, "standalone");
+    assert_eq!(report.groups.len(), 2);
+    assert_eq!(report.verdict(), Verdict::Valid);
+    println!("{}", crate::comparison_table(&report));
+}
+
+#[test]
+fn a_comparison_by_number_of_clients_with_repeats() {
+    let (dir, _guard) = folder("clients");
+    let valid = results(Verdict::Valid, &[("stats", "Enough.")]);
+    let mut cells = Vec::new();
+    for clients in [1, 4, 16] {
+        for (subject, latency_us) in [("raft", 500), ("etcd", 2000)] {
+            for repeat in 1..=if clients == 4 { 3 } else { 1 } {
+                let mut storm = ycsb();
+                storm.faults = Vec::new();
+                storm.run_s = 3;
+                storm.clients = clients;
+                storm.seed = repeat;
+                storm.latency_us = latency_us + 20 * u64::from(clients) * repeat;
+                let folder = format!("put-{clients}c-{subject}-{repeat}");
+                store(&dir.join(&folder), &info(subject, "put", &storm), &storm.entries(), &valid);
+                cells.push(folder);
+            }
+        }
+    }
+    let report = compare(&dir, cells, "etcd");
+    assert_eq!(report.groups.iter().map(|group| group.entries.len()).collect::<Vec<_>>(), [2, 2, 2]);
+    assert!(report.plots.iter().any(|plot| plot.ends_with("put-closed-by-clients.png")));
+    println!("{}", crate::comparison_table(&report));
+}
+
+fn compare(dir: &Path, cells: Vec<String>, baseline: &str) -> ComparisonReport {
+    let info = ComparisonInfo {
+        plan: "compare".into(),
+        seed: 42,
+        started: "2025-11-20T12:00:00Z".into(),
+        baseline: baseline.into(),
+        cells,
+        failed: std::collections::BTreeMap::new(),
+    };
+    write_json(&dir.join(COMPARISON_FILE), &info).unwrap();
+    let report = render_comparison(dir).unwrap();
+    let page = std::fs::metadata(&report.html).unwrap().len();
+    assert!(page < 3_000_000, "the page has {page} bytes");
+    report
 }

@@ -5,6 +5,8 @@
 pub mod comparison;
 mod draw;
 #[cfg(test)]
+mod edge_cases;
+#[cfg(test)]
 mod gallery;
 mod html;
 pub mod measure;

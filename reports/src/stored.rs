@@ -146,10 +146,10 @@ pub struct StoredRun {
 }
 
 impl StoredRun {
-    /// Reads a run's folder. What a failed run did not leave becomes a warning.
+    /// Reads a run's folder. What a failed run did not leave, or left broken, becomes a warning.
     ///
     /// # Errors
-    /// If `run.json` cannot be read, or a file is there and cannot be understood.
+    /// If `run.json` cannot be read, or the plan cannot.
     pub fn load(dir: &Path) -> anyhow::Result<Self> {
         let info: RunInfo = read_json(&dir.join(RUN_FILE))?;
         let mut warnings = Vec::new();
@@ -177,7 +177,11 @@ impl StoredRun {
             warnings.push(format!("The history is {}", history.ending));
         }
         let results = dir.join(RESULTS_FILE);
-        let results = if results.exists() { Some(read_json(&results)?) } else { None };
+        let results = results.exists().then(|| read_json(&results));
+        let results = results.transpose().unwrap_or_else(|error: anyhow::Error| {
+            warnings.push(format!("The results cannot be read: {error:#}"));
+            None
+        });
         let plan = dir.join(PLAN_FILE);
         let plan = if plan.exists() {
             std::fs::read_to_string(&plan).with_context(|| format!("reading {}", plan.display()))?

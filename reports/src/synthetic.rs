@@ -179,7 +179,7 @@ impl Trouble {
     }
 }
 
-fn time_of(entry: &Entry) -> u64 {
+pub(crate) fn time_of(entry: &Entry) -> u64 {
     match entry {
         Entry::Phase { time, .. }
         | Entry::Invoke { time, .. }

@@ -1,6 +1,6 @@
 //! Tables for the terminal, at most [`COLUMNS_MAX`] columns wide.
 
-use crate::comparison::ComparisonReport;
+use crate::comparison::{CPU, ComparisonReport, Entry, Figure, P50, P99, THROUGHPUT, WITHOUT_SERVICE};
 use crate::measure::fault::Fate;
 use crate::measure::perf::{Measured, Perf};
 use crate::measure::recovery::Answer;
@@ -104,16 +104,7 @@ fn faults_table(perf: &Perf) -> String {
         return String::new();
     }
     let mut rows = Builder::new();
-    rows.push_record([
-        "fault",
-        "on",
-        "from s",
-        "to s",
-        "",
-        "ok/s before",
-        "back after it came",
-        "after it went",
-    ]);
+    rows.push_record(["fault", "on", "from s", "to s", "", "ok/s before", "back after", "after heal"]);
     for fault in perf.faults.iter().take(FAULT_ROWS_MAX) {
         let span = &fault.span;
         let to = if span.fate == Fate::Skipped { "–".into() } else { seconds(span.end_s) };
@@ -157,12 +148,12 @@ pub fn answer(answer: Option<Answer>) -> String {
     }
 }
 
-/// All cells of a comparison, each beside its baseline.
+/// Every subject under every load, beside its baseline; figures are medians over repeats.
 #[must_use]
 pub fn comparison_table(report: &ComparisonReport) -> String {
     let mut rows = Builder::new();
     rows.push_record([
-        "workload",
+        "load",
         "subject",
         "verdict",
         "ok/s",
@@ -172,26 +163,25 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
         "p99 ms",
         "×",
         "no service",
-        "CPU µs/op",
+        "µs CPU/op",
     ]);
-    for group in report.groups() {
-        for &at in &group.cells {
-            let cell = &report.cells[at];
-            let latency = cell.perf.overall.latency;
-            let beside =
-                |of: fn(&Perf) -> Option<f64>| report.ratio(&group, at, of).unwrap_or_else(|| "–".into());
+    for group in &report.groups {
+        for (at, entry) in group.entries.iter().enumerate() {
+            let figure = |of: Figure| maybe(report.figure(entry, of));
+            let beside = |of: Figure| report.ratio(group, at, of).unwrap_or_else(|| "–".into());
+            let noisy = entry.cells.iter().any(|&cell| report.cells[cell].perf.cpu.noisy);
             rows.push_record([
-                cut(&group.title, 24),
-                cut(&cell.label, 20),
-                cell.verdict.map_or("–", verdict).to_owned(),
-                number(cell.perf.overall.ok_s),
-                beside(|p| Some(p.overall.ok_s)),
-                maybe(latency.map(|l| l.p50_ms)),
-                beside(|p| p.overall.latency.map(|l| l.p50_ms)),
-                maybe(latency.map(|l| l.p99_ms)),
-                beside(|p| p.overall.latency.map(|l| l.p99_ms)),
-                duration(cell.perf.service.without_ms),
-                maybe(cell.perf.cpu.nodes_us_per_op) + if cell.perf.cpu.noisy { " !" } else { "" },
+                if at == 0 { cut(&group.title, 26) } else { String::new() },
+                cut(&subject(entry), 18),
+                verdict(report.verdict_of(entry)).to_owned(),
+                figure(THROUGHPUT),
+                beside(THROUGHPUT),
+                figure(P50),
+                beside(P50),
+                figure(P99),
+                beside(P99),
+                report.figure(entry, WITHOUT_SERVICE).map_or_else(|| "–".into(), duration),
+                figure(CPU) + if noisy { " !" } else { "" },
             ]);
         }
     }
@@ -201,8 +191,19 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
         .modify(Columns::new(3..), Alignment::right())
         .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
     let mut out = format!("{table}\n");
+    if let Some(group) = report.groups.first() {
+        out += &format!("× is the multiple of {}\n", group.entries[group.baseline].subject);
+    }
     for warning in &report.warnings {
         out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
     }
     out
+}
+
+/// A subject's name, with how often it was run.
+fn subject(entry: &Entry) -> String {
+    match entry.cells.len() {
+        1 => entry.subject.clone(),
+        n => format!("{} ({n}×)", entry.subject),
+    }
 }

@@ -124,13 +124,20 @@ pub(crate) fn left_margin(rows: &[Row]) -> f32 {
     (label_width(rows) + 14.0).max(62.0)
 }
 
-/// Rows of phases and faults, then the plot's place with its time axis and bands behind.
-pub(crate) fn time_frame(scene: &mut Scene, rows: &[Row], axis: TimeAxis, top: f32, height: f32) -> Frame {
+/// Rows of phases and faults, then the plot's place with bands of strength `alpha` behind.
+pub(crate) fn time_frame(
+    scene: &mut Scene,
+    rows: &[Row],
+    axis: TimeAxis,
+    top: f32,
+    height: f32,
+    alpha: f32,
+) -> Frame {
     let x = Scale::linear((axis.from_s, axis.to_s), (left_margin(rows), scene.width - RIGHT));
     let rows_end = draw_rows(scene, rows, &x, top);
     let plot_top = rows_end + if rows.is_empty() { 4.0 } else { 6.0 };
     let plot = Area { left: x.at(x.from()), right: x.at(x.to()), top: plot_top, bottom: plot_top + height };
-    draw_bands(scene, rows, &x, plot);
+    draw_bands(scene, rows, &x, plot, alpha);
     Frame { plot, x }
 }
 

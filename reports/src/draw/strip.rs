@@ -15,6 +15,9 @@ const FAULT_ROWS_MAX: usize = 8;
 /// Size of all its text.
 const SIZE: f32 = 11.0;
 
+/// How strong the bands of one run are.
+pub(crate) const BAND: f32 = 0.11;
+
 /// A row: what of one sort was when.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
@@ -69,15 +72,35 @@ pub(crate) fn rows(perf: &Perf, origin_s: f64, end_s: f64) -> Vec<Row> {
         };
         rows.push(Row { label: "phase".into(), bars: perf.phases.iter().map(bar).collect() });
     }
-    rows.extend(fault_rows(perf, origin_s, end_s));
+    rows.extend(fault_rows(perf, origin_s, end_s).into_iter().flat_map(lanes));
     rows
 }
 
-/// One row for all faults of a run, named `label`.
-pub(crate) fn one_row(perf: &Perf, label: &str, origin_s: f64, end_s: f64) -> Row {
+/// All faults of a run in one row, or in a few where they overlap, named `label`.
+pub(crate) fn subject_rows(perf: &Perf, label: &str, origin_s: f64, end_s: f64) -> Vec<Row> {
     let in_force = perf.faults.iter().map(|f| &f.span).filter(|span| span.was_in_force());
     let bars = in_force.map(|span| Bar { label: span.fault.clone(), ..bar(span, origin_s, end_s) }).collect();
-    Row { label: label.to_owned(), bars }
+    lanes(Row { label: label.to_owned(), bars })
+}
+
+/// Spreads a row over several so that bars do not overlap; one that would take too many is left as it is.
+fn lanes(row: Row) -> Vec<Row> {
+    const LANES_MAX: usize = 4;
+    let mut bars = row.bars.clone();
+    bars.sort_by(|a, b| a.from_s.total_cmp(&b.from_s));
+    let mut lanes: Vec<Row> = Vec::new();
+    for bar in bars {
+        let free = lanes.iter().position(|lane| lane.bars.last().is_none_or(|last| last.to_s <= bar.from_s));
+        match free {
+            Some(lane) => lanes[lane].bars.push(bar),
+            None if lanes.len() == LANES_MAX => return vec![row],
+            None => {
+                let label = if lanes.is_empty() { row.label.clone() } else { String::new() };
+                lanes.push(Row { label, bars: vec![bar] });
+            }
+        }
+    }
+    if lanes.is_empty() { vec![row] } else { lanes }
 }
 
 fn fault_rows(perf: &Perf, origin_s: f64, end_s: f64) -> Vec<Row> {
@@ -181,17 +204,25 @@ fn draw_bar(scene: &mut Scene, bar: &Merged, area: Area, next: f32) {
         Look::Outlined => scene.outline(area, Stroke::new(bar.ink, 1.2).dashed()),
     }
     let lettering = Lettering::new(SIZE, Ink::Text);
+    let y = area.bottom - 3.0;
     let width = lettering.width(&bar.label);
+    let (inside, beside) = (area.width() - 8.0, next - area.right - 7.0);
     // Hatching would strike the words through.
-    if bar.look != Look::Hatched && width + 8.0 <= area.width() {
-        scene.text(area.left + 5.0, area.bottom - 3.0, bar.label.clone(), lettering);
-    } else if area.right + 4.0 + width <= next {
-        scene.text(area.right + 3.0, area.bottom - 3.0, bar.label.clone(), lettering);
+    if bar.look != Look::Hatched && width <= inside {
+        scene.text(area.left + 5.0, y, bar.label.clone(), lettering);
+    } else if width <= beside {
+        scene.text(area.right + 3.0, y, bar.label.clone(), lettering);
+    } else if bar.look != Look::Hatched {
+        let chars = (inside / width * bar.label.chars().count() as f32) as usize;
+        if chars >= 4 {
+            scene.text(area.left + 5.0, y, cut(&bar.label, chars), lettering);
+        }
     }
 }
 
 /// Shades the plot behind its data where faults were, and marks where phases begin.
-pub(crate) fn draw_bands(scene: &mut Scene, rows: &[Row], x: &Scale, plot: Area) {
+/// `alpha`: how strong; fainter where bands of several subjects lie over one another.
+pub(crate) fn draw_bands(scene: &mut Scene, rows: &[Row], x: &Scale, plot: Area, alpha: f32) {
     for row in rows {
         for bar in merged(row, x) {
             let area = Area { top: plot.top, bottom: plot.bottom, ..bar.area };
@@ -202,7 +233,7 @@ pub(crate) fn draw_bands(scene: &mut Scene, rows: &[Row], x: &Scale, plot: Area)
                         scene.rule((area.left, plot.top), (area.left, plot.bottom), stroke);
                     }
                 }
-                Look::Solid => scene.rect(area, bar.ink.at(0.11)),
+                Look::Solid => scene.rect(area, bar.ink.at(alpha)),
                 Look::Hatched => {
                     let stroke = Stroke { paint: bar.ink.at(0.25), ..Stroke::new(bar.ink, 1.0) };
                     scene.hatch(area, stroke);
@@ -242,8 +273,8 @@ fn merged(row: &Row, x: &Scale) -> Vec<Merged> {
         {
             last.area.right = last.area.right.max(right);
             last.count += 1;
-            last.label = format!("{} times", last.count);
-            last.title = format!("{}, {} times", row.label, last.count);
+            last.label = format!("{} faults", last.count);
+            last.title = format!("{}: {} faults, too close to draw one by one", row.label, last.count);
             if bar.look == Look::Solid {
                 last.look = Look::Solid;
             }

@@ -102,7 +102,7 @@ impl Perf {
             .filter(|&time| run.contains(time))
             .collect();
         successes.sort_unstable();
-        let recoveries = Recoveries { successes: &successes, run, faults: &spans };
+        let recoveries = Recoveries::new(&successes, run, &spans);
         let measured_faults = spans
             .iter()
             .enumerate()

@@ -15,6 +15,8 @@ pub const RECOVERED_SHARE: f64 = 0.5;
 const STEADY_NS: u64 = 1_000_000_000;
 /// A fall that begins later than this is not the fault's doing.
 const NOTICED_NS: u64 = 10_000_000_000;
+/// Nobody waits longer for a recovery than ten minutes.
+const WAITED_NS_MAX: u64 = 600_000_000_000;
 /// Windows are as short as this if there are ops enough.
 const WINDOW_NS_MIN: u64 = 100_000_000;
 /// And never longer.
@@ -47,57 +49,80 @@ pub enum Answer {
     Steady,
     /// It fell, and was back after so long (multiples of the window).
     BackAfterMs(f64),
-    /// It fell and was not back when the run phase ended.
+    /// It fell and was not back when the run phase ended, or within [`WAITED_NS_MAX`].
     NotBack,
 }
 
-/// Successes in time: what recovery is judged on.
+/// Successes and faults in time: what recovery is judged on.
 pub struct Recoveries<'a> {
     /// When ops succeeded, ascending.
-    pub successes: &'a [u64],
-    /// The run phase.
-    pub run: Span,
-    /// All faults of the run.
-    pub faults: &'a [FaultSpan],
+    successes: &'a [u64],
+    run: Span,
+    faults: &'a [FaultSpan],
+    /// When each fault came, ascending, with the latest end among it and those before.
+    starts: Vec<(u64, u64)>,
+    /// When any fault was in force: ascending and disjoint.
+    stormy: Vec<Span>,
 }
 
-impl Recoveries<'_> {
+impl<'a> Recoveries<'a> {
+    /// `successes` must ascend.
+    #[must_use]
+    pub fn new(successes: &'a [u64], run: Span, faults: &'a [FaultSpan]) -> Self {
+        let mut spans: Vec<Span> = faults.iter().filter(|f| f.was_in_force()).map(span_of).collect();
+        spans.sort_by_key(|span| (span.start, span.end));
+        let mut starts = Vec::with_capacity(spans.len());
+        let mut stormy: Vec<Span> = Vec::new();
+        let mut latest = 0;
+        for span in spans {
+            latest = latest.max(span.end);
+            starts.push((span.start, latest));
+            match stormy.last_mut() {
+                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+                _ => stormy.push(span),
+            }
+        }
+        Self { successes, run, faults, starts, stormy }
+    }
+
     /// How throughput answered to `faults[index]`; `None` if it was never in force or not in the run phase.
     #[must_use]
     pub fn of(&self, index: usize) -> Option<Recovery> {
         let fault = &self.faults[index];
-        let start = nanos(fault.start_s);
-        if !fault.was_in_force() || !self.run.contains(start) {
+        let span = span_of(fault);
+        if !fault.was_in_force() || !self.run.contains(span.start) {
             return None;
         }
-        let end = fault.end_s.map(nanos);
-        let overlapped = self.others(index).any(|o| o.start < end.unwrap_or(u64::MAX) && start < o.end);
+        let overlapped = self.overlapped(span);
         let window = self.window_ns();
-        let Some(calm) = self.calm_median(start, window) else {
+        let Some(calm) = self.calm_median(span.start, window) else {
             return Some(Recovery { overlapped, ..Recovery::default() });
         };
-        let next = self.others(index).map(|o| o.start).filter(|&o| o > start).min().unwrap_or(u64::MAX);
-        let until = |from: u64| from.saturating_add(NOTICED_NS).min(self.run.end);
+        let noticed =
+            |from: u64| from.saturating_add(NOTICED_NS).min(self.run.end).min(self.next_start(from));
+        let healed = fault.end_s.is_some() && span.end < self.run.end;
         Some(Recovery {
             before_ok_s: Some(calm / seconds(window)),
-            after_install: Some(self.answer(
-                start,
-                until(start).min(end.unwrap_or(u64::MAX)).min(next),
-                window,
-                calm,
-            )),
-            after_heal: end.filter(|&end| end < self.run.end).map(|end| {
-                let next = self.others(index).map(|o| o.start).filter(|&o| o > end).min();
-                self.answer(end, until(end).min(next.unwrap_or(u64::MAX)), window, calm)
-            }),
+            after_install: Some(self.answer(span.start, noticed(span.start).min(span.end), window, calm)),
+            after_heal: healed.then(|| self.answer(span.end, noticed(span.end), window, calm)),
             overlapped,
         })
     }
 
-    /// The times in which the other faults were in force.
-    fn others(&self, index: usize) -> impl Iterator<Item = Span> + '_ {
-        let others = self.faults.iter().enumerate().filter(move |(at, f)| *at != index && f.was_in_force());
-        others.map(|(_, f)| Span { start: nanos(f.start_s), end: f.end_s.map_or(u64::MAX, nanos) })
+    /// Whether any other fault was in force within `span`, which is a fault's own.
+    fn overlapped(&self, span: Span) -> bool {
+        let first = self.starts.partition_point(|(start, _)| *start < span.start);
+        let earlier = first.checked_sub(1).is_some_and(|before| self.starts[before].1 > span.start);
+        // The fault itself is one of those that begin within it.
+        let within =
+            self.starts[first..].iter().take_while(|(start, _)| *start < span.end.max(span.start + 1));
+        earlier || within.take(2).count() > 1
+    }
+
+    /// When the next fault after `time` came.
+    fn next_start(&self, time: u64) -> u64 {
+        let next = self.starts.partition_point(|(start, _)| *start <= time);
+        self.starts.get(next).map_or(u64::MAX, |(start, _)| *start)
     }
 
     fn count(&self, from: u64, to: u64) -> usize {
@@ -116,10 +141,19 @@ impl Recoveries<'_> {
         let mut end = time;
         while end >= self.run.start + window && counts.len() < CALM_WINDOWS_MAX {
             let start = end - window;
-            if !self.others(usize::MAX).any(|o| o.start < end && start < o.end) {
-                counts.push(self.count(start, end));
+            // The last storm that begins before the window ends.
+            let storm = self
+                .stormy
+                .partition_point(|storm| storm.start < end)
+                .checked_sub(1)
+                .map(|at| self.stormy[at]);
+            match storm.filter(|storm| storm.end > start) {
+                Some(storm) => end = storm.start,
+                None => {
+                    counts.push(self.count(start, end));
+                    end = start;
+                }
             }
-            end = start;
         }
         if counts.len() < CALM_WINDOWS_MIN {
             return None;
@@ -131,7 +165,8 @@ impl Recoveries<'_> {
     /// Looks for a fall that begins between `from` and `noticed`, then for its end.
     fn answer(&self, from: u64, noticed: u64, window: u64, calm: f64) -> Answer {
         let low = |start: u64| (self.count(start, start + window) as f64) < RECOVERED_SHARE * calm;
-        let windows = || (0..).map(|k| from + k * window).take_while(|start| start + window <= self.run.end);
+        let end = self.run.end.min(from.saturating_add(WAITED_NS_MAX));
+        let windows = || (0..).map(|k| from + k * window).take_while(|start| start + window <= end);
         let Some(fall) = windows().take_while(|&start| start < noticed).find(|&start| low(start)) else {
             return Answer::Steady;
         };
@@ -140,13 +175,18 @@ impl Recoveries<'_> {
             let wanted = RECOVERED_SHARE * calm * (end - start) as f64 / window as f64;
             !low(start) && self.count(start, end) as f64 >= wanted
         };
+        if self.count(fall, end) == 0 {
+            return Answer::NotBack;
+        }
         let back = windows().find(|&start| start > fall && steady(start));
         back.map_or(Answer::NotBack, |start| Answer::BackAfterMs((start - from) as f64 / 1e6))
     }
 }
 
-fn nanos(s: f64) -> u64 {
-    (s * 1e9).round() as u64
+/// When a fault was in force, as far as is known.
+fn span_of(fault: &FaultSpan) -> Span {
+    let nanos = |s: f64| (s * 1e9).round() as u64;
+    Span { start: nanos(fault.start_s), end: fault.end_s.map_or(u64::MAX, nanos) }
 }
 
 #[cfg(test)]
@@ -176,7 +216,7 @@ mod tests {
     }
 
     fn recovery(successes: &[u64], faults: &[FaultSpan]) -> Recovery {
-        Recoveries { successes, run: Span { start: 0, end: 30 * S }, faults }.of(0).unwrap()
+        Recoveries::new(successes, Span { start: 0, end: 30 * S }, faults).of(0).unwrap()
     }
 
     #[test]

@@ -74,13 +74,11 @@ pub fn sample(ops: &[Op], from_s: f64, to_s: f64, end: u64) -> Sample {
         sample.marks = marks().collect();
     } else {
         let mut scale = 1.0;
-        loop {
-            sample.marks = thinned(marks(), from_s, to_s, scale);
-            if sample.marks.len() <= MARKS_MAX {
-                break;
-            }
-            // Coarser cells until it fits.
+        sample.marks = thinned(marks(), from_s, to_s, scale);
+        while sample.marks.len() > MARKS_MAX {
+            // Coarser cells until it fits. What the finer ones kept is enough to choose from.
             scale *= (MARKS_MAX as f64 / sample.marks.len() as f64).sqrt().min(0.95);
+            sample.marks = thinned(sample.marks.iter().copied(), from_s, to_s, scale);
         }
     }
     sample.marks.sort_by(|a, b| (a.ending, a.kind).cmp(&(b.ending, b.kind)).then(a.at_s.total_cmp(&b.at_s)));

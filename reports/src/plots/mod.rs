@@ -8,14 +8,17 @@
 //! | `overlay.rs` | throughput and p99 of several subjects over time |
 //! | `distribution.rs` | latency by share of ops, several subjects |
 //! | `bars.rs` | single figures of several subjects |
+//! | `scaling.rs` | throughput and latency by number of clients |
 
 pub(crate) mod bars;
 pub(crate) mod distribution;
 pub(crate) mod overlay;
 pub(crate) mod quantiles;
+pub(crate) mod scaling;
 pub(crate) mod scatter;
 pub(crate) mod throughput;
 
+use crate::comparison::Group;
 use crate::draw::frame::TimeAxis;
 use crate::draw::strip::{Row, rows};
 use crate::measure::perf::Perf;
@@ -48,4 +51,16 @@ fn run_axis(perf: &Perf) -> TimeAxis {
 /// Phases and faults of one run.
 fn run_rows(perf: &Perf, axis: TimeAxis) -> Vec<Row> {
     rows(perf, 0.0, axis.to_s)
+}
+
+/// The beginning of the names of a group's files; numbered, since titles may become alike.
+fn slug(nth: usize, group: &Group) -> String {
+    format!("{}-{}", nth + 1, slug_of(&group.title))
+}
+
+/// A title as part of a file's name.
+fn slug_of(title: &str) -> String {
+    let plain = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let words: Vec<String> = plain.collect::<String>().split('-').map(str::to_owned).collect();
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }

@@ -8,6 +8,7 @@ use crate::draw::frame::{
 };
 use crate::draw::ink::Ink;
 use crate::draw::scene::{Scene, Stroke};
+use crate::draw::strip::BAND;
 use crate::measure::perf::Perf;
 use crate::text::duration;
 
@@ -33,7 +34,7 @@ pub(crate) fn plot(perf: &Perf) -> Plot {
     let subtitle = format!("of ok and unknown ops, by intended start, in buckets of {}", bucket(perf));
     let top = heading(&mut scene, &Heading { title: "Latency quantiles", subtitle: &subtitle, legend });
     let rows = run_rows(perf, axis);
-    let frame = time_frame(&mut scene, &rows, axis, top, HEIGHT);
+    let frame = time_frame(&mut scene, &rows, axis, top, HEIGHT, BAND);
     time_axis(&mut scene, &frame, axis);
     if series.max_ms.iter().all(Option::is_none) {
         nothing(&mut scene, frame.plot, NO_OPS);

@@ -8,6 +8,7 @@ use crate::draw::frame::{
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
 use crate::draw::scene::{Point, Scene, Shape, Stroke};
+use crate::draw::strip::BAND;
 use crate::measure::perf::Perf;
 use crate::measure::sample::{Ending, Mark, Sample, sample};
 use crate::text::count;
@@ -24,7 +25,7 @@ pub(crate) fn plot(ops: &[Op], perf: &Perf, end: u64) -> Plot {
     let subtitle = "each mark is an op, at its intended start";
     let top = heading(&mut scene, &Heading { title: "Latency", subtitle, legend: legend(&sample) });
     let rows = run_rows(perf, axis);
-    let frame = time_frame(&mut scene, &rows, axis, top, HEIGHT);
+    let frame = time_frame(&mut scene, &rows, axis, top, HEIGHT, BAND);
     time_axis(&mut scene, &frame, axis);
     if sample.marks.is_empty() {
         nothing(&mut scene, frame.plot, NO_OPS);

@@ -9,7 +9,7 @@ use crate::draw::frame::{
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
 use crate::draw::scene::{Area, Point, Scene, Stroke};
-use crate::draw::strip::draw_bands;
+use crate::draw::strip::{BAND, draw_bands};
 use crate::measure::perf::Perf;
 use crate::text::{count, duration};
 
@@ -25,7 +25,7 @@ pub(crate) fn plot(perf: &Perf) -> Plot {
     let top =
         heading(&mut scene, &Heading { title: "Throughput", subtitle: &subtitle, legend: legend(perf) });
     let rows = run_rows(perf, axis);
-    let mut frame = time_frame(&mut scene, &rows, axis, top, HEIGHT);
+    let mut frame = time_frame(&mut scene, &rows, axis, top, HEIGHT, BAND);
     let series = &perf.series;
     let trouble = highest(&series.fail_s).max(highest(&series.info_s));
     let upper = frame.plot;
@@ -33,7 +33,7 @@ pub(crate) fn plot(perf: &Perf) -> Plot {
         time_grid(&mut scene, &frame, axis);
         // The time axis belongs below both.
         frame.plot = Area { top: upper.bottom + 14.0, bottom: upper.bottom + 14.0 + TROUBLE_HEIGHT, ..upper };
-        draw_bands(&mut scene, &rows, &frame.x, frame.plot);
+        draw_bands(&mut scene, &rows, &frame.x, frame.plot, BAND);
         time_axis(&mut scene, &frame, axis);
         let y = Scale::linear((0.0, trouble * 1.1), (frame.plot.bottom, frame.plot.top));
         y_ticks(&mut scene, frame.plot, &y, &y.ticks(3));

@@ -5,7 +5,7 @@ use crate::draw::frame::{Heading, Key, Sign, heading};
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
 use crate::draw::scene::{Anchor, Area, Lettering, Point, Scene, Shape, Stroke};
-use crate::draw::strip::{Row, draw_bands, draw_rows, label_width, rows};
+use crate::draw::strip::{BAND, Row, draw_bands, draw_rows, label_width, rows};
 use crate::measure::perf::Perf;
 use crate::text::cut;
 use checkers::verdict::{Evidence, WindowOp};
@@ -58,7 +58,7 @@ pub(crate) fn timeline(what: &Timeline<'_>) -> Scene {
     let places = Scale::linear((f64::from(left), f64::from(x.right)), (left, x.right));
     let top = draw_rows(&mut scene, &rows, &places, top) + 22.0;
     let plot = Area { left, right: x.right, top, bottom: top + lanes.len() as f32 * LANE + 4.0 };
-    draw_bands(&mut scene, &rows, &places, plot);
+    draw_bands(&mut scene, &rows, &places, plot, BAND);
     draw_axis(&mut scene, &x, plot);
     for (&process, &lane) in &lanes {
         let y = plot.top + lane as f32 * LANE;

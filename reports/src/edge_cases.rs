@@ -1,0 +1,207 @@
+//! Runs at the edges of what can happen: every one has a page that can be read.
+
+use crate::run::{RunReport, render_run};
+use crate::stored::{HISTORY_FILE, PLAN_FILE, RESULTS_FILE, Results, RunInfo, RunOutcome, write_json};
+use crate::synthetic::{Storm, info, store};
+use checkers::history::{Answer, Call, Entry, FaultEvent, FaultStage, Outcome, Phase, ProcessId};
+use checkers::verdict::{Evidence, WindowOp};
+use checkers::{CheckResult, Verdict};
+use std::path::Path;
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+fn plain_info() -> RunInfo {
+    let storm =
+        Storm { seed: 1, clients: 1, load_s: 0, run_s: 0, latency_us: 1, calls: &[], faults: Vec::new() };
+    info("raft", "register", &storm)
+}
+
+fn nothing_wrong() -> Results {
+    Results { verdict: Verdict::Valid, checks: Vec::new() }
+}
+
+fn ok(process: u32, from: u64, to: u64) -> [Entry; 2] {
+    ended(process, from, to, Outcome::Ok(Answer::Value(None)))
+}
+
+fn ended(process: u32, from: u64, to: u64, outcome: Outcome) -> [Entry; 2] {
+    let process = ProcessId(process);
+    [
+        Entry::Invoke { time: from, intended: from, process, call: Call::Read { key: 1 } },
+        Entry::Return { time: to, process, outcome },
+    ]
+}
+
+fn fault(time: u64, id: u32, stage: FaultStage) -> Entry {
+    let (fault, targets) = (["kill", "delay", "clock-rate"][id as usize % 3].into(), format!("n{}", id % 5));
+    Entry::Fault { time, event: FaultEvent { id, fault, targets, stage, detail: "said so".into() } }
+}
+
+/// Renders and checks what must hold for every page.
+fn page_of(entries: &[Entry], info: &RunInfo, results: &Results) -> (RunReport, String) {
+    let dir = tempfile::tempdir().unwrap();
+    store(dir.path(), info, entries, results);
+    page_in(dir.path())
+}
+
+fn page_in(dir: &Path) -> (RunReport, String) {
+    let report = render_run(dir).unwrap();
+    let page = std::fs::read_to_string(&report.html).unwrap();
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+    for broken in ["NaN", "\"inf\"", "<script", "http:", "https:", "src=", "@import", "url("] {
+        assert!(!page.contains(broken), "the page contains {broken}");
+    }
+    for line in crate::run_table(&report).lines() {
+        assert!(line.chars().count() <= crate::tables::COLUMNS_MAX, "too wide: {line}");
+    }
+    (report, page)
+}
+
+#[test]
+fn runs_without_completed_ops_say_so_instead_of_an_empty_plot() {
+    let time_out = || Outcome::Info("timed out".into());
+    let unanswered: Vec<Entry> = (0..5).flat_map(|p| ended(p, S, 3 * S, time_out())).collect();
+    let cases = [
+        (vec![], 3),
+        (vec![Entry::Phase { time: 0, phase: Phase::Run }], 3),
+        (vec![Entry::Phase { time: 0, phase: Phase::Run }, fault(S, 1, FaultStage::Installed)], 3),
+        // Ops that were waited for have a latency; nothing succeeded.
+        (unanswered, 0),
+    ];
+    for (mut entries, empty) in cases {
+        entries.sort_by_key(crate::synthetic::time_of);
+        let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+        assert_eq!(page.matches("no completed operations").count(), empty);
+        assert_eq!(report.perf.overall.ok, 0);
+        assert_eq!(report.plots.len(), 3);
+    }
+}
+
+#[test]
+fn one_op_ops_at_one_instant_and_extreme_latencies_can_be_drawn() {
+    let one = ok(1, 5, 5).to_vec();
+    let instant: Vec<Entry> = (0..10).flat_map(|p| ok(p, S, S)).collect();
+    let mut extreme: Vec<Entry> = (0..100).flat_map(|at| ok(1, at * 2 * MS, at * 2 * MS + 1000)).collect();
+    extreme.extend(ok(2, S, 61 * S));
+    for entries in [one, instant, extreme] {
+        let ops = entries.len() as u64 / 2;
+        let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+        assert_eq!(report.perf.overall.ok, ops);
+        assert!(!page.contains("no completed operations") || ops < 20);
+    }
+}
+
+#[test]
+fn two_hours_with_thousands_of_faults_stay_a_small_page() {
+    let mut entries = vec![Entry::Phase { time: 0, phase: Phase::Run }];
+    for at in 0..7200 {
+        entries.extend(ok(1, at * S, at * S + 20 * MS));
+    }
+    for id in 0..4000 {
+        let at = u64::from(id) * 1800 * MS;
+        entries.push(fault(at, id, FaultStage::Installed));
+        let stage = if id % 10 == 0 { FaultStage::NeverBit } else { FaultStage::Healed };
+        entries.push(fault(at + 900 * MS, id, stage));
+    }
+    entries.sort_by_key(crate::synthetic::time_of);
+    let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+    assert_eq!(report.perf.faults.len(), 4000);
+    assert!(page.contains("minutes since the run began"));
+    assert!(page.contains("4,000 faults: 3,600 bit, 400 never bit."), "the faults are counted");
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+}
+
+#[test]
+fn labels_are_data_wherever_they_come_from() {
+    let evil = "\"><script>alert('1')</script>&";
+    let mut info = plain_info();
+    for field in [&mut info.plan, &mut info.subject, &mut info.workload, &mut info.load, &mut info.reads] {
+        *field = evil.into();
+    }
+    info.facts = vec![(evil.into(), evil.into())];
+    info.outcome = RunOutcome::Failed(evil.into());
+    let op = |process: u32, culprit: bool| WindowOp {
+        index: u64::from(process),
+        process,
+        label: evil.into(),
+        invoked: S,
+        returned: None,
+        culprit,
+        state: Some(evil.into()),
+    };
+    let evidence = Evidence {
+        object: evil.into(),
+        story: evil.into(),
+        window: vec![op(1, false), op(2, true)],
+        // The second is no position of the window.
+        prefixes: vec![vec![0, 77]],
+    };
+    let check = CheckResult {
+        checker: evil.into(),
+        verdict: Verdict::Invalid,
+        summary: evil.into(),
+        numbers: [(evil.to_owned(), 0.5)].into(),
+        evidence: vec![evidence],
+    };
+    let event = FaultEvent {
+        id: 1,
+        fault: evil.into(),
+        targets: evil.into(),
+        stage: FaultStage::Installed,
+        detail: evil.into(),
+    };
+    let mut entries = vec![Entry::Fault { time: 0, event }];
+    entries.extend(ok(1, S, 2 * S));
+    let (report, page) =
+        page_of(&entries, &info, &Results { verdict: Verdict::Invalid, checks: vec![check] });
+    assert!(page.contains("&lt;script&gt;"));
+    assert!(report.plots.iter().any(|plot| plot.ends_with("timeline.png")));
+}
+
+#[test]
+fn what_a_failed_run_left_is_reported_and_what_it_did_not_leave_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut info = plain_info();
+    info.outcome = RunOutcome::Failed("starting raft-node on n2: no such file".into());
+    info.crashes = vec![("n3".into(), "panicked at 'index out of bounds'".into())];
+    store(dir.path(), &info, &ok(1, 0, MS), &nothing_wrong());
+    for gone in [RESULTS_FILE, PLAN_FILE, HISTORY_FILE] {
+        std::fs::remove_file(dir.path().join(gone)).unwrap();
+    }
+    let (report, page) = page_in(dir.path());
+    assert!(report.results.is_none());
+    for said in [
+        "The harness failed: starting raft-node on n2: no such file",
+        "n3 ended by itself: panicked at",
+        "The history cannot be read: ",
+        "The history was not checked.",
+    ] {
+        assert!(page.contains(said), "the page does not say: {said}");
+    }
+    let table = crate::run_table(&report);
+    assert!(table.contains("! The harness failed") && table.contains("not checked"), "{table}");
+}
+
+#[test]
+fn a_truncated_history_is_said_at_the_top() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries: Vec<Entry> = (0..50_000).flat_map(|at| ok(1, at * MS, at * MS + 1000)).collect();
+    store(dir.path(), &plain_info(), &entries, &nothing_wrong());
+    let path = dir.path().join(HISTORY_FILE);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    let (report, page) = page_in(dir.path());
+    let said = page.find("The history is truncated after").expect("the page says so");
+    assert!(said < page.find("Facts").unwrap());
+    assert!(report.perf.overall.ok > 0, "what is whole is measured");
+}
+
+#[test]
+fn a_folder_without_a_run_is_an_error_that_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(format!("{:#}", render_run(dir.path()).unwrap_err()).contains("run.json"));
+    write_json(&dir.path().join("run.json"), &"not a run").unwrap();
+    assert!(format!("{:#}", render_run(dir.path()).unwrap_err()).contains("understanding"));
+    assert!(format!("{:#}", crate::render_comparison(dir.path()).unwrap_err()).contains("comparison.json"));
+}

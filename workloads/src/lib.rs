@@ -7,16 +7,29 @@
 //! | `register.rs`, `append.rs`, `put.rs`, `ycsb/` | the workloads |
 //! | `loading.rs` | what is asked before and after the run |
 //! | `values.rs` | keys and values as bytes that prove themselves |
+//! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
+//! | `kv_client/` | [`KvClient`], the client of our replicas |
+//! | `etcd/` | the client of etcd, a foreign system |
+//! | `load/` | [`run_load`], the load engine |
+//! | `recorder.rs` | [`Recorder`]: the history while it is made |
 
 pub mod append;
+pub mod etcd;
 pub mod generator;
+pub mod kv_client;
+pub mod load;
 mod loading;
+pub mod mapping;
 mod mix;
 pub mod put;
+pub mod recorder;
 pub mod register;
 pub mod spec;
 pub mod values;
 pub mod ycsb;
 
 pub use generator::{Generator, Next, Scope};
+pub use kv_client::{KvClient, KvClientConfig};
+pub use load::{Endpoint, LoadConfig, LoadError, LoadSummary, run_load};
+pub use recorder::{Progress, Recorder, RecorderHandle};
 pub use spec::{Binding, Spec, SpecError};

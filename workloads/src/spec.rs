@@ -6,7 +6,7 @@ use crate::loading::{FinalReads, Form, Loading};
 use crate::put::{Put, PutRun};
 use crate::register::{Register, RegisterRun};
 use crate::values::Layout;
-use crate::ycsb::{Core, Ycsb, YcsbOptions, YcsbRun};
+use crate::ycsb::{Core, Ycsb, YcsbRun};
 use checkers::history::{Call, OpKind, Outcome, Phase};
 use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -263,7 +263,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
         let spec = match name.parse().map_err(de::Error::custom)? {
             Kind::Register => Spec::Register(options(&mut map)?),
             Kind::Append => Spec::Append(options(&mut map)?),
-            Kind::Ycsb(core) => Spec::Ycsb(Ycsb::with(core, options::<YcsbOptions, A>(&mut map)?)),
+            Kind::Ycsb(core) => Spec::Ycsb(Ycsb::with(core, &options(&mut map)?)),
             Kind::Put => Spec::Put(options(&mut map)?),
         };
         spec.validate().map_err(de::Error::custom)?;

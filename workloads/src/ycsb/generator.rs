@@ -153,7 +153,7 @@ mod tests {
                     inserted += 1;
                 }
                 Next::Op(Call::ReadRecord { key }) => {
-                    assert!(key < 1_000, "record {key} was not acknowledged")
+                    assert!(key < 1_000, "record {key} was not acknowledged");
                 }
                 other => panic!("unexpected {other:?}"),
             }

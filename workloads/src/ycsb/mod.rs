@@ -128,10 +128,10 @@ impl Ycsb {
     /// The core workload as upstream defines it, with 1,000 records.
     #[must_use]
     pub fn new(core: Core) -> Self {
-        Self::with(core, YcsbOptions::default())
+        Self::with(core, &YcsbOptions::default())
     }
 
-    pub(crate) fn with(core: Core, options: YcsbOptions) -> Self {
+    pub(crate) fn with(core: Core, options: &YcsbOptions) -> Self {
         let records = options.records.unwrap_or(1_000);
         let proportions = options.proportions.unwrap_or_else(|| core.proportions());
         let distribution = if core == Core::D { Distribution::Latest } else { Distribution::Zipfian };

@@ -24,6 +24,9 @@ pub const TXN_MICRO_OPS_MAX: usize = 256;
 /// The most fields in one record.
 pub const RECORD_FIELDS_MAX: usize = 64;
 
+/// The most that a tag, a number or a length takes in an encoding, in bytes.
+const FIELD_BYTES: usize = 10;
+
 /// One command. All of a command takes effect at one point of the order, or nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
@@ -68,6 +71,16 @@ impl MicroOp {
             MicroOp::Read { key } | MicroOp::Write { key, .. } | MicroOp::Append { key, .. } => key,
         }
     }
+
+    fn encoded_bytes_max(&self) -> usize {
+        let parts = match self {
+            MicroOp::Read { key } => FIELD_BYTES + key.len(),
+            MicroOp::Write { key, value } | MicroOp::Append { key, element: value } => {
+                2 * FIELD_BYTES + key.len() + value.len()
+            }
+        };
+        FIELD_BYTES + parts
+    }
 }
 
 impl Command {
@@ -85,6 +98,31 @@ impl Command {
             | Command::Insert { .. }
             | Command::Update { .. } => false,
         }
+    }
+
+    /// At least as many bytes as the encoding has, quickly.
+    #[must_use]
+    pub fn encoded_bytes_max(&self) -> usize {
+        let field = |bytes: &[u8]| FIELD_BYTES + bytes.len();
+        FIELD_BYTES
+            + match self {
+                Command::Read { key } | Command::Delete { key } => field(key),
+                Command::Write { key, value: bytes } | Command::Append { key, element: bytes } => {
+                    field(key) + field(bytes)
+                }
+                Command::Cas { key, from, to } => {
+                    field(key) + 1 + field(from.as_deref().unwrap_or_default()) + field(to)
+                }
+                Command::Scan { start, .. } => field(start) + FIELD_BYTES,
+                Command::Txn(ops) => FIELD_BYTES + ops.iter().map(MicroOp::encoded_bytes_max).sum::<usize>(),
+                Command::Splice { key, insert, .. } => {
+                    field(key) + 2 * FIELD_BYTES + field(insert.as_bytes())
+                }
+                Command::Insert { key, fields } => {
+                    field(key) + FIELD_BYTES + fields.iter().map(|f| field(f)).sum::<usize>()
+                }
+                Command::Update { key, value, .. } => field(key) + FIELD_BYTES + field(value),
+            }
     }
 
     /// Checks the bounds above. A replica calls this before it accepts a command.

@@ -1,9 +1,13 @@
 //! Commands and answers fit into frames, whatever anybody asks.
 
+mod common;
+
 use bytes::Bytes;
 use kv::command::{ANSWER_BYTES_MAX, KEY_BYTES_MAX, RECORD_FIELDS_MAX, SCAN_ROWS_MAX, TXN_BYTES_MAX};
 use kv::command::{TXN_MICRO_OPS_MAX, VALUE_BYTES_MAX};
 use kv::{Command, Limits, MicroOp, Refusal, Reply, Response, Store, Value};
+use proptest::prelude::*;
+use protocol::codec::encode;
 use protocol::frame::PAYLOAD_BYTES_MAX;
 use protocol::{RequestId, Sequence, SessionId};
 
@@ -46,7 +50,7 @@ impl Client {
 
 fn fits_into_a_frame(response: Response) {
     let reply = Reply { id: RequestId(u64::MAX), result: Ok(response) };
-    let bytes = protocol::codec::encode(&reply).len();
+    let bytes = encode(&reply).len();
     assert!(bytes <= PAYLOAD_BYTES_MAX, "a reply of {bytes} bytes");
 }
 
@@ -132,6 +136,15 @@ fn a_transaction_that_cannot_take_its_last_step_takes_none() {
     assert_eq!(list.len() as u64, elements);
 }
 
+proptest! {
+    #[test]
+    fn no_encoding_exceeds_its_bound(command in common::command(), key in prop::collection::vec(any::<u8>(), 1..200)) {
+        for command in [command, Command::Splice { key: key.into(), position: u64::MAX, delete: u64::MAX, insert: String::new() }] {
+            prop_assert!(encode(&command).len() <= command.encoded_bytes_max());
+        }
+    }
+}
+
 #[test]
 fn commands_are_bounded() {
     let invalid = |command: Command| {
@@ -140,7 +153,7 @@ fn commands_are_bounded() {
     };
     let valid = |command: Command| {
         assert_eq!(command.validate(), Ok(()));
-        let bytes = protocol::codec::encode(&command).len();
+        let bytes = encode(&command).len();
         assert!(bytes < PAYLOAD_BYTES_MAX / 2, "a command of {bytes} bytes");
     };
     let write = |bytes| MicroOp::Write { key: KEY, value: zeroes(bytes) };

@@ -6,7 +6,6 @@
 use crate::ids::Ticket;
 use crate::message::{ForwardAnswer, Forwarded, Message};
 use crate::metrics::DropReason;
-use crate::record::command_bytes;
 use crate::replica::Raft;
 use crate::write::Waiter;
 use kv::{Refusal, Reply, Response};
@@ -126,7 +125,7 @@ impl Raft {
             self.forwards.open.insert(write.ticket, Open { asker, to: leader, since: now });
             writes.push(write);
         }
-        let size = |write: &Forwarded| OVERHEAD_BYTES + command_bytes(&write.command);
+        let size = |write: &Forwarded| OVERHEAD_BYTES + write.command.encoded_bytes_max();
         for batch in batches(writes, self.options.batch_bytes_max, size) {
             out.early.messages.push((leader, Message::Forward(batch)));
         }

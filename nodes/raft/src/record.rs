@@ -1,7 +1,7 @@
 //! Entries of the log, and what the journal holds.
 
 use crate::ids::{LogId, LogIndex, Term};
-use kv::{Command, MicroOp};
+use kv::Command;
 use protocol::{ReplicaId, Sequence, SessionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,50 +49,13 @@ impl Entry {
     pub(crate) fn bytes(&self) -> usize {
         match &self.payload {
             Payload::Noop => OVERHEAD_BYTES,
-            Payload::Command { command, .. } => OVERHEAD_BYTES + command_bytes(command),
+            Payload::Command { command, .. } => OVERHEAD_BYTES + command.encoded_bytes_max(),
         }
     }
 }
 
 /// Index, term, session and sequence as variable-length integers of at most 10 bytes, two tags.
 const OVERHEAD_BYTES: usize = 4 * 10 + 2 + 2;
-/// The tag or the length before a field.
-const FIELD_BYTES: usize = 10;
-
-/// At least as many bytes as the encoding of a command has.
-pub(crate) fn command_bytes(command: &Command) -> usize {
-    let field = |bytes: &[u8]| FIELD_BYTES + bytes.len();
-    FIELD_BYTES
-        + match command {
-            Command::Read { key } | Command::Delete { key } => field(key),
-            Command::Write { key, value: bytes } | Command::Append { key, element: bytes } => {
-                field(key) + field(bytes)
-            }
-            Command::Cas { key, from, to } => {
-                field(key) + 1 + field(from.as_deref().unwrap_or_default()) + field(to)
-            }
-            Command::Scan { start, .. } => field(start) + FIELD_BYTES,
-            Command::Txn(ops) => {
-                FIELD_BYTES + ops.iter().map(|op| FIELD_BYTES + micro_op_bytes(op)).sum::<usize>()
-            }
-            Command::Splice { key, insert, .. } => field(key) + 2 * FIELD_BYTES + field(insert.as_bytes()),
-            Command::Insert { key, fields } => {
-                field(key) + FIELD_BYTES + fields.iter().map(|f| field(f)).sum::<usize>()
-            }
-            Command::Update { key, value, .. } => field(key) + FIELD_BYTES + field(value),
-        }
-}
-
-fn micro_op_bytes(op: &MicroOp) -> usize {
-    let field = |bytes: &[u8]| FIELD_BYTES + bytes.len();
-    match op {
-        MicroOp::Read { key } => field(key),
-        MicroOp::Write { key, value: bytes } | MicroOp::Append { key, element: bytes } => {
-            field(key) + field(bytes)
-        }
-    }
-}
-
 /// A journal entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -138,6 +101,7 @@ impl fmt::Display for Record {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use kv::MicroOp;
 
     #[test]
     fn the_bound_on_an_entrys_size_is_not_below_its_encoding() {

@@ -148,7 +148,13 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.
     async fn try_hold(&mut self, hold: Hold) -> Result<Hold, InjectError> {
         const PROBE: u32 = 0;
-        let probe = Active { fault: Fault::Pause, targets: String::new(), end: Instant::now(), hold };
+        let probe = Active {
+            name: String::new(),
+            fault: Fault::Pause,
+            targets: String::new(),
+            end: Instant::now(),
+            hold,
+        };
         self.active.insert(PROBE, probe);
         let errors = self.apply().await;
         let hold = self.active.remove(&PROBE).expect("inserted above").hold;

@@ -36,6 +36,7 @@ pub struct HealReport {
 /// A fault in force.
 #[derive(Debug)]
 pub(crate) struct Active {
+    pub(crate) name: String,
     pub(crate) fault: Fault,
     pub(crate) targets: String,
     pub(crate) end: Instant,
@@ -147,10 +148,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
     }
 
-    fn say(&mut self, id: u32, fault: &Fault, targets: &str, stage: FaultStage, detail: impl Into<String>) {
+    fn say(&mut self, id: u32, fault: &str, targets: &str, stage: FaultStage, detail: impl Into<String>) {
         (self.record)(FaultEvent {
             id,
-            fault: fault.name(),
+            fault: fault.into(),
             targets: targets.into(),
             stage,
             detail: detail.into(),
@@ -158,18 +159,18 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     async fn begin(&mut self, id: u32, injection: Injection) {
-        let fault = injection.fault.clone();
+        let (name, fault) = (injection.name.clone(), injection.fault.clone());
         match self.install(&injection).await {
             Ok((hold, targets, evidence)) => {
-                self.say(id, &fault, &targets, FaultStage::Installed, evidence);
+                self.say(id, &name, &targets, FaultStage::Installed, evidence);
                 let end = Instant::now() + injection.lasts;
-                self.active.insert(id, Active { fault, targets, end, hold });
+                self.active.insert(id, Active { name, fault, targets, end, hold });
             }
             Err(Refused { targets, error: InjectError::Unsupported(why) }) => {
-                self.say(id, &fault, &targets, FaultStage::Skipped, why);
+                self.say(id, &name, &targets, FaultStage::Skipped, why);
             }
             Err(Refused { targets, error: InjectError::Failed(why) }) => {
-                self.say(id, &fault, &targets, FaultStage::Indeterminate, why);
+                self.say(id, &name, &targets, FaultStage::Indeterminate, why);
             }
         }
     }
@@ -265,7 +266,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     async fn end(&mut self, id: u32) {
-        let Some(Active { fault, targets, hold, .. }) = self.active.remove(&id) else { return };
+        let Some(Active { name, fault, targets, hold, .. }) = self.active.remove(&id) else { return };
         let (stage, detail) = match hold {
             Hold::Down(nodes) => self.restart(nodes).await,
             Hold::Paused(nodes) => self.resume(nodes).await,
@@ -289,7 +290,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 }
             }
         };
-        self.say(id, &fault, &targets, stage, detail);
+        self.say(id, &name, &targets, stage, detail);
     }
 
     async fn restart(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
@@ -340,7 +341,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
         for (id, injection) in std::mem::take(&mut self.waiting) {
             let why = "the run ended before its time came";
-            self.say(id, &injection.fault, "–", FaultStage::Skipped, why);
+            self.say(id, &injection.name, "–", FaultStage::Skipped, why);
         }
         for (node, words) in self.world.unexpected_exits() {
             self.crashes.push((node, words));

@@ -109,7 +109,7 @@ impl World for Books {
 
 fn injection(at_s: u64, for_s: u64, fault: Fault, targets: Targets) -> Injection {
     let s = Duration::from_secs;
-    Injection { at: s(at_s), lasts: s(for_s), fault, targets, impossible: None }
+    Injection { at: s(at_s), lasts: s(for_s), name: fault.name(), fault, targets, impossible: None }
 }
 
 fn on(node: u32) -> Targets {

@@ -95,11 +95,6 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
         match render_run(&dir.join(folder)) {
             Ok(run) => {
                 warnings.extend(run.warnings.iter().map(|warning| format!("{folder}: {warning}")));
-                if run.perf.cpu.noisy {
-                    warnings.push(format!(
-                        "{folder}: other processes used the machine; its figures are not to be compared"
-                    ));
-                }
                 cells.push(Cell {
                     folder: folder.clone(),
                     verdict: run.results.as_ref().map(|results| results.verdict),
@@ -110,10 +105,7 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
             Err(error) => warnings.push(format!("{folder} cannot be reported on: {error:#}")),
         }
     }
-    let groups = groups(&cells, &info.baseline);
-    let html = dir.join(HTML_FILE);
-    let mut report =
-        ComparisonReport { dir: dir.to_owned(), info, cells, groups, warnings, html, plots: Vec::new() };
+    let mut report = ComparisonReport::new(dir.to_owned(), info, cells, warnings);
     let drawn = report.draw();
     for plot in drawn.iter().flatten() {
         report.plots.push(write_picture(dir, &plot.name, &plot.scene)?);
@@ -124,6 +116,13 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
 }
 
 impl ComparisonReport {
+    /// Puts the cells of a comparison in groups; nothing is drawn or written yet.
+    pub(crate) fn new(dir: PathBuf, info: ComparisonInfo, cells: Vec<Cell>, warnings: Vec<String>) -> Self {
+        let groups = groups(&cells, &info.baseline);
+        let html = dir.join(HTML_FILE);
+        Self { dir, info, cells, groups, warnings, html, plots: Vec::new() }
+    }
+
     /// A figure of an entry: the median over its runs.
     #[must_use]
     pub fn figure(&self, entry: &Entry, of: Figure) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use crate::run::{RunReport, render_run};
 use crate::stored::{HISTORY_FILE, PLAN_FILE, RESULTS_FILE, Results, RunInfo, RunOutcome, write_json};
-use crate::synthetic::{Storm, info, store};
+use crate::synthetic::{Storm, folder, info, store};
 use checkers::history::{Answer, Call, Entry, FaultEvent, FaultStage, Outcome, Phase, ProcessId};
 use checkers::verdict::{Evidence, WindowOp};
 use checkers::{CheckResult, Verdict};
@@ -39,10 +39,10 @@ fn fault(time: u64, id: u32, stage: FaultStage) -> Entry {
 }
 
 /// Renders and checks what must hold for every page.
-fn page_of(entries: &[Entry], info: &RunInfo, results: &Results) -> (RunReport, String) {
-    let dir = tempfile::tempdir().unwrap();
-    store(dir.path(), info, entries, results);
-    page_in(dir.path())
+fn page_of(name: &str, entries: &[Entry], info: &RunInfo, results: &Results) -> (RunReport, String) {
+    let (dir, _guard) = folder(name);
+    store(&dir, info, entries, results);
+    page_in(&dir)
 }
 
 fn page_in(dir: &Path) -> (RunReport, String) {
@@ -69,10 +69,11 @@ fn runs_without_completed_ops_say_so_instead_of_an_empty_plot() {
         // Ops that were waited for have a latency; nothing succeeded.
         (unanswered, 0),
     ];
-    for (mut entries, empty) in cases {
+    for (nth, (mut entries, empty)) in cases.into_iter().enumerate() {
         entries.sort_by_key(crate::synthetic::time_of);
-        let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+        let (report, page) = page_of(&format!("empty-{nth}"), &entries, &plain_info(), &nothing_wrong());
         assert_eq!(page.matches("no completed operations").count(), empty);
+        assert_eq!(page.matches("no operation succeeded").count(), usize::from(empty == 0));
         assert_eq!(report.perf.overall.ok, 0);
         assert_eq!(report.plots.len(), 3);
     }
@@ -84,9 +85,9 @@ fn one_op_ops_at_one_instant_and_extreme_latencies_can_be_drawn() {
     let instant: Vec<Entry> = (0..10).flat_map(|p| ok(p, S, S)).collect();
     let mut extreme: Vec<Entry> = (0..100).flat_map(|at| ok(1, at * 2 * MS, at * 2 * MS + 1000)).collect();
     extreme.extend(ok(2, S, 61 * S));
-    for entries in [one, instant, extreme] {
+    for (name, entries) in [("one", one), ("instant", instant), ("extreme", extreme)] {
         let ops = entries.len() as u64 / 2;
-        let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+        let (report, page) = page_of(name, &entries, &plain_info(), &nothing_wrong());
         assert_eq!(report.perf.overall.ok, ops);
         assert!(!page.contains("no completed operations") || ops < 20);
     }
@@ -105,7 +106,7 @@ fn two_hours_with_thousands_of_faults_stay_a_small_page() {
         entries.push(fault(at + 900 * MS, id, stage));
     }
     entries.sort_by_key(crate::synthetic::time_of);
-    let (report, page) = page_of(&entries, &plain_info(), &nothing_wrong());
+    let (report, page) = page_of("many-faults", &entries, &plain_info(), &nothing_wrong());
     assert_eq!(report.perf.faults.len(), 4000);
     assert!(page.contains("minutes since the run began"));
     assert!(page.contains("4,000 faults: 3,600 bit, 400 never bit."), "the faults are counted");
@@ -154,7 +155,7 @@ fn labels_are_data_wherever_they_come_from() {
     let mut entries = vec![Entry::Fault { time: 0, event }];
     entries.extend(ok(1, S, 2 * S));
     let (report, page) =
-        page_of(&entries, &info, &Results { verdict: Verdict::Invalid, checks: vec![check] });
+        page_of("labels", &entries, &info, &Results { verdict: Verdict::Invalid, checks: vec![check] });
     assert!(page.contains("&lt;script&gt;"));
     assert!(report.plots.iter().any(|plot| plot.ends_with("timeline.png")));
 }

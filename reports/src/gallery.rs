@@ -4,21 +4,10 @@
 use crate::comparison::{ComparisonReport, render_comparison};
 use crate::run::{RunReport, render_run};
 use crate::stored::{COMPARISON_FILE, ComparisonInfo, Results, RunInfo, RunOutcome, write_json};
-use crate::synthetic::{Storm, info, stale_read, store, trouble};
+use crate::synthetic::{Storm, folder, info, stale_read, store, trouble};
 use checkers::history::{Entry, FaultStage, OpKind};
 use checkers::{CheckResult, Verdict};
-use std::path::{Path, PathBuf};
-
-/// A folder for one report; it goes with the guard unless it was asked for.
-fn folder(name: &str) -> (PathBuf, Option<tempfile::TempDir>) {
-    match std::env::var_os("GALLERY") {
-        Some(root) => (Path::new(&root).join(name), None),
-        None => {
-            let guard = tempfile::tempdir().unwrap();
-            (guard.path().join(name), Some(guard))
-        }
-    }
-}
+use std::path::Path;
 
 fn results(verdict: Verdict, checks: &[(&str, &str)]) -> Results {
     let check = |&(checker, summary): &(&str, &str)| CheckResult {

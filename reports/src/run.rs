@@ -7,6 +7,7 @@ use crate::measure::perf::Perf;
 use crate::measure::span::history_end;
 use crate::plots;
 use crate::stored::{HTML_FILE, PERF_FILE, Results, RunInfo, StoredRun, write_json};
+use crate::text::number;
 use crate::timeline::{Timeline, focus, timeline};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -35,10 +36,11 @@ pub struct RunReport {
 /// # Errors
 /// If `run.json` is not there, a file cannot be understood, or the report cannot be written.
 pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
-    let stored = StoredRun::load(dir)?;
+    let mut stored = StoredRun::load(dir)?;
     let history = &stored.history;
     let perf = Perf::of(&history.ops, &history.faults, &history.phases, &stored.info.cpu);
     write_json(&dir.join(PERF_FILE), &perf)?;
+    stored.warnings.extend(noise(&perf));
     let end = history_end(&history.ops, &history.faults, &history.phases);
     let mut written = Vec::new();
     if let Some(picture) = violation(&stored, &perf) {
@@ -64,6 +66,13 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         html,
         plots: written,
     })
+}
+
+/// What makes a run's figures not comparable, if anything does.
+fn noise(perf: &Perf) -> Option<String> {
+    let share = perf.cpu.others_share.filter(|_| perf.cpu.noisy)?;
+    let percent = number(share * 100.0);
+    Some(format!("Other processes used {percent} % of the machine: the figures are not to be compared."))
 }
 
 /// The timeline of the first evidence that there is.

@@ -9,7 +9,7 @@ use checkers::history::{
 use checkers::verdict::{Evidence, WindowOp};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An op of the run phase that is meant to start, and does, at `start`, and takes `length` nanoseconds.
 pub(crate) fn op(start: u64, length: u64, outcome: &str) -> Op {
@@ -227,6 +227,17 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
         },
         heal_problems: Vec::new(),
         crashes: Vec::new(),
+    }
+}
+
+/// A folder for one report; it goes with the guard unless it was asked for.
+pub(crate) fn folder(name: &str) -> (PathBuf, Option<tempfile::TempDir>) {
+    match std::env::var_os("GALLERY") {
+        Some(root) => (Path::new(&root).join(name), None),
+        None => {
+            let guard = tempfile::tempdir().unwrap();
+            (guard.path().join(name), Some(guard))
+        }
     }
 }
 

@@ -20,7 +20,11 @@ const FAULT_ROWS_MAX: usize = 24;
 #[must_use]
 pub fn run_table(report: &RunReport) -> String {
     let info = &report.info;
-    let mut out = format!("{} · {} · {} · seed {}\n", info.subject, info.workload, info.world, info.seed);
+    let judged =
+        report.results.as_ref().map_or("not checked", |results| verdict(results.verdict)).to_uppercase();
+    let headline =
+        format!("{judged} · {} · {} · {} · seed {}", info.subject, info.workload, info.world, info.seed);
+    let mut out = format!("{}\n", cut(&headline, COLUMNS_MAX));
     out += &format!("{}\n", cut(&setting(report), COLUMNS_MAX));
     for warning in &report.warnings {
         out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
@@ -29,6 +33,7 @@ pub fn run_table(report: &RunReport) -> String {
     out += &ops_table(&report.perf);
     out += &service_line(&report.perf);
     out += &faults_table(&report.perf);
+    out += &format!("report: {}\n", report.html.display());
     out
 }
 
@@ -190,13 +195,20 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
         .with(Style::rounded())
         .modify(Columns::new(3..), Alignment::right())
         .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
-    let mut out = format!("{table}\n");
+    let judged = verdict(report.verdict()).to_uppercase();
+    let mut out = format!(
+        "{judged} · {} · {} runs · seed {}\n{table}\n",
+        cut(&report.info.plan, 60),
+        report.cells.len(),
+        report.info.seed
+    );
     if let Some(group) = report.groups.first() {
         out += &format!("× is the multiple of {}\n", group.entries[group.baseline].subject);
     }
     for warning in &report.warnings {
         out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
     }
+    out += &format!("report: {}\n", report.html.display());
     out
 }
 
@@ -205,5 +217,112 @@ fn subject(entry: &Entry) -> String {
     match entry.cells.len() {
         1 => entry.subject.clone(),
         n => format!("{} ({n}×)", entry.subject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::perf::Perf;
+    use crate::stored::{ComparisonInfo, Results, RunInfo, RunOutcome};
+    use crate::synthetic::{Storm, info, trouble};
+    use checkers::history::{FaultStage, History, OpKind};
+    use checkers::{CheckResult, Verdict};
+    use std::path::PathBuf;
+
+    fn storm(latency_us: u64) -> Storm {
+        let mut kill = trouble("kill", "n1", 6.0, 8.0);
+        kill.outage_s = 1.2;
+        let mut never = trouble("partition-majorities-ring", "n1,n2|n2,n3|n3,n4|n4,n5|n5,n1", 9.0, 10.0);
+        never.end = FaultStage::NeverBit;
+        let mut skipped = trouble("pause", "leader", 10.5, 11.0);
+        skipped.end = FaultStage::Skipped;
+        let calls = &[(OpKind::Read, 0.5), (OpKind::ReadModifyWrite, 0.5)];
+        Storm {
+            seed: 3,
+            clients: 2,
+            load_s: 1,
+            run_s: 12,
+            latency_us,
+            calls,
+            faults: vec![kill, never, skipped],
+        }
+    }
+
+    fn measured(subject: &str, latency_us: u64) -> (RunInfo, Perf) {
+        let storm = storm(latency_us);
+        let history = History::from_entries(storm.entries()).unwrap();
+        let info = info(subject, "ycsb-f", &storm);
+        let perf = Perf::of(&history.ops, &history.faults, &history.phases, &info.cpu);
+        (info, perf)
+    }
+
+    fn narrow(table: &str) {
+        for line in table.lines() {
+            assert!(line.chars().count() <= COLUMNS_MAX, "{} columns: {line}", line.chars().count());
+        }
+    }
+
+    #[test]
+    fn a_run_fits_a_terminal() {
+        let (info, perf) = measured("raft", 2000);
+        let check = |checker: &str, verdict, summary: &str| CheckResult {
+            checker: checker.into(),
+            verdict,
+            summary: summary.into(),
+            numbers: std::collections::BTreeMap::new(),
+            evidence: Vec::new(),
+        };
+        let long = "Key 17 has no order that explains its 1,204 ops: process 5 wrote 56 at 7.123 s, and process 3, which \
+                    asked 2.1 ms after that was answered, still read 3.";
+        let checks = vec![
+            check("stats", Verdict::Valid, "Every kind of op succeeded often enough."),
+            check("linearizable", Verdict::Invalid, long),
+        ];
+        let report = RunReport {
+            dir: PathBuf::new(),
+            info: RunInfo { outcome: RunOutcome::Interrupted, ..info },
+            results: Some(Results { verdict: Verdict::Invalid, checks }),
+            perf,
+            warnings: vec!["The run was interrupted; what there is was judged.".into()],
+            html: PathBuf::new(),
+            plots: Vec::new(),
+        };
+        let table = run_table(&report);
+        narrow(&table);
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn a_comparison_fits_a_terminal() {
+        let subjects = [
+            ("raft", 2000),
+            ("raft", 2100),
+            ("raft", 1900),
+            ("raft-without-any-durability", 1000),
+            ("standalone", 700),
+        ];
+        let cells = subjects.map(|(subject, latency_us)| {
+            let (info, perf) = measured(subject, latency_us);
+            crate::comparison::Cell { folder: subject.into(), info, verdict: Some(Verdict::Valid), perf }
+        });
+        let info = ComparisonInfo {
+            plan: "compare".into(),
+            seed: 3,
+            started: String::new(),
+            baseline: "standalone".into(),
+            cells: subjects.map(|(subject, _)| subject.to_owned()).to_vec(),
+            failed: [("ycsb-f-etcd".to_owned(), "etcd is not on the PATH".to_owned())].into(),
+        };
+        let report = ComparisonReport::new(
+            PathBuf::new(),
+            info,
+            cells.to_vec(),
+            vec!["ycsb-f-etcd could not be run: etcd is not on the PATH".into()],
+        );
+        let table = comparison_table(&report);
+        narrow(&table);
+        assert_eq!(report.verdict(), Verdict::Unknown, "a cell is missing");
+        insta::assert_snapshot!(table);
     }
 }

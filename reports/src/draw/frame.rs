@@ -135,7 +135,7 @@ pub(crate) fn time_frame(
 ) -> Frame {
     let x = Scale::linear((axis.from_s, axis.to_s), (left_margin(rows), scene.width - RIGHT));
     let rows_end = draw_rows(scene, rows, &x, top);
-    let plot_top = rows_end + if rows.is_empty() { 4.0 } else { 6.0 };
+    let plot_top = rows_end + if rows.is_empty() { 12.0 } else { 6.0 };
     let plot = Area { left: x.at(x.from()), right: x.at(x.to()), top: plot_top, bottom: plot_top + height };
     draw_bands(scene, rows, &x, plot, alpha);
     Frame { plot, x }

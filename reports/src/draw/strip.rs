@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::scene::{Anchor, Area, Lettering, Scene, Stroke};
 use crate::measure::fault::{Family, Fate, FaultSpan};
 use crate::measure::perf::Perf;
-use crate::text::{cut, moment};
+use crate::text::{count, cut, moment};
 use std::collections::BTreeMap;
 
 /// Height of a row, pixels.
@@ -233,6 +233,8 @@ pub(crate) fn draw_bands(scene: &mut Scene, rows: &[Row], x: &Scale, plot: Area,
                         scene.rule((area.left, plot.top), (area.left, plot.bottom), stroke);
                     }
                 }
+                // A storm that never ends would drown the data.
+                Look::Solid if bar.count > 1 => scene.rect(area, bar.ink.at(alpha * 0.4)),
                 Look::Solid => scene.rect(area, bar.ink.at(alpha)),
                 Look::Hatched => {
                     let stroke = Stroke { paint: bar.ink.at(0.25), ..Stroke::new(bar.ink, 1.0) };
@@ -254,7 +256,7 @@ struct Merged {
     ink: Ink,
     label: String,
     title: String,
-    count: usize,
+    count: u64,
 }
 
 /// Thousands of faults become as many bars as there is room for.
@@ -273,8 +275,8 @@ fn merged(row: &Row, x: &Scale) -> Vec<Merged> {
         {
             last.area.right = last.area.right.max(right);
             last.count += 1;
-            last.label = format!("{} faults", last.count);
-            last.title = format!("{}: {} faults, too close to draw one by one", row.label, last.count);
+            last.label = format!("{} faults", count(last.count));
+            last.title = format!("{}: {} faults, too close to draw one by one", row.label, count(last.count));
             if bar.look == Look::Solid {
                 last.look = Look::Solid;
             }

@@ -24,8 +24,11 @@ pub(super) fn tally(perf: &Perf) -> Tally {
         .faults
         .iter()
         .any(|f| matches!(f.span.fate, Fate::NeverBit | Fate::Indeterminate | Fate::Unhealed));
-    let words =
-        if perf.faults.is_empty() { "none".into() } else { format!("{bit} of {}", perf.faults.len()) };
+    let words = if perf.faults.is_empty() {
+        "none".into()
+    } else {
+        format!("{} of {}", count(bit as u64), count(perf.faults.len() as u64))
+    };
     Tally { words, bad }
 }
 

@@ -59,7 +59,8 @@ fn sentence(stored: &StoredRun) -> String {
     let worst: Vec<&CheckResult> =
         results.checks.iter().filter(|check| check.verdict == results.verdict).collect();
     let text = match (results.verdict, worst.first()) {
-        (Verdict::Valid, _) => {
+        (Verdict::Valid, None) => "No check was run.".to_owned(),
+        (Verdict::Valid, Some(_)) => {
             let names: Vec<&str> = results.checks.iter().map(|check| check.checker.as_str()).collect();
             format!("Every check passed: {}.", names.join(", "))
         }

@@ -16,6 +16,8 @@ use checkers::history::{Op, OpKind};
 use std::collections::BTreeSet;
 
 const HEIGHT: f32 = 340.0;
+/// Fewer marks than this are drawn larger.
+const FEW: usize = 300;
 
 /// Draws `ops`; `end` is the end of the history in nanoseconds.
 pub(crate) fn plot(ops: &[Op], perf: &Perf, end: u64) -> Plot {
@@ -36,6 +38,8 @@ pub(crate) fn plot(ops: &[Op], perf: &Perf, end: u64) -> Plot {
         for (kind, ending) in looks(&sample) {
             let of_look = sample.marks.iter().filter(|m| m.kind == kind && m.ending == ending);
             let (shape, radius, ink, alpha) = look(kind, ending);
+            // Where there are few, each may be seen from afar.
+            let radius = if sample.marks.len() < FEW { radius.max(3.0) } else { radius };
             scene.marks(of_look.map(place).collect(), shape, radius, ink.at(alpha));
         }
         // Crowds are thinned out: the median says where most ops are.
@@ -52,8 +56,8 @@ pub(crate) fn plot(ops: &[Op], perf: &Perf, end: u64) -> Plot {
 pub(super) fn latency_scale(values: impl Iterator<Item = f64> + Clone, pixels: (f32, f32)) -> Scale {
     let low = values.clone().fold(f64::INFINITY, f64::min);
     let high = values.fold(0.0, f64::max);
-    // A little room above the highest.
-    Scale::log((low.min(high), high * 1.2), pixels)
+    // A little room below the lowest and above the highest.
+    Scale::log((low.min(high) * 0.8, high * 1.2), pixels)
 }
 
 /// Kinds and endings that occur; what is rare and matters is drawn last.
@@ -85,12 +89,12 @@ fn legend(sample: &Sample) -> Vec<Key> {
     let endings =
         endings.map(|&(_, ink, shape, label)| Key { ink, sign: Sign::Mark(shape), label: label.to_owned() });
     let median = Key { ink: Ink::Text, sign: Sign::Line, label: "median".into() };
-    of_kind.chain(endings).chain([median]).collect()
+    of_kind.chain(endings).chain((!sample.marks.is_empty()).then_some(median)).collect()
 }
 
 fn caption(sample: &Sample) -> String {
     let what = if sample.marks.len() == sample.ops {
-        format!("All {} ops.", count(sample.ops as u64))
+        format!("Every op is drawn: {}.", count(sample.ops as u64))
     } else {
         format!(
             "{} of {} ops: time × latency is cut into cells, and one op of each kind and outcome is drawn in each \

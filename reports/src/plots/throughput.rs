@@ -43,12 +43,12 @@ pub(crate) fn plot(perf: &Perf) -> Plot {
         time_axis(&mut scene, &frame, axis);
     }
     let below = std::mem::replace(&mut frame.plot, upper);
-    if highest(&series.ok_s).max(trouble) > 0.0 {
-        let y = Scale::linear((0.0, (highest(&series.ok_s) * 1.05).max(1.0)), (upper.bottom, upper.top));
+    if highest(&series.ok_s) > 0.0 {
+        let y = Scale::linear((0.0, highest(&series.ok_s) * 1.05), (upper.bottom, upper.top));
         y_ticks(&mut scene, upper, &y, &y.ticks(6));
         draw_steps(&mut scene, perf, &series.ok_s, &frame, &y, Ink::Ok);
     } else {
-        nothing(&mut scene, upper, NO_OPS);
+        nothing(&mut scene, upper, if trouble > 0.0 { "no operation succeeded" } else { NO_OPS });
     }
     draw_gaps(&mut scene, &perf.service, &frame, 0.0);
     scene.height = height_below(below.top, below.height());

@@ -265,3 +265,57 @@ fn fade(scene: &mut Scene, area: Area, ink: Ink, alpha: f32, words: f32) {
         scene.rect(slice, ink.at(alpha * share));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::svg::svg;
+    use crate::stored::CpuUse;
+    use checkers::history::{FaultEvent, FaultStage};
+
+    const MS: u64 = 1_000_000;
+
+    fn op(process: u32, label: &str, from_ms: u64, to_ms: Option<u64>) -> WindowOp {
+        WindowOp {
+            index: from_ms,
+            process,
+            label: label.into(),
+            invoked: from_ms * MS,
+            returned: to_ms.map(|ms| ms * MS),
+            culprit: false,
+            state: None,
+        }
+    }
+
+    #[test]
+    fn a_stale_read_in_four_ops() {
+        let mut window = vec![
+            op(1, "write 1", 0, Some(2)),
+            op(2, "write 2", 1, None),
+            op(3, "read → 2", 3, Some(5)),
+            op(1, "read → 1", 6, Some(7)),
+        ];
+        window[0].state = Some("1".into());
+        window[1].state = Some("2".into());
+        window[2].culprit = true;
+        window[3].culprit = true;
+        let evidence = Evidence {
+            object: "key 4".into(),
+            story: "Process 1 read 1 after process 3 had read 2, which overwrote it.".into(),
+            window,
+            prefixes: vec![vec![0, 1]],
+        };
+        let event = |stage| FaultEvent {
+            id: 1,
+            fault: "pause".into(),
+            targets: "n2".into(),
+            stage,
+            detail: String::new(),
+        };
+        let faults = [(2 * MS, event(FaultStage::Installed)), (4 * MS, event(FaultStage::Healed))];
+        let perf = Perf::of(&[], &faults, &[], &CpuUse::default());
+        let scene =
+            timeline(&Timeline { evidence: &evidence, shown: &[0, 1, 2, 3], perf: &perf, with_story: true });
+        insta::assert_snapshot!(svg(&scene, true).replace("><", ">\n<"));
+    }
+}

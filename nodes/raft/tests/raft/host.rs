@@ -254,6 +254,13 @@ impl Host {
         }
     }
 
+    /// The snapshot store cannot save what it was asked to.
+    pub(crate) fn fail_save(&mut self, now: Time) {
+        let (id, _) = self.saving.take().expect("a save is under way");
+        let event = SnapshotEvent::Failed { id, reason: "the disk is full".to_owned() };
+        self.input(|raft, out| raft.handle_snapshot(now, event, out));
+    }
+
     /// Whether the snapshot store has an answer.
     pub(crate) fn has_answer(&self) -> bool {
         !self.answers.is_empty()

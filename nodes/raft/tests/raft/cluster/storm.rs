@@ -4,7 +4,7 @@ use super::clients::{self, Client, Lists, Next};
 use super::invariants::Invariants;
 use super::world::{Event, MS, Weather, World};
 use protocol::{ClientId, Protocol, ReplicaId, RequestId, Time};
-use raft::{Config, Options, ReadMode};
+use raft::{Config, Options, ReadMode, Term};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -20,6 +20,11 @@ pub(crate) struct Storm {
     lists: Lists,
     replicas: Vec<ReplicaId>,
     calm: bool,
+    /// How likely a new leader is to crash soon: what Figure 8 needs.
+    regicide: f64,
+    /// How likely a replica is to crash when its term or vote is not durable yet.
+    perfidy: f64,
+    last_leader: Term,
     report: Report,
 }
 
@@ -70,6 +75,9 @@ impl Storm {
             lists: Lists::default(),
             replicas,
             calm: false,
+            regicide: if rng.random_bool(0.3) { 0.8 } else { 0.0 },
+            perfidy: if rng.random_bool(0.3) { 0.3 } else { 0.0 },
+            last_leader: Term::ZERO,
             report: Report::default(),
         };
         storm.begin();
@@ -95,6 +103,11 @@ impl Storm {
             Event::Nemesis => self.disturb(),
             Event::Client { client, attempt } => self.client_acts(client, attempt),
             Event::Reply { client, from, reply } => self.client_hears(client, from, reply),
+            Event::Crash { of } => {
+                if self.world.is_up(of) && !self.calm {
+                    self.crash(of);
+                }
+            }
             Event::Restart { of } => {
                 if !self.world.is_up(of) {
                     self.world.start(of);
@@ -135,14 +148,40 @@ impl Storm {
             Event::Sync { .. } => world.sync(of),
             Event::Io { .. } => world.finish_io(of),
             Event::IoAnswer { .. } => world.answer_io(of),
-            Event::Reply { .. } | Event::Client { .. } | Event::Nemesis | Event::Restart { .. } => {
-                unreachable!("{event:?} is not a replica's")
-            }
+            Event::Reply { .. }
+            | Event::Client { .. }
+            | Event::Nemesis
+            | Event::Crash { .. }
+            | Event::Restart { .. } => unreachable!("{event:?} is not a replica's"),
         }
     }
 
+    /// After each step of a replica.
     fn check(&mut self, id: ReplicaId) {
-        self.invariants.check(id, self.world.hosts[&id].raft());
+        let host = &self.world.hosts[&id];
+        self.invariants.check(id, host.raft());
+        if self.calm {
+            return;
+        }
+        let forgetful = host.unsynced.iter().any(|(_, r)| matches!(r, raft::Record::HardState { .. }));
+        if host.raft().is_leader() && host.raft().term() > self.last_leader {
+            self.last_leader = host.raft().term();
+            if self.world.rng.random_bool(self.regicide) {
+                self.world.after(0..20 * MS, Event::Crash { of: id });
+            }
+        }
+        if forgetful && self.perfidy > 0.0 && self.world.rng.random_bool(self.perfidy) {
+            self.world.after(0..MS, Event::Crash { of: id });
+        }
+    }
+
+    fn crash(&mut self, id: ReplicaId) {
+        self.report.crashes += 1;
+        self.report.count(self.world.hosts[&id].raft());
+        self.invariants.forget(id);
+        self.world.crash(id);
+        let down = if self.world.rng.random_bool(0.5) { 20 } else { 600 };
+        self.world.after(MS..down * MS, Event::Restart { of: id });
     }
 
     fn disturb(&mut self) {
@@ -150,17 +189,14 @@ impl Storm {
             return;
         }
         let world = &mut self.world;
-        let victim = *self.replicas.choose(&mut world.rng).expect("there are replicas");
+        // Whoever leads has most to lose.
+        let leads = |id: &&ReplicaId| world.hosts[*id].raft.as_ref().is_some_and(raft::Raft::is_leader);
+        let leader = self.replicas.iter().find(leads).filter(|_| world.rng.random_bool(0.4));
+        let victim = *leader.or(self.replicas.choose(&mut world.rng)).expect("there are replicas");
         match world.rng.random_range(0..10) {
             0..3 => {
-                if world.is_up(victim) {
-                    self.report.crashes += 1;
-                    self.report.count(world.hosts[&victim].raft());
-                    self.invariants.forget(victim);
-                    world.crash(victim);
-                    let down = if world.rng.random_bool(0.5) { 20 } else { 600 };
-                    world.after(MS..down * MS, Event::Restart { of: victim });
-                }
+                let now = world.now;
+                world.at(now, Event::Crash { of: victim });
             }
             3..5 => {
                 // Two sides.

@@ -55,6 +55,9 @@ pub(crate) enum Event {
     },
     /// Whatever disturbs.
     Nemesis,
+    Crash {
+        of: ReplicaId,
+    },
     Restart {
         of: ReplicaId,
     },
@@ -266,7 +269,7 @@ impl World {
     fn carry(&mut self, id: ReplicaId, sent: Sent) {
         for outgoing in [sent.early, sent.durable] {
             for (to, message) in outgoing.messages {
-                self.send(id, to, message);
+                self.send(id, to, &message);
             }
             for (client, reply) in outgoing.replies {
                 self.after(MS / 10..2 * MS, Event::Reply { client, from: id, reply });
@@ -293,7 +296,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) {
         let weather = self.weather;
         if self.cut.contains(&(from, to)) || self.rng.random_bool(weather.loss) {
             return;

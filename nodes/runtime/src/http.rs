@@ -59,7 +59,7 @@ pub(crate) async fn serve<P: KvProtocol>(
     ids: ClientIds,
     events: mpsc::Sender<Event<P>>,
 ) {
-    let front = Front { events, ids, sessions: Arc::default() };
+    let front = Front { events, ids, askers: Arc::default() };
     let router = Router::new()
         .route("/kv/get/{key}", get(get_key))
         .route("/kv/put", post(put))
@@ -113,65 +113,74 @@ async fn with_patience(request: Request, next: Next) -> Response {
 struct Front<P: KvProtocol> {
     events: mpsc::Sender<Event<P>>,
     ids: ClientIds,
-    /// Sessions that no request uses now.
-    sessions: Arc<Mutex<Vec<Session>>>,
+    /// Those that are not at work.
+    askers: Arc<Mutex<Vec<Asker>>>,
 }
 
 impl<P: KvProtocol> Clone for Front<P> {
     fn clone(&self) -> Self {
-        let (events, ids, sessions) = (self.events.clone(), self.ids.clone(), Arc::clone(&self.sessions));
-        Front { events, ids, sessions }
+        let (events, ids, askers) = (self.events.clone(), self.ids.clone(), Arc::clone(&self.askers));
+        Front { events, ids, askers }
     }
 }
 
-/// A client session of this node's own. It serves one request at a time.
+/// A client of this node's own. It asks one thing at a time.
 #[derive(Clone, Copy, Debug)]
-struct Session {
+struct Asker {
     client: ClientId,
-    session: SessionId,
-    /// Of the last request; its id on the connection as well.
-    sequence: Sequence,
+    /// Of its last request.
+    id: RequestId,
+    /// Its session and the last command of it. A session ends with a command that was not answered: whether that one
+    /// has had its place in the session cannot be told.
+    session: Option<(SessionId, Sequence)>,
 }
 
-/// A session in use; comes back when the request is over, answered or not.
-struct SessionInUse {
-    session: Session,
-    home: Arc<Mutex<Vec<Session>>>,
+/// An asker at work; it comes back when the request is over, answered or not.
+struct AskerAtWork {
+    asker: Asker,
+    home: Arc<Mutex<Vec<Asker>>>,
 }
 
-impl Drop for SessionInUse {
+impl Drop for AskerAtWork {
     fn drop(&mut self) {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(self.session);
+        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(self.asker);
     }
 }
 
 impl<P: KvProtocol> Front<P> {
-    fn session(&self) -> Result<SessionInUse, Failure> {
-        let idle = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut session = match idle {
-            Some(session) => session,
-            None => {
-                let random = rand::rngs::OsRng
-                    .try_next_u64()
-                    .map_err(|e| Failure::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
-                Session { client: self.ids.next(), session: SessionId(random), sequence: Sequence(0) }
-            }
-        };
-        session.sequence.0 += 1;
-        Ok(SessionInUse { session, home: Arc::clone(&self.sessions) })
+    fn asker(&self) -> AskerAtWork {
+        let idle = self.askers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let new = || Asker { client: self.ids.next(), id: RequestId(0), session: None };
+        AskerAtWork { asker: idle.unwrap_or_else(new), home: Arc::clone(&self.askers) }
     }
 
     async fn run(&self, command: Command) -> Result<kv::Response, Failure> {
-        let in_use = self.session()?;
-        let Session { client, session, sequence } = in_use.session;
-        let request =
-            kv::Request { id: RequestId(sequence.0), session, sequence, routing: Routing::Here, command };
+        let mut at_work = self.asker();
+        let asker = &mut at_work.asker;
+        asker.id.0 += 1;
+        let is_write = !command.is_read_only();
+        let (session, sequence) = match asker.session {
+            Some((session, last)) if is_write => (session, Sequence(last.0 + 1)),
+            Some(_) | None => (random_session()?, Sequence(1)),
+        };
+        let request = kv::Request { id: asker.id, session, sequence, routing: Routing::Here, command };
+        if is_write {
+            asker.session = None;
+        }
         let (reply, answer) = oneshot::channel();
-        let sent = self.events.send(Event::Http(HttpRequest { client, request, reply })).await;
+        let sent = self.events.send(Event::Http(HttpRequest { client: asker.client, request, reply })).await;
         sent.map_err(|_closed| Failure::stopping())?;
-        let reply = answer.await.map_err(|_closed| Failure::stopping())?;
-        Ok(reply.result?)
+        let response = answer.await.map_err(|_closed| Failure::stopping())?.result?;
+        if is_write {
+            asker.session = Some((session, sequence));
+        }
+        Ok(response)
     }
+}
+
+fn random_session() -> Result<SessionId, Failure> {
+    let random = rand::rngs::OsRng.try_next_u64();
+    random.map(SessionId).map_err(|e| Failure::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string()))
 }
 
 async fn get_key<P: KvProtocol>(

@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     session: SessionId,
-    count: u64,
+    requests: u64,
+    writes: u64,
     buffer: Vec<u8>,
 }
 
@@ -26,18 +27,23 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
-        Client { stream, session: SessionId(session), count: 0, buffer: Vec::new() }
+        Client { stream, session: SessionId(session), requests: 0, writes: 0, buffer: Vec::new() }
     }
 
     /// Sends a command without waiting; its reply will carry the number that comes back.
     pub(crate) fn send(&mut self, command: Command, routing: Routing) -> RequestId {
-        self.count += 1;
-        let (id, sequence) = (RequestId(self.count), Sequence(self.count));
+        self.send_if_there(command, routing).expect("the node reads")
+    }
+
+    fn send_if_there(&mut self, command: Command, routing: Routing) -> io::Result<RequestId> {
+        self.requests += 1;
+        self.writes += u64::from(!command.is_read_only());
+        let (id, sequence) = (RequestId(self.requests), Sequence(self.writes));
         let request = Request { id, session: self.session, sequence, routing, command };
         let mut bytes = Vec::new();
         frame::frame_into(&mut bytes, |out| codec::encode_into(&request, out));
-        self.stream.write_all(&bytes).expect("the node reads");
-        id
+        self.stream.write_all(&bytes)?;
+        Ok(id)
     }
 
     /// The next reply, or the connection's end.
@@ -70,6 +76,18 @@ impl Client {
                 return Ok(reply.result);
             }
         }
+    }
+
+    /// As [`Client::ask`], of a node that may be gone.
+    pub(crate) fn ask_if_there(
+        &mut self,
+        command: Command,
+        routing: Routing,
+    ) -> Option<Result<Response, Refusal>> {
+        let id = self.send_if_there(command, routing).ok()?;
+        let reply = self.receive().ok()?;
+        assert_eq!(reply.id, id);
+        Some(reply.result)
     }
 
     pub(crate) fn put(&mut self, key: &str, value: &str) {

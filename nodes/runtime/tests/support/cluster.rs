@@ -31,13 +31,23 @@ impl Process {
         Process::start_file(binary, &file)
     }
 
-    pub(crate) fn start_file(binary: &Path, file: &Path) -> Result<Process, Ended> {
+    fn start_file(binary: &Path, file: &Path) -> Result<Process, Ended> {
+        let mut command = Command::new(binary);
+        command.arg("--config").arg(file).arg("--die-with-parent");
+        Process::spawn(command, file)
+    }
+
+    /// Starts a shell script with the configuration's path as its argument; it becomes the node.
+    pub(crate) fn start_script(script: &Path, file: &Path) -> Result<Process, Ended> {
+        let mut command = Command::new("sh");
+        command.arg(script).arg(file);
+        Process::spawn(command, file)
+    }
+
+    fn spawn(mut command: Command, file: &Path) -> Result<Process, Ended> {
         let log = file.with_extension("log");
         let stderr = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
-        let mut child = Command::new(binary)
-            .arg("--config")
-            .arg(file)
-            .arg("--die-with-parent")
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

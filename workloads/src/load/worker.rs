@@ -121,7 +121,7 @@ impl Client {
 }
 
 async fn perform_kv(client: &mut KvClient, layout: &Layout, call: &Call, timeout: Duration) -> Outcome {
-    let started = Instant::now();
+    let follow_up = mapping::follow_up(layout, call).map(|command| (command, Instant::now() + timeout));
     let answer = match client.run(mapping::command(layout, call), timeout).await {
         ClientOutcome::Answered(Response::TooLarge) => {
             return Outcome::Fail("the answer would be too large".into());
@@ -130,8 +130,8 @@ async fn perform_kv(client: &mut KvClient, layout: &Layout, call: &Call, timeout
         ClientOutcome::Failed(why) => return Outcome::Fail(why),
         ClientOutcome::Unknown(why) => return Outcome::Info(why),
     };
-    let Some(command) = mapping::follow_up(layout, call) else { return Outcome::Ok(answer) };
-    let left = timeout.saturating_sub(started.elapsed());
+    let Some((command, deadline)) = follow_up else { return Outcome::Ok(answer) };
+    let left = deadline.saturating_duration_since(Instant::now());
     match client.run(command, left).await {
         ClientOutcome::Answered(Response::Done) => Outcome::Ok(answer),
         ClientOutcome::Answered(other) => Outcome::Ok(Answer::Corrupt(format!(

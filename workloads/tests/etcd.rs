@@ -1,0 +1,194 @@
+//! The same workloads against a real etcd of three members. Skipped, and said so, where no etcd is on the PATH.
+
+use checkers::history::{Answer, History, OpKind, Outcome, Phase};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use workloads::load::Arrivals;
+use workloads::{Endpoint, LoadConfig, LoadSummary, Recorder, Spec, run_load};
+
+/// How long a cluster may take to elect a leader.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Members that die with the test.
+struct Cluster {
+    members: Vec<(SocketAddr, Child)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start(count: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        // Held together, so that no two are the same.
+        let listeners: Vec<TcpListener> = (0..2 * count)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"))
+            .collect();
+        let ports: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr().expect("it is bound")).collect();
+        drop(listeners);
+        let (peers, clients) = ports.split_at(count);
+        let cluster: Vec<String> =
+            peers.iter().enumerate().map(|(i, peer)| format!("m{i}=http://{peer}")).collect();
+        let member = |i: usize| start_member(folder.path(), i, peers[i], clients[i], &cluster.join(","));
+        let members = (0..count).map(|i| (clients[i], member(i))).collect();
+        Self { members, _folder: folder }
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// Waits until a member leads, other than `not`.
+    async fn leader(&self, not: Option<SocketAddr>) -> SocketAddr {
+        let deadline = Instant::now() + ELECTION_TIMEOUT;
+        loop {
+            match workloads::etcd::leader(&self.addresses()).await {
+                Some(leader) if Some(leader) != not => return leader,
+                _ => assert!(Instant::now() < deadline, "no leader within {ELECTION_TIMEOUT:?}"),
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn kill(&mut self, address: SocketAddr) {
+        let member = self.members.iter_mut().find(|(member, _)| *member == address);
+        stop(&mut member.expect("a member").1);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.members.iter_mut().for_each(|(_, process)| stop(process));
+    }
+}
+
+fn stop(process: &mut Child) {
+    process.kill().expect("a child can be killed, or is dead already");
+    process.wait().expect("a child can be waited for");
+}
+
+fn start_member(folder: &Path, i: usize, peer: SocketAddr, client: SocketAddr, cluster: &str) -> Child {
+    let (peer, client) = (format!("http://{peer}"), format!("http://{client}"));
+    let mut command = Command::new("etcd");
+    command.args([
+        "--name",
+        &format!("m{i}"),
+        "--initial-cluster",
+        cluster,
+        "--initial-cluster-state",
+        "new",
+    ]);
+    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+    command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+    command.arg("--data-dir").arg(folder.join(format!("m{i}")));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd is on the PATH")
+}
+
+fn config(clients: u32, ops_max: u64) -> LoadConfig {
+    LoadConfig {
+        clients,
+        arrivals: Arrivals::Closed,
+        op_timeout: Duration::from_secs(10),
+        attempt_timeout: Duration::from_secs(1),
+        time_limit: Duration::from_secs(30),
+        ops_max: Some(ops_max),
+        seed: 3,
+    }
+}
+
+struct Run {
+    folder: tempfile::TempDir,
+    recorder: Recorder,
+    endpoint: Endpoint,
+}
+
+impl Run {
+    fn new(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let recorder = Recorder::create(folder.path().join("history.bin")).expect("the folder is writable");
+        let endpoint = Endpoint::Etcd { members: cluster.addresses(), serializable_reads: false };
+        Self { folder, recorder, endpoint }
+    }
+
+    async fn load(&mut self, spec: &Spec, phase: Phase, config: &LoadConfig) -> LoadSummary {
+        let (_stop, stopped) = watch::channel(false);
+        let load = run_load(self.endpoint.clone(), spec, phase, config, &mut self.recorder, stopped);
+        load.await.expect("the load can be made")
+    }
+
+    /// What was recorded, none of it corrupt.
+    fn history(self) -> History {
+        self.recorder.finish().expect("the folder is writable");
+        let history = History::load(self.folder.path().join("history.bin")).expect("a whole history");
+        for op in &history.ops {
+            assert!(!matches!(op.outcome, Outcome::Ok(Answer::Corrupt(_))), "{op:?}");
+        }
+        history
+    }
+}
+
+fn etcd_is_there() -> bool {
+    let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_err() {
+        eprintln!("skipped: there is no etcd on the PATH");
+    }
+    found.is_ok()
+}
+
+fn spec(yaml: &str) -> Spec {
+    serde_yaml::from_str(yaml).expect("a valid workload")
+}
+
+#[tokio::test]
+async fn every_workload_runs_on_etcd_and_outlives_its_leader() {
+    if !etcd_is_there() {
+        return;
+    }
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader(None).await;
+    for yaml in [
+        "put: { keys: 20, read: 0.5 }",
+        "ycsb-a: { records: 20 }",
+        "ycsb-e: { records: 20, scan_rows_max: 5 }",
+        "ycsb-f: { records: 20, fields: 12 }",
+    ] {
+        let spec = spec(yaml);
+        let mut run = Run::new(&cluster);
+        let load = run.load(&spec, Phase::Load, &config(4, u64::MAX)).await;
+        assert_eq!(load.ok(), 20, "{yaml}");
+        let summary = run.load(&spec, Phase::Run, &config(4, 200)).await;
+        assert_eq!(summary.ok(), 200, "{yaml}: {summary:?}");
+        assert_eq!(summary.tally.keys().copied().collect::<Vec<_>>().len(), spec.expected_kinds().len());
+        let keys = run.recorder.keys_used();
+        assert_eq!(run.load(&spec, Phase::Final, &config(4, u64::MAX)).await.ok(), keys, "{yaml}");
+        run.history();
+    }
+
+    let mut run = Run::new(&cluster);
+    let summary = run.load(&spec("register: { keys: 3 }"), Phase::Run, &config(6, 400)).await;
+    assert_eq!(summary.ok(), 400, "{summary:?}");
+    let history = run.history();
+    for swapped in [true, false] {
+        let of_that_kind = |op: &&checkers::history::Op| op.outcome == Outcome::Ok(Answer::Swapped(swapped));
+        assert!(history.ops.iter().filter(of_that_kind).count() > 5, "swapped: {swapped}");
+    }
+
+    let mut run = Run::new(&cluster);
+    let append = spec("append: { keys: 4 }");
+    let summary = run.load(&append, Phase::Run, &config(4, 200)).await;
+    assert!(summary.ok() > 190 && summary.info() == 0, "{summary:?}");
+    run.load(&append, Phase::Final, &config(4, u64::MAX)).await;
+    run.history();
+
+    cluster.kill(leader);
+    let mut run = Run::new(&cluster);
+    let put = spec("put");
+    // Clients are told of three members, one of which is gone, and find the new leader by themselves.
+    let summary = run.load(&put, Phase::Run, &config(4, 100)).await;
+    assert!(summary.ok() > 90, "{summary:?}");
+    assert_ne!(cluster.leader(Some(leader)).await, leader);
+    assert_eq!(summary.tally.keys().copied().collect::<Vec<_>>(), [OpKind::Write]);
+    run.history();
+}

@@ -4,7 +4,7 @@ use crate::html;
 use crate::measure::perf::Perf;
 use crate::plots::{Plot, bars, distribution, overlay, scaling};
 use crate::run::{render_run, write_picture};
-use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, RunInfo, RunOutcome, read_json};
+use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, RunInfo, judged, read_json};
 use crate::text::ratio;
 use anyhow::Context;
 use checkers::Verdict;
@@ -39,8 +39,10 @@ pub struct Cell {
     pub folder: String,
     /// What is known about it.
     pub info: RunInfo,
-    /// `None` if it was not checked.
+    /// What its checkers said; `None` if it was not checked.
     pub verdict: Option<Verdict>,
+    /// What may be said of it: a run that failed, was cut short or was not checked does not pass.
+    pub judged: Verdict,
     /// What was measured.
     pub perf: Perf,
 }
@@ -98,6 +100,7 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
                 cells.push(Cell {
                     folder: folder.clone(),
                     verdict: run.results.as_ref().map(|results| results.verdict),
+                    judged: judged(&run.info.outcome, run.results.as_ref()),
                     info: run.info,
                     perf: run.perf,
                 });
@@ -146,7 +149,7 @@ impl ComparisonReport {
     /// The worst verdict of an entry's runs.
     #[must_use]
     pub fn verdict_of(&self, entry: &Entry) -> Verdict {
-        entry.cells.iter().map(|&at| self.cells[at].judged()).fold(Verdict::Valid, Verdict::max)
+        entry.cells.iter().map(|&at| self.cells[at].judged).fold(Verdict::Valid, Verdict::max)
     }
 
     /// The worst verdict of all; a run that is missing is unknown.
@@ -156,7 +159,7 @@ impl ComparisonReport {
             && self.cells.len() == self.info.cells.len()
             && !self.cells.is_empty();
         let missing = if whole { Verdict::Valid } else { Verdict::Unknown };
-        self.cells.iter().map(Cell::judged).fold(missing, Verdict::max)
+        self.cells.iter().map(|cell| cell.judged).fold(missing, Verdict::max)
     }
 
     /// The plots of each group; behind them, as a group of its own, those over all groups.
@@ -177,17 +180,6 @@ impl ComparisonReport {
         plots.resize(self.groups.len(), Vec::new());
         plots.push(scaling::plots(self));
         plots
-    }
-}
-
-impl Cell {
-    /// A run that failed, was cut short or was not checked does not pass, whatever its checkers say of the rest.
-    pub(crate) fn judged(&self) -> Verdict {
-        match (&self.info.outcome, self.verdict) {
-            (_, Some(Verdict::Invalid)) => Verdict::Invalid,
-            (RunOutcome::Completed, Some(verdict)) => verdict,
-            _ => Verdict::Unknown,
-        }
     }
 }
 

@@ -130,6 +130,15 @@ pub struct ComparisonInfo {
     pub failed: BTreeMap<String, String>,
 }
 
+/// What may be said of a run: its checkers' verdict, but never that it is valid if it did not come to its end, or if
+/// nothing was checked.
+#[must_use]
+pub fn judged(outcome: &RunOutcome, results: Option<&Results>) -> Verdict {
+    let checked = results.filter(|results| !results.checks.is_empty());
+    let verdict = checked.map_or(Verdict::Unknown, |results| results.verdict);
+    if *outcome == RunOutcome::Completed { verdict } else { verdict.max(Verdict::Unknown) }
+}
+
 /// What a run's folder holds, as far as it could be read.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
@@ -209,4 +218,31 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).context("our own types have JSON")?;
     bytes.push(b'\n');
     std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_valid_that_was_not_checked_to_its_end() {
+        let results = |verdict, checks| Results { verdict, checks };
+        let check = |verdict| CheckResult {
+            checker: "stats".into(),
+            verdict,
+            summary: String::new(),
+            numbers: BTreeMap::new(),
+            evidence: Vec::new(),
+        };
+        let (valid, invalid) = (check(Verdict::Valid), check(Verdict::Invalid));
+        let (valid, invalid) =
+            (results(Verdict::Valid, vec![valid]), results(Verdict::Invalid, vec![invalid]));
+        let failed = RunOutcome::Failed("disk full".into());
+        assert_eq!(judged(&RunOutcome::Completed, Some(&valid)), Verdict::Valid);
+        assert_eq!(judged(&RunOutcome::Interrupted, Some(&valid)), Verdict::Unknown);
+        assert_eq!(judged(&failed, Some(&valid)), Verdict::Unknown);
+        assert_eq!(judged(&failed, Some(&invalid)), Verdict::Invalid);
+        assert_eq!(judged(&RunOutcome::Completed, None), Verdict::Unknown);
+        assert_eq!(judged(&RunOutcome::Completed, Some(&results(Verdict::Valid, vec![]))), Verdict::Unknown);
+    }
 }

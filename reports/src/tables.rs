@@ -5,6 +5,7 @@ use crate::measure::fault::Fate;
 use crate::measure::perf::{Measured, Perf};
 use crate::measure::recovery::Answer;
 use crate::run::RunReport;
+use crate::stored::judged;
 use crate::text::{count, cut, duration, maybe, number, verdict};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -20,8 +21,7 @@ const FAULT_ROWS_MAX: usize = 24;
 #[must_use]
 pub fn run_table(report: &RunReport) -> String {
     let info = &report.info;
-    let judged =
-        report.results.as_ref().map_or("not checked", |results| verdict(results.verdict)).to_uppercase();
+    let judged = verdict(judged(&info.outcome, report.results.as_ref())).to_uppercase();
     let headline =
         format!("{judged} · {} · {} · {} · seed {}", info.subject, info.workload, info.world, info.seed);
     let mut out = format!("{}\n", cut(&headline, COLUMNS_MAX));
@@ -304,7 +304,13 @@ mod tests {
         ];
         let cells = subjects.map(|(subject, latency_us)| {
             let (info, perf) = measured(subject, latency_us);
-            crate::comparison::Cell { folder: subject.into(), info, verdict: Some(Verdict::Valid), perf }
+            crate::comparison::Cell {
+                folder: subject.into(),
+                info,
+                verdict: Some(Verdict::Valid),
+                judged: Verdict::Valid,
+                perf,
+            }
         });
         let info = ComparisonInfo {
             plan: "compare".into(),

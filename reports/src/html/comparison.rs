@@ -17,8 +17,8 @@ pub(crate) fn page(report: &ComparisonReport, plots: &[Vec<Plot>]) -> String {
     let verdict = report.verdict();
     let (of_groups, over_all) = plots.split_at(report.groups.len().min(plots.len()));
     let body = html! {
-        header class=(shell::class(Some(verdict))) {
-            h1 { (info.plan) " · comparison" (shell::badge(Some(verdict))) }
+        header class=(crate::text::verdict(verdict)) {
+            h1 { (info.plan) " · comparison" (shell::badge(verdict)) }
             p.about { (info.cells.len()) " runs · seed " (info.seed) }
             p.sentence { (sentence(report)) }
         }
@@ -43,12 +43,12 @@ pub(crate) fn page(report: &ComparisonReport, plots: &[Vec<Plot>]) -> String {
         }
         (shell::footer(&info.started))
     };
-    shell::page(&format!("{} · comparison · {}", info.plan, shell::class(Some(verdict))), &body)
+    shell::page(&format!("{} · comparison · {}", info.plan, crate::text::verdict(verdict)), &body)
 }
 
 fn sentence(report: &ComparisonReport) -> String {
     let with = |wanted: Verdict| {
-        report.cells.iter().filter(move |cell| cell.judged() == wanted).map(|c| c.folder.as_str())
+        report.cells.iter().filter(move |cell| cell.judged == wanted).map(|c| c.folder.as_str())
     };
     let named = |wanted: Verdict| cut(&with(wanted).collect::<Vec<_>>().join(", "), 600);
     match report.verdict() {
@@ -103,7 +103,7 @@ fn entry_row(report: &ComparisonReport, group: &Group, at: usize) -> Markup {
         tr {
             td.name { @if at == 0 { b { (group.title) } } }
             td.name { (link(report, entry)) br; small { (first.info.durability) ", reads " (first.info.reads) } }
-            td { (shell::badge(Some(report.verdict_of(entry)))) }
+            td { (shell::badge(report.verdict_of(entry))) }
             (beside(THROUGHPUT, number))
             (beside(P50, number))
             (beside(P99, number))
@@ -144,7 +144,7 @@ fn repeat_row(cell: &Cell, nth: usize) -> Markup {
         tr.faint {
             td {}
             td.name { (cell_link(cell, &format!("run {nth}"))) }
-            td { (shell::badge(cell.verdict)) }
+            td { (shell::badge(cell.judged)) }
             td.n { (figure(THROUGHPUT)) }
             td.n { (figure(P50)) }
             td.n { (figure(P99)) }

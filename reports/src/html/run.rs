@@ -5,7 +5,7 @@ use super::faults;
 use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
-use crate::stored::{PLAN_FILE, RunOutcome, StoredRun};
+use crate::stored::{PLAN_FILE, RunOutcome, StoredRun, judged};
 use crate::text::{count, cut, duration, maybe, number};
 use checkers::{CheckResult, Verdict};
 use maud::{Markup, html};
@@ -20,9 +20,9 @@ const SENTENCE_CHARS_MAX: usize = 3000;
 pub(crate) fn page(dir: &Path, stored: &StoredRun, perf: &Perf, plots: &[Plot]) -> String {
     let info = &stored.info;
     let title = format!("{} · {}", info.subject, info.workload);
-    let verdict = stored.results.as_ref().map(|results| results.verdict);
+    let verdict = judged(&info.outcome, stored.results.as_ref());
     let body = html! {
-        header class=(shell::class(verdict)) {
+        header class=(crate::text::verdict(verdict)) {
             h1 { (title) (shell::badge(verdict)) }
             p.about {
                 "plan " (info.plan) " · " (info.world) " · " (replicas(info.replicas)) " · " (info.durability)
@@ -46,7 +46,7 @@ pub(crate) fn page(dir: &Path, stored: &StoredRun, perf: &Perf, plots: &[Plot]) 
         (reproduce(dir, stored))
         (shell::footer(&info.started))
     };
-    shell::page(&format!("{title} · {}", shell::class(verdict)), &body)
+    shell::page(&format!("{title} · {}", crate::text::verdict(verdict)), &body)
 }
 
 fn replicas(n: u32) -> String {
@@ -61,8 +61,13 @@ fn sentence(stored: &StoredRun) -> String {
     let text = match (results.verdict, worst.first()) {
         (Verdict::Valid, None) => "No check was run.".to_owned(),
         (Verdict::Valid, Some(_)) => {
+            let passed = if stored.info.outcome == RunOutcome::Completed {
+                "Every check passed"
+            } else {
+                "The run did not come to its end; what there is passed every check"
+            };
             let names: Vec<&str> = results.checks.iter().map(|check| check.checker.as_str()).collect();
-            format!("Every check passed: {}.", names.join(", "))
+            format!("{passed}: {}.", names.join(", "))
         }
         (Verdict::Unknown, Some(check)) => format!("Undecided by {}: {}", check.checker, check.summary),
         (Verdict::Invalid, Some(check)) => format!("Found wrong by {}: {}", check.checker, check.summary),
@@ -142,7 +147,7 @@ fn checks(stored: &StoredRun) -> Markup {
                 @for check in &results.checks {
                     tr {
                         td.name { (check.checker) }
-                        td { (shell::badge(Some(check.verdict))) }
+                        td { (shell::badge(check.verdict)) }
                         td.words {
                             (cut(&check.summary, SENTENCE_CHARS_MAX))
                             div.numbers { (numbers(check)) }

@@ -24,15 +24,10 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
     page.into_string()
 }
 
-/// The name of a verdict's colour.
-pub(super) fn class(verdict: Option<Verdict>) -> &'static str {
-    verdict.map_or("unknown", crate::text::verdict)
-}
-
-/// The verdict as a coloured word; `None`: not checked.
-pub(super) fn badge(verdict: Option<Verdict>) -> Markup {
-    let word = verdict.map_or("not checked", crate::text::verdict);
-    html! { span class=(format!("badge {}", class(verdict))) { (word) } }
+/// The verdict as a coloured word.
+pub(super) fn badge(verdict: Verdict) -> Markup {
+    let word = crate::text::verdict(verdict);
+    html! { span class=(format!("badge {word}")) { (word) } }
 }
 
 /// What is missing, cut or doubtful.

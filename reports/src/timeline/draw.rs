@@ -67,10 +67,13 @@ pub(crate) fn timeline(what: &Timeline<'_>) -> Scene {
         scene.rule((left, y + LANE + 2.0), (x.right, y + LANE + 2.0), Stroke::new(Ink::Grid, 1.0));
     }
     let lane_top = |op: &WindowOp| plot.top + lanes[&op.process] as f32 * LANE + 4.0;
-    draw_order(&mut scene, &shown, &x, lane_top);
+    let order = order_points(&shown, &x, lane_top);
+    let thin = Stroke { paint: Ink::Hue(0).at(0.35), ..Stroke::new(Ink::Hue(0), 1.4) };
+    scene.line(order.clone(), thin);
     for one in &shown {
         draw_op(&mut scene, one, &x, lane_top(one.op));
     }
+    scene.marks(order, Shape::Dot, 3.0, Ink::Hue(0).solid());
     scene.height = plot.bottom + 12.0;
     scene
 }
@@ -99,7 +102,7 @@ fn left(perf: &Perf, ops: &[&WindowOp], lanes: &BTreeMap<u32, usize>) -> f32 {
 
 fn words_width(op: &WindowOp, ordinal: Option<usize>) -> f32 {
     let label = Lettering { bold: op.culprit, ..LABEL }.width(&cut(&op.label, LABEL_CHARS_MAX));
-    (label + 16.0).max(STATE.width(&state_words(op, ordinal)) + 6.0)
+    (label + 16.0).max(STATE.width(&state_words(op, ordinal)) + 12.0)
 }
 
 fn state_words(op: &WindowOp, ordinal: Option<usize>) -> String {
@@ -187,21 +190,18 @@ fn draw_axis(scene: &mut Scene, x: &Stretched, plot: Area) {
     }
 }
 
-/// A thin line through the ops in the order that explains them, as far as any does.
-fn draw_order(scene: &mut Scene, shown: &[Shown<'_>], x: &Stretched, lane_top: impl Fn(&WindowOp) -> f32) {
+/// Where each op on the longest order may have taken effect: within its bar, and after the one before it.
+fn order_points(shown: &[Shown<'_>], x: &Stretched, lane_top: impl Fn(&WindowOp) -> f32) -> Vec<Point> {
     let mut ordered: Vec<(usize, &WindowOp)> =
         shown.iter().filter_map(|s| Some((s.ordinal?, s.op))).collect();
     ordered.sort_by_key(|(nth, _)| *nth);
     let mut points: Vec<Point> = Vec::new();
     for (_, op) in ordered {
-        // Each op takes effect within its bar, and after the one before it.
         let latest = op.returned.map_or(x.right, |time| x.at(time));
         let after = points.last().map_or(0.0, |last| last.x + 2.0);
         points.push(Point { x: after.max(x.at(op.invoked) + 3.0).min(latest), y: lane_top(op) + BAR });
     }
-    let thin = Stroke { paint: Ink::Hue(0).at(0.35), ..Stroke::new(Ink::Hue(0), 1.4) };
-    scene.line(points.clone(), thin);
-    scene.marks(points, Shape::Dot, 3.0, Ink::Hue(0).solid());
+    points
 }
 
 fn draw_op(scene: &mut Scene, one: &Shown<'_>, x: &Stretched, top: f32) {
@@ -228,7 +228,7 @@ fn draw_op(scene: &mut Scene, one: &Shown<'_>, x: &Stretched, top: f32) {
         scene.text(left + 7.0, top + BAR / 2.0 + 5.0, cut(&op.label, LABEL_CHARS_MAX), label);
         let state = state_words(op, one.ordinal);
         if !state.is_empty() {
-            scene.text(left + 3.0, top + BAR + 12.0, state, STATE);
+            scene.text(left + 9.0, top + BAR + 12.0, state, STATE);
         }
     });
 }

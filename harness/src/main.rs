@@ -1,2 +1,85 @@
-//! The controller.
-fn main() {}
+//! `gauntlet`, the controller: plans, worlds, the run loop, the store.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `cli.rs`, `exit.rs` | the command line and exit codes |
+//! | `plan.rs`, `subject.rs` | what to run, resolved into cells |
+//! | `cluster.rs` | `cluster.conf`: which hosts |
+//! | `run.rs` | one cell, from deployment to report |
+//! | `campaign.rs` | the cells of a plan, one after the other |
+//! | `judge.rs` | every judgement on a stored run |
+//! | `world/` | the local world: node processes on loopback |
+//! | `leash.rs` | children that die with the controller |
+//! | `store.rs`, `binaries.rs` | where runs and node programs are |
+//! | `shell.rs` | `gauntlet client` |
+//! | `list.rs` | what there is to choose from |
+//! | `progress.rs`, `cpu.rs` | what is seen and measured meanwhile |
+
+mod binaries;
+mod campaign;
+mod cli;
+mod cluster;
+mod cpu;
+mod exit;
+mod judge;
+mod leash;
+mod list;
+mod plan;
+mod progress;
+mod run;
+mod shell;
+mod store;
+mod subject;
+mod world;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use anyhow::Context;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let help = !error.use_stderr();
+            if let Err(failed) = error.print() {
+                eprintln!("gauntlet: {failed}");
+            }
+            return if help { ExitCode::SUCCESS } else { Exit::Usage.code() };
+        }
+    };
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("GAUNTLET_LOG").unwrap_or_else(|_| "error".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match dispatch(cli.command) {
+        Ok(exit) => exit.code(),
+        Err(error) => {
+            eprintln!("gauntlet: {error:#}");
+            if error.is::<campaign::UsageError>() { Exit::Usage.code() } else { Exit::Failed.code() }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run { plan, overrides, place } => campaign::run(&plan, &overrides, &place),
+        Command::Compare { plan, overrides, place } => campaign::compare(&plan, &overrides, &place),
+        Command::Check { dir } => campaign::check(&dir),
+        Command::Report { dir } => campaign::report(&dir),
+        Command::Export { dir, format } => campaign::export(&dir, format).map(|()| Exit::Valid),
+        Command::Client { nodes, command } => {
+            let shell = shell::Shell::new(nodes);
+            if command.is_empty() {
+                shell.run()?
+            } else {
+                shell.execute(&command.join(" ")).map(drop)?
+            }
+            Ok(Exit::Valid)
+        }
+        Command::List => list::print().map(|()| Exit::Valid),
+        Command::Leash { parent, program, args } => {
+            leash::become_leashed(parent, &program, &args).context("leash").map(|()| Exit::Failed)
+        }
+    }
+}

@@ -1,0 +1,604 @@
+//! A plan: subjects × workloads × client counts × repeats, under one nemesis.
+//!
+//! A plan is parsed once; every unknown key, missing value or impossible number is one error that names file, line and
+//! what was expected. *Resolving* it makes every random choice from the seed; the resolved plan of one cell is again
+//! a plan, and running it makes the same choices.
+
+use crate::subject::{Reads, Subject};
+use anyhow::{Context, bail};
+use nemesis::{Fault, Injection, NemesisSpec, Targets};
+use protocol::ReplicaId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use workloads::Spec;
+use workloads::load::ArrivalProcess;
+
+/// What to run. Durations are written `30s`, `500ms`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    /// Its name in the store; the file's name where it is left out.
+    #[serde(default)]
+    pub name: String,
+    /// One line for `list` and the report.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Every random choice follows from it; drawn and written down where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Where it runs.
+    #[serde(default)]
+    pub world: World,
+    /// Replicas of each subject.
+    #[serde(default = "three")]
+    pub replicas: u32,
+    /// The systems under test. `compare` runs all, `run` the first (or the one named by `--subject`).
+    pub subjects: Vec<Subject>,
+    /// What clients do.
+    pub workloads: Vec<Spec>,
+    /// How long the run phase of each cell is.
+    #[serde(with = "humantime_serde")]
+    pub duration: Duration,
+    /// How many clients, and how they arrive.
+    #[serde(default)]
+    pub load: Load,
+    /// Faults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nemesis: Vec<NemesisSpec>,
+    /// Faults with every choice made: what a resolved plan has instead of `nemesis`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Vec<Injection>>,
+    /// What is judged, and how hard.
+    #[serde(default)]
+    pub checks: Checks,
+    /// How often each cell is run; repeats of different cells alternate.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// The subject that ratios refer to; the last where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Where a plan runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum World {
+    /// Node processes on loopback.
+    #[default]
+    Local,
+}
+
+impl World {
+    /// The name in plans and reports.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            World::Local => "local",
+        }
+    }
+}
+
+/// How clients load the subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Load {
+    /// Logical clients; a list makes a cell for each number.
+    pub clients: Counts,
+    /// Operations a second over all clients, on a schedule of their own (open loop). Without it each client asks again
+    /// when it is answered (closed loop).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// How open-loop operations follow one another: `poisson` or `fixed`.
+    pub arrivals: ArrivalProcess,
+    /// An operation without an answer for so long has an unknown outcome.
+    #[serde(with = "humantime_serde")]
+    pub op_timeout: Duration,
+    /// Without an answer for so long, a client tries again.
+    #[serde(with = "humantime_serde")]
+    pub attempt_timeout: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            clients: Counts(vec![12]),
+            rate: None,
+            arrivals: ArrivalProcess::Poisson,
+            op_timeout: Duration::from_secs(3),
+            attempt_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+/// One number or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "CountsInput", into = "CountsInput")]
+pub(crate) struct Counts(pub Vec<u32>);
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum CountsInput {
+    One(u32),
+    Several(Vec<u32>),
+}
+
+impl From<CountsInput> for Counts {
+    fn from(input: CountsInput) -> Self {
+        match input {
+            CountsInput::One(n) => Counts(vec![n]),
+            CountsInput::Several(several) => Counts(several),
+        }
+    }
+}
+
+impl From<Counts> for CountsInput {
+    fn from(counts: Counts) -> Self {
+        match counts.0[..] {
+            [n] => CountsInput::One(n),
+            _ => CountsInput::Several(counts.0),
+        }
+    }
+}
+
+/// What is judged, and how hard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checks {
+    /// Whether histories are judged for consistency. Benchmarks of hours may leave it out; the report says so.
+    pub consistency: bool,
+    /// A checker that takes longer says unknown.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+    /// Mebibytes that a checker may use before it says unknown.
+    pub memory_mib_max: usize,
+    /// Of each kind of operation so many must succeed in the run phase.
+    pub ok_min_per_kind: u64,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            consistency: true,
+            deadline: Duration::from_secs(60),
+            memory_mib_max: 4096,
+            ok_min_per_kind: 10,
+        }
+    }
+}
+
+/// What the command line changes of a plan.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+pub(crate) struct Overrides {
+    /// Every random choice follows from it
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Length of each run phase (`30s`, `5m`)
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Only these workloads, by name, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub workload: Vec<String>,
+    /// Only these subjects, by their name in the plan or a system's name, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub subject: Vec<String>,
+    /// These faults instead of the plan's, by name, separated by commas; `none` for none
+    #[arg(long, value_delimiter = ',')]
+    pub nemesis: Vec<String>,
+    /// Operations a second (open loop)
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Logical clients; several numbers separated by commas make a cell each
+    #[arg(long, value_delimiter = ',')]
+    pub clients: Vec<u32>,
+    /// Replicas of each subject
+    #[arg(long)]
+    pub replicas: Option<u32>,
+    /// How reads are answered, by the subjects that have a choice
+    #[arg(long, value_enum)]
+    pub read: Option<Reads>,
+    /// `fsync` or `memory`
+    #[arg(long)]
+    pub durability: Option<String>,
+    /// How often each cell is run
+    #[arg(long)]
+    pub repeats: Option<u32>,
+}
+
+impl Plan {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// With file, line and what was expected.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Plan> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading plan {}", path.display()))?;
+        let mut plan = Plan::parse(&text).with_context(|| format!("plan {}", path.display()))?;
+        if plan.name.is_empty() {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("plan");
+            plan.name = stem.into();
+        }
+        Ok(plan)
+    }
+
+    /// Parses a plan's text.
+    ///
+    /// # Errors
+    /// With line and what was expected.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Plan> {
+        let document = serde_yaml::Deserializer::from_str(text);
+        Ok(serde_yaml::with::singleton_map_recursive::deserialize(document)?)
+    }
+
+    /// The plan's text.
+    #[must_use]
+    pub(crate) fn to_yaml(&self) -> String {
+        let mut out = Vec::new();
+        let mut serializer = serde_yaml::Serializer::new(&mut out);
+        serde_yaml::with::singleton_map_recursive::serialize(self, &mut serializer)
+            .expect("a plan is plain data");
+        drop(serializer);
+        String::from_utf8(out).expect("YAML is text")
+    }
+
+    /// Applies the command line.
+    ///
+    /// # Errors
+    /// If it names what is not there.
+    pub(crate) fn override_with(&mut self, o: &Overrides) -> anyhow::Result<()> {
+        self.seed = o.seed.or(self.seed);
+        self.duration = o.duration.unwrap_or(self.duration);
+        self.replicas = o.replicas.unwrap_or(self.replicas);
+        self.repeats = o.repeats.unwrap_or(self.repeats);
+        self.load.rate = o.rate.or(self.load.rate);
+        if !o.clients.is_empty() {
+            self.load.clients = Counts(o.clients.clone());
+        }
+        if !o.workload.is_empty() {
+            let planned = std::mem::take(&mut self.workloads);
+            for name in &o.workload {
+                let spec = planned.iter().find(|spec| spec.name() == *name).cloned();
+                self.workloads
+                    .push(spec.map_or_else(|| Spec::by_name(name).map_err(anyhow::Error::msg), Ok)?);
+            }
+        }
+        if !o.subject.is_empty() {
+            let planned = std::mem::take(&mut self.subjects);
+            for name in &o.subject {
+                let subject = planned.iter().find(|subject| subject.name == *name).cloned();
+                self.subjects
+                    .push(subject.map_or_else(|| Subject::by_name(name).map_err(anyhow::Error::msg), Ok)?);
+            }
+        }
+        if !o.nemesis.is_empty() {
+            self.schedule = None;
+            self.nemesis = named_faults(&o.nemesis, self.duration)?;
+        }
+        for subject in &mut self.subjects {
+            if let Some(reads) = o.read {
+                subject.override_reads(reads);
+            }
+            if let Some(durability) = &o.durability {
+                subject.durability = serde_yaml::from_str(durability).map_err(|_| {
+                    anyhow::anyhow!("--durability {durability}: expected `fsync` or `memory`")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be run, if anything.
+    ///
+    /// # Errors
+    /// With the key and what was expected.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        if self.subjects.is_empty() || self.workloads.is_empty() {
+            bail!("a plan needs at least one of `subjects` and one of `workloads`");
+        }
+        let mut names = BTreeSet::new();
+        for subject in &self.subjects {
+            if let Some(problem) = subject.problem() {
+                bail!("subject {}: {problem}", subject.name);
+            }
+            if !names.insert(&subject.name) {
+                bail!("two subjects are named {}", subject.name);
+            }
+        }
+        if let Some(baseline) = &self.baseline
+            && !names.contains(baseline)
+        {
+            bail!("baseline {baseline} is not a subject of the plan");
+        }
+        within("replicas", f64::from(self.replicas), 1.0, 99.0)?;
+        within("repeats", f64::from(self.repeats), 1.0, 1000.0)?;
+        within("duration (seconds)", self.duration.as_secs_f64(), 1.0, 7.0 * 86_400.0)?;
+        within("op_timeout (seconds)", self.load.op_timeout.as_secs_f64(), 0.05, 600.0)?;
+        if self.load.attempt_timeout.is_zero() || self.load.attempt_timeout > self.load.op_timeout {
+            bail!("attempt_timeout must be over 0 and up to op_timeout");
+        }
+        if self.load.clients.0.is_empty() {
+            bail!("clients is an empty list");
+        }
+        for clients in &self.load.clients.0 {
+            within("clients", f64::from(*clients), 1.0, 100_000.0)?;
+        }
+        if let Some(rate) = self.load.rate {
+            within("rate", rate, 0.1, 10e6)?;
+        }
+        for workload in &self.workloads {
+            workload
+                .validate()
+                .map_err(|problem| anyhow::anyhow!("workload {}: {problem}", workload.name()))?;
+        }
+        for subject in &self.subjects {
+            self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
+        }
+        Ok(())
+    }
+
+    /// The faults of a run, with every choice made.
+    fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
+        if let Some(schedule) = &self.schedule {
+            return Ok(schedule.clone());
+        }
+        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
+        Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
+    }
+
+    /// The name of the subject that ratios refer to.
+    #[must_use]
+    pub(crate) fn baseline_name(&self) -> &str {
+        let last = self.subjects.last().expect("validated: not empty");
+        self.baseline.as_deref().unwrap_or(&last.name)
+    }
+
+    /// All cells in the order in which they run: repeats outermost, subjects innermost, so that what is compared is run
+    /// close together in time.
+    ///
+    /// # Errors
+    /// If the nemesis cannot be carried out.
+    pub(crate) fn cells(&self, seed: u64) -> anyhow::Result<Vec<Cell>> {
+        let mut cells = Vec::new();
+        for repeat in 1..=self.repeats {
+            for workload in &self.workloads {
+                for clients in &self.load.clients.0 {
+                    for subject in &self.subjects {
+                        cells.push(self.cell(seed, repeat, workload, *clients, subject)?);
+                    }
+                }
+            }
+        }
+        Ok(cells)
+    }
+
+    fn cell(
+        &self,
+        seed: u64,
+        repeat: u32,
+        workload: &Spec,
+        clients: u32,
+        subject: &Subject,
+    ) -> anyhow::Result<Cell> {
+        let mut folder = workload.name().to_string();
+        if self.load.clients.0.len() > 1 {
+            folder += &format!("-{clients}c");
+        }
+        folder += &format!("-{}", subject.name);
+        if self.repeats > 1 {
+            folder += &format!("-{repeat}");
+        }
+        // Subjects of one repeat meet the same seed, hence the same load and the same storm.
+        let seed = seed.wrapping_add(u64::from(repeat - 1));
+        let plan = Plan {
+            seed: Some(seed),
+            subjects: vec![subject.clone()],
+            workloads: vec![workload.clone()],
+            load: Load { clients: Counts(vec![clients]), ..self.load.clone() },
+            nemesis: Vec::new(),
+            schedule: Some(self.schedule_for(subject, seed)?),
+            repeats: 1,
+            baseline: None,
+            ..self.clone()
+        };
+        Ok(Cell { folder, seed, plan })
+    }
+}
+
+/// One run: one subject, one workload, one number of clients, every choice made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cell {
+    /// Its folder below a comparison's.
+    pub folder: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The resolved plan.
+    pub plan: Plan,
+}
+
+impl Cell {
+    /// The only subject.
+    #[must_use]
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.plan.subjects[0]
+    }
+
+    /// The only workload.
+    #[must_use]
+    pub(crate) fn workload(&self) -> &Spec {
+        &self.plan.workloads[0]
+    }
+
+    /// How many clients.
+    #[must_use]
+    pub(crate) fn clients(&self) -> u32 {
+        self.plan.load.clients.0[0]
+    }
+
+    /// How many replicas.
+    #[must_use]
+    pub(crate) fn replicas(&self) -> u32 {
+        self.subject().replicas_under(self.plan.replicas)
+    }
+
+    /// The faults to come.
+    #[must_use]
+    pub(crate) fn schedule(&self) -> &[Injection] {
+        self.plan.schedule.as_deref().unwrap_or_default()
+    }
+}
+
+/// The nemesis that bare fault names mean: one line each, spread over the run.
+fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<NemesisSpec>> {
+    if names == ["none"] {
+        return Ok(Vec::new());
+    }
+    let every = (duration / 3).clamp(Duration::from_secs(4), Duration::from_secs(20));
+    let mut specs = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let fault = Fault::by_name(name).with_context(|| {
+            format!("--nemesis {name}: unknown fault, expected `none` or some of {}", Fault::NAMES.join(", "))
+        })?;
+        let share = every.mul_f64((i as f64 + 0.5) / names.len() as f64);
+        specs.push(NemesisSpec {
+            faults: vec![fault],
+            targets: Targets::One,
+            start: share,
+            every: Some(every),
+            lasts: every / 3,
+            jitter: 0.1,
+        });
+    }
+    Ok(specs)
+}
+
+fn within(what: &str, value: f64, least: f64, most: f64) -> anyhow::Result<()> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        bail!("{what} is {value}, expected {least} to {most}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = "
+name: t
+subjects: [raft, { name: stale, system: raft, reads: local }, standalone]
+workloads: [register, { ycsb-a: { records: 10 } }]
+duration: 20s
+load: { clients: [1, 4] }
+nemesis:
+  - { faults: [kill, { partition: halves }], targets: one, start: 1s, every: 4s, for: 1s }
+repeats: 2
+";
+
+    fn plan(text: &str) -> Plan {
+        let plan = Plan::parse(text).unwrap();
+        plan.validate().unwrap();
+        plan
+    }
+
+    fn refusal(text: &str) -> String {
+        let error = Plan::parse(text).and_then(|plan| plan.validate()).expect_err("it cannot be run");
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn cells_alternate_subjects_and_a_resolved_plan_resolves_to_itself() {
+        let cells = plan(PLAN).cells(9).unwrap();
+        assert_eq!(cells.len(), 2 * 2 * 2 * 3);
+        assert_eq!(cells[0].folder, "register-1c-raft-1");
+        assert_eq!(cells[1].folder, "register-1c-stale-1");
+        assert_eq!(cells[23].folder, "ycsb-a-4c-standalone-2");
+        assert_eq!((cells[2].replicas(), cells[0].replicas()), (1, 3));
+        assert_eq!(
+            cells[0].schedule(),
+            cells[3].schedule(),
+            "one storm for all cells of a subject and repeat"
+        );
+        for cell in &cells {
+            let again = plan(&cell.plan.to_yaml());
+            assert_eq!(again, cell.plan, "{}", cell.plan.to_yaml());
+            let same = again.cells(again.seed.unwrap()).unwrap();
+            assert_eq!((same.len(), &same[0].plan), (1, &cell.plan));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_plan_is_named() {
+        let with = |from: &str, to: &str| PLAN.replace(from, to);
+        for (text, expected) in [
+            (with("duration:", "durration:"), "durration"),
+            (with("[raft,", "[rafd,"), "unknown system `rafd`"),
+            (with("reads: local", "reads: lokal"), "lokal"),
+            (with("reads: local", "options: { elections: 3 }"), "elections"),
+            (with("register,", "registre,"), "registre"),
+            (with("halves", "quarters"), "quarters"),
+            (with("duration: 20s", "duration: 20ms"), "duration (seconds) is 0.02"),
+            (with("[1, 4]", "[]"), "clients is an empty list"),
+            (with("stale", "raft"), "two subjects are named raft"),
+            (with("repeats: 2", "baseline: nobody"), "baseline nobody"),
+        ] {
+            let error = refusal(&text);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_parse_error_names_the_line() {
+        let error = refusal(&PLAN.replace("duration:", "durration:"));
+        assert!(error.contains("line 5"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_changes_what_it_names_and_nothing_else() {
+        let mut changed = plan(PLAN);
+        let overrides = Overrides {
+            seed: Some(3),
+            workload: vec!["ycsb-a".into(), "append".into()],
+            subject: vec!["stale".into()],
+            nemesis: vec!["pause".into(), "partition-leader".into()],
+            clients: vec![7],
+            read: Some(Reads::Lease),
+            durability: Some("memory".into()),
+            ..Overrides::default()
+        };
+        changed.override_with(&overrides).unwrap();
+        changed.validate().unwrap();
+        assert_eq!(changed.workloads[0], plan(PLAN).workloads[1], "the plan's own options are kept");
+        assert_eq!(changed.workloads[1].name(), "append");
+        assert_eq!((changed.subjects.len(), changed.subjects[0].reads), (1, Reads::Lease));
+        assert_eq!(changed.load.clients, Counts(vec![7]));
+        assert_eq!(changed.nemesis.len(), 2);
+        assert_eq!(changed.duration, plan(PLAN).duration);
+        let mut unknown = plan(PLAN);
+        let refused =
+            unknown.override_with(&Overrides { nemesis: vec!["meteor".into()], ..Overrides::default() });
+        assert!(refused.unwrap_err().to_string().contains("meteor"));
+    }
+
+    #[test]
+    fn the_plans_that_come_with_the_project_can_be_run() {
+        let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plans");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(plans).unwrap() {
+            let path = entry.unwrap().path();
+            let plan = Plan::load(&path).unwrap();
+            plan.validate().unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+            assert!(!plan.about.is_empty(), "{} does not say what it is about", path.display());
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+}

@@ -1,0 +1,329 @@
+//! One cell, from deployment to verdict:
+//!
+//! write the resolved plan → deploy and start → wait until it serves → load phase → run phase (workload beside nemesis) →
+//! heal and verify → settle, final reads → stop → check. Rendering is the caller's.
+//!
+//! Whatever goes wrong on the way, the nodes are gone at the end, the history is on disk as far as it got, and what there
+//! is of it is judged.
+
+use crate::cpu::CpuMeter;
+use crate::exit::Exit;
+use crate::judge;
+use crate::plan::Cell;
+use crate::progress::Progress;
+use crate::store::{self, HISTORY};
+use crate::world::LocalCluster;
+use crate::world::local::{Site, wait_for_agreement};
+use anyhow::{Context, anyhow};
+use checkers::Verdict;
+use checkers::history::{FaultEvent, FaultStage, Phase};
+use nemesis::{HealReport, Runner};
+use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadSummary, run_load};
+use workloads::recorder::{Recorder, RecorderHandle};
+
+/// How long a fresh or healed cluster may take to agree on a leader and serve.
+const SERVE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the load phase and the final reads may take.
+const BRACKET_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Ctrl-C: the first asks runs to stop and save, the second ends the program at once (its children die with it).
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt {
+    set: watch::Receiver<bool>,
+}
+
+impl Interrupt {
+    /// Listens from now on. Needs a tokio runtime.
+    #[must_use]
+    pub(crate) fn listen() -> Self {
+        let (sender, set) = watch::channel(false);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if *sender.borrow() {
+                    eprintln!("gauntlet: stopped at once; the history is kept as far as it was written");
+                    std::process::exit(255);
+                }
+                eprintln!("gauntlet: stopping: draining, healing, saving (again: at once)");
+                sender.send_replace(true);
+            }
+        });
+        Self { set }
+    }
+
+    /// Whether somebody wants to stop.
+    #[must_use]
+    pub(crate) fn is_set(&self) -> bool {
+        *self.set.borrow()
+    }
+}
+
+/// Runs and judges a cell in its folder.
+///
+/// # Errors
+/// If there is nothing to judge: the nodes did not start, or the folder cannot be written.
+pub(crate) async fn run_cell(
+    cell: &Cell,
+    dir: &Path,
+    site: &Site,
+    interrupt: &Interrupt,
+    title: &str,
+) -> anyhow::Result<Exit> {
+    let progress = Progress::new(title);
+    let mut info = describe(cell);
+    store::write(&dir.join("plan.yaml"), cell.plan.to_yaml().as_bytes())?;
+    // True until the run ends, so also if the controller is killed.
+    info.outcome = RunOutcome::Failed("the controller ended before the run did".into());
+    write_json(&dir.join(RUN_FILE), &info)?;
+
+    progress.step("starting the nodes");
+    let outcome = drive(cell, dir, site, interrupt, &progress, &mut info).await;
+    info.outcome = match outcome {
+        Ok(()) if interrupt.is_set() => RunOutcome::Interrupted,
+        Ok(()) => RunOutcome::Completed,
+        Err(error) => RunOutcome::Failed(format!("{error:#}")),
+    };
+    write_json(&dir.join(RUN_FILE), &info)?;
+    if let RunOutcome::Failed(why) = &info.outcome {
+        progress.done();
+        eprintln!("gauntlet: {title}: {why}");
+    }
+    if !dir.join(HISTORY).is_file() {
+        return Ok(Exit::of(Verdict::Unknown, &info.outcome));
+    }
+    progress.step("checking");
+    let judged = {
+        let dir = dir.to_owned();
+        tokio::task::spawn_blocking(move || judge::judge(&dir)).await.context("the checkers panicked")?
+    };
+    progress.done();
+    Ok(Exit::of(judged?.verdict, &info.outcome))
+}
+
+/// Steps 3 to 9. The nodes are gone when this returns.
+async fn drive(
+    cell: &Cell,
+    dir: &Path,
+    site: &Site,
+    interrupt: &Interrupt,
+    progress: &Progress,
+    info: &mut RunInfo,
+) -> anyhow::Result<()> {
+    let mut cluster = LocalCluster::start(cell, dir, site).await?;
+    let recorder = match Recorder::create(dir.join(HISTORY)).context("creating the history") {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            cluster.stop().await;
+            return Err(error);
+        }
+    };
+    let mut steps =
+        Steps { cell, endpoint: cluster.endpoint(), interrupt, progress, recorder: Some(recorder) };
+    let (mut cluster, driven) = steps.all(cluster, info).await;
+    progress.step("stopping the nodes");
+    cluster.stop().await;
+    let saved = match steps.recorder.take() {
+        Some(recorder) => recorder.finish().context("writing the end of the history"),
+        None => Err(anyhow!("the load generator panicked: its history ends early")),
+    };
+    driven.and(saved)
+}
+
+struct Steps<'a> {
+    cell: &'a Cell,
+    endpoint: Endpoint,
+    interrupt: &'a Interrupt,
+    progress: &'a Progress,
+    /// `None` while the load generator has it.
+    recorder: Option<Recorder>,
+}
+
+impl Steps<'_> {
+    async fn all(
+        &mut self,
+        mut cluster: LocalCluster,
+        info: &mut RunInfo,
+    ) -> (LocalCluster, anyhow::Result<()>) {
+        self.progress.step("waiting for a leader");
+        let ready =
+            wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("the cluster does not serve");
+        let loaded = match ready {
+            Ok(()) => self.bracket(Phase::Load).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = loaded {
+            return (cluster, Err(error));
+        }
+        let (mut cluster, ran) = self.run_phase(cluster, info).await;
+        if ran.is_err() || self.interrupt.is_set() {
+            return (cluster, ran);
+        }
+        self.progress.step("settling");
+        let settled = wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("after the final heal");
+        let read = match settled {
+            Ok(()) => self.bracket(Phase::Final).await,
+            Err(error) => Err(error),
+        };
+        (cluster, read)
+    }
+
+    /// The phases before and after the run: as fast as they go, to their end.
+    async fn bracket(&mut self, phase: Phase) -> anyhow::Result<()> {
+        self.progress.step(if phase == Phase::Load { "loading" } else { "reading everything once more" });
+        let mut config = self.load_config();
+        config.arrivals = Arrivals::Closed;
+        config.time_limit = BRACKET_DEADLINE;
+        let summary = self.load(phase, config, self.interrupt.set.clone()).await?;
+        let lost = summary.fail() + summary.info();
+        if phase == Phase::Load && lost > 0 {
+            return Err(anyhow!("{lost} operations of the load phase did not succeed, before any fault"));
+        }
+        Ok(())
+    }
+
+    async fn run_phase(
+        &mut self,
+        cluster: LocalCluster,
+        info: &mut RunInfo,
+    ) -> (LocalCluster, anyhow::Result<()>) {
+        let handle = self.recorder.as_ref().expect("nobody loads now").handle();
+        let meter = CpuMeter::begin(cluster.cpu_s());
+        let (stop_nemesis, nemesis_stopped) = watch::channel(false);
+        let recording = handle.clone();
+        let runner =
+            Runner::new(cluster, self.cell.schedule().to_vec(), move |event| record(&recording, event));
+        let watching = watch_progress(self.progress.clone(), handle, self.cell.plan.duration);
+        let config = self.load_config();
+        let interrupted = self.interrupt.set.clone();
+        let load = async {
+            let summary = self.load(Phase::Run, config, interrupted).await;
+            stop_nemesis.send_replace(true);
+            (summary, meter.end())
+        };
+        let ((cluster, healed), (summary, used)) = tokio::select! {
+            both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
+            () = watching => unreachable!("watching does not end by itself"),
+        };
+        info.cpu = used.with_nodes(cluster.cpu_s());
+        let HealReport { problems, crashes } = healed;
+        info.heal_problems = problems;
+        info.crashes = crashes.into_iter().map(|(node, words)| (node.to_string(), words)).collect();
+        (cluster, summary.map(drop))
+    }
+
+    fn load_config(&self) -> LoadConfig {
+        let load = &self.cell.plan.load;
+        LoadConfig {
+            clients: self.cell.clients(),
+            arrivals: match load.rate {
+                None => Arrivals::Closed,
+                Some(rate_per_s) => Arrivals::Open { rate_per_s, process: load.arrivals },
+            },
+            op_timeout: load.op_timeout,
+            attempt_timeout: load.attempt_timeout,
+            time_limit: self.cell.plan.duration,
+            ops_max: None,
+            seed: self.cell.seed,
+        }
+    }
+
+    /// Runs load on a thread of its own, with a runtime of its own: nothing that the controller does delays a client.
+    async fn load(
+        &mut self,
+        phase: Phase,
+        config: LoadConfig,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<LoadSummary> {
+        let mut recorder = self.recorder.take().context("the load generator panicked before")?;
+        let (endpoint, spec) = (self.endpoint.clone(), self.cell.workload().clone());
+        let (done, ended) = oneshot::channel();
+        let body = move || {
+            let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime
+                    .block_on(run_load(endpoint, &spec, phase, &config, &mut recorder, stop))
+                    .map_err(anyhow::Error::from),
+                Err(error) => Err(anyhow::Error::from(error).context("starting a runtime")),
+            };
+            // Whoever waits for it is gone only if the controller is ending.
+            drop(done.send((recorder, result)));
+        };
+        std::thread::Builder::new()
+            .name("load".into())
+            .spawn(body)
+            .context("starting the load generator's thread")?;
+        let (recorder, result) = ended.await.context("the load generator panicked")?;
+        self.recorder = Some(recorder);
+        result.with_context(|| format!("{} phase", phase_name(phase)))
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "load",
+        Phase::Run => "run",
+        Phase::Final => "final",
+    }
+}
+
+fn record(handle: &RecorderHandle, event: FaultEvent) {
+    match event.stage {
+        FaultStage::NeverBit | FaultStage::Indeterminate => tracing::warn!(?event),
+        FaultStage::Installed | FaultStage::Skipped | FaultStage::Healed => tracing::info!(?event),
+    }
+    if let Err(error) = handle.fault(event) {
+        tracing::error!(%error, "a fault could not be recorded");
+    }
+}
+
+/// Redraws the progress line until it is dropped.
+async fn watch_progress(progress: Progress, handle: RecorderHandle, duration: Duration) {
+    let begun = Instant::now();
+    loop {
+        let now = handle.progress();
+        let words = format!(
+            "{:.0} ops/s  p50 {:.1} ms  p99 {:.1} ms  ok {}  fail {}  info {}",
+            now.ops_per_s,
+            now.latency_us_p50 as f64 / 1e3,
+            now.latency_us_p99 as f64 / 1e3,
+            now.ok,
+            now.fail,
+            now.info,
+        );
+        progress.at(begun.elapsed(), duration, words);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// What is known of a run before it begins.
+fn describe(cell: &Cell) -> RunInfo {
+    let subject = cell.subject();
+    let plan = &cell.plan;
+    RunInfo {
+        plan: plan.name.clone(),
+        subject: subject.name.clone(),
+        system: subject.system.name().into(),
+        workload: cell.workload().name().into(),
+        world: plan.world.name().into(),
+        seed: cell.seed,
+        started: jiff::Timestamp::now().to_string(),
+        replicas: cell.replicas(),
+        clients: cell.clients(),
+        load: match plan.load.rate {
+            None => "closed".into(),
+            Some(rate) => format!("open, {rate} ops/s, {:?}", plan.load.arrivals).to_lowercase(),
+        },
+        durability: subject.durability.name().into(),
+        reads: subject.reads_in_words().into(),
+        facts: vec![
+            ("version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("op timeout".into(), humantime::format_duration(plan.load.op_timeout).to_string()),
+        ],
+        outcome: RunOutcome::Completed,
+        cpu: CpuUse::default(),
+        heal_problems: Vec::new(),
+        crashes: Vec::new(),
+    }
+}

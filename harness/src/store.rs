@@ -1,0 +1,60 @@
+//! Where runs are kept: `store/<plan>/<time>-<seed>/`, and `store/latest` that points at the newest.
+
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+
+pub(crate) use reports::stored::HISTORY_FILE as HISTORY;
+
+/// Makes the folder of a new run or comparison and points `latest` at it.
+///
+/// # Errors
+/// If the folder cannot be made.
+pub(crate) fn create(store: &Path, plan: &str, seed: u64) -> anyhow::Result<PathBuf> {
+    let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let parent = store.join(plan);
+    std::fs::create_dir_all(&parent).with_context(|| format!("making {}", parent.display()))?;
+    let dir = (0..)
+        .map(|n| parent.join(if n == 0 { format!("{time}-{seed}") } else { format!("{time}-{seed}.{n}") }))
+        .find(|dir| !dir.exists())
+        .expect("some number is free");
+    std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+    point_latest(store, &dir).with_context(|| format!("pointing {}/latest at it", store.display()))?;
+    // Node configurations and messages outlive a change of working directory.
+    dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))
+}
+
+/// Replaces the link in one step, so that it always points somewhere.
+fn point_latest(store: &Path, dir: &Path) -> std::io::Result<()> {
+    let target = dir.strip_prefix(store).unwrap_or(dir);
+    let fresh = store.join(format!(".latest-{}", std::process::id()));
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, &fresh)?;
+    std::fs::rename(&fresh, store.join("latest"))
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// If it cannot be written (a full disk, say).
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("tmp");
+    std::fs::write(&fresh, bytes).with_context(|| format!("writing {}", path.display()))?;
+    std::fs::rename(&fresh, path).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_in_one_second_have_two_folders_and_latest_is_the_second() {
+        let store = tempfile::tempdir().unwrap();
+        let a = create(store.path(), "smoke", 7).unwrap();
+        let b = create(store.path(), "smoke", 7).unwrap();
+        assert_ne!(a, b);
+        assert_eq!(store.path().join("latest").canonicalize().unwrap(), b);
+    }
+}

@@ -1,0 +1,316 @@
+//! One node: a process that is started, killed, stopped and watched.
+
+use crate::leash;
+use crate::world::proc_stat;
+use anyhow::{Context, bail};
+use protocol::control::{ControlReply, ControlRequest, NodeStatus};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::Child;
+use tokio::time::{Instant, timeout};
+
+/// How long a node may take to recover and listen.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a signal may take to show.
+const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a running node may take to answer on its control socket.
+const CONTROL_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a node may take to end by itself when asked to.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How a node shows that it listens.
+#[derive(Clone, Debug)]
+pub(crate) enum Ready {
+    /// Our own nodes print a line on standard output.
+    PrintsLine,
+    /// A foreign process accepts connections here.
+    Listens(std::net::SocketAddr),
+}
+
+/// How to start a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// Its name, for messages.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Where its logs and data go.
+    pub dir: PathBuf,
+    /// Where its control socket is, if it has one.
+    pub control: Option<PathBuf>,
+    /// How it shows that it listens.
+    pub ready: Ready,
+}
+
+/// A node's process, over all its lives.
+#[derive(Debug)]
+pub(crate) struct Node {
+    recipe: Recipe,
+    child: Option<Child>,
+    paused: Option<Paused>,
+    /// Processor time of earlier lives, seconds.
+    cpu_before_s: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Paused {
+    since: Instant,
+    cpu_s: f64,
+}
+
+impl Node {
+    /// A node that is not started.
+    #[must_use]
+    pub(crate) fn new(recipe: Recipe) -> Self {
+        Self { recipe, child: None, paused: None, cpu_before_s: 0.0 }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.recipe.name
+    }
+
+    fn log(&self) -> PathBuf {
+        self.recipe.dir.join("node.log")
+    }
+
+    /// Starts the process and waits until it listens.
+    ///
+    /// # Errors
+    /// If it ends or is silent instead: with what it said last.
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        assert!(self.child.is_none(), "{} runs already", self.recipe.name);
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .with_context(|| format!("opening {}", self.log().display()))?;
+        let stdout: Stdio = match self.recipe.ready {
+            Ready::PrintsLine => Stdio::piped(),
+            Ready::Listens(_) => log.try_clone().context("sharing the node's log")?.into(),
+        };
+        let mut child = leash::command(&self.recipe.program)?
+            .args(&self.recipe.args)
+            .current_dir(&self.recipe.dir)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.recipe.name))?;
+        let up = timeout(START_DEADLINE, wait_until_ready(&mut child, &self.recipe.ready)).await;
+        self.child = Some(child);
+        match up {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => {
+                let words = self.end().await;
+                bail!(
+                    "{} did not start: {}",
+                    self.recipe.name,
+                    if words.is_empty() { why.to_string() } else { words }
+                )
+            }
+            Err(_) => {
+                self.end().await;
+                bail!(
+                    "{} did not listen within {START_DEADLINE:?}; its log: {}",
+                    self.recipe.name,
+                    self.log().display()
+                )
+            }
+        }
+    }
+
+    /// Makes sure that the process is gone; its last words.
+    async fn end(&mut self) -> String {
+        if let Some(mut child) = self.child.take()
+            && let Err(error) = child.kill().await
+        {
+            tracing::debug!(node = self.recipe.name, %error, "it was gone already");
+        }
+        self.paused = None;
+        self.last_words()
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub(crate) fn last_words(&self) -> String {
+        let text = std::fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(3)..].join(" / ")
+    }
+
+    /// Whether there is a process (running or stopped).
+    #[must_use]
+    pub(crate) fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether its process is stopped.
+    #[must_use]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Processor time over all its lives, seconds.
+    #[must_use]
+    pub(crate) fn cpu_s(&self) -> f64 {
+        let now = self.pid().and_then(|pid| proc_stat::process(pid).ok()).map_or(0.0, |stat| stat.cpu_s);
+        self.cpu_before_s + now
+    }
+
+    /// SIGKILL; says what shows that it is gone.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<String> {
+        let pid = self.running()?;
+        self.cpu_before_s = self.cpu_s();
+        signal(pid, Signal::KILL)?;
+        let mut child = self.child.take().expect("it has a pid");
+        self.paused = None;
+        let status = timeout(SIGNAL_DEADLINE, child.wait()).await.context("it did not end")??;
+        match status.signal() {
+            Some(9) => Ok(format!("pid {pid} gone by signal 9")),
+            _ => bail!("pid {pid} ended by itself first: {status}"),
+        }
+    }
+
+    /// SIGSTOP; says what shows that it stands still.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) async fn pause(&mut self) -> anyhow::Result<String> {
+        let pid = self.running()?;
+        signal(pid, Signal::STOP)?;
+        let stat = wait_for_state(pid, |state| state == 'T').await?;
+        self.paused = Some(Paused { since: Instant::now(), cpu_s: stat.cpu_s });
+        Ok(format!("pid {pid} in state T"))
+    }
+
+    /// SIGCONT; says how long it stood still.
+    ///
+    /// # Errors
+    /// If it did not stand still or does not go on.
+    pub(crate) async fn resume(&mut self) -> anyhow::Result<String> {
+        let pid = self.running()?;
+        let paused = self.paused.take().context("it was not paused")?;
+        let used_s = proc_stat::process(pid)?.cpu_s - paused.cpu_s;
+        signal(pid, Signal::CONT)?;
+        wait_for_state(pid, |state| state != 'T').await?;
+        let stood = paused.since.elapsed();
+        if used_s > 0.02 {
+            bail!("pid {pid} used {used_s:.2} s of processor while it was paused");
+        }
+        Ok(format!("pid {pid} stood still for {:.2} s", stood.as_secs_f64()))
+    }
+
+    /// SIGTERM, then SIGKILL for one that does not listen.
+    pub(crate) async fn stop(&mut self) {
+        let Some(pid) = self.pid() else { return };
+        if self.paused.take().is_some() {
+            tracing::debug!(node = self.recipe.name, "it is stopped, so it cannot hear SIGTERM");
+        } else if signal(pid, Signal::TERM).is_ok()
+            && let Some(child) = &mut self.child
+            && timeout(STOP_DEADLINE, child.wait()).await.is_ok()
+        {
+            self.child = None;
+            return;
+        }
+        self.end().await;
+    }
+
+    /// If the process has ended by itself: how, and its last words.
+    pub(crate) fn take_exit(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        self.paused = None;
+        Some(format!("{status}: {}", self.last_words()))
+    }
+
+    fn running(&self) -> anyhow::Result<u32> {
+        self.pid().with_context(|| format!("{} does not run", self.recipe.name))
+    }
+
+    /// One exchange on the control socket.
+    ///
+    /// # Errors
+    /// If it does not answer, or answers that it will not.
+    pub(crate) async fn control(&self, request: &ControlRequest) -> anyhow::Result<NodeStatus> {
+        let path = self.recipe.control.as_deref().context("it has no control socket")?;
+        self.running()?;
+        timeout(CONTROL_DEADLINE, exchange(path, request))
+            .await
+            .with_context(|| format!("{} did not answer on its control socket", self.recipe.name))?
+            .with_context(|| format!("{}'s control socket", self.recipe.name))
+    }
+}
+
+async fn exchange(path: &Path, request: &ControlRequest) -> anyhow::Result<NodeStatus> {
+    let mut stream = BufReader::new(UnixStream::connect(path).await?);
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut reply = String::new();
+    stream.read_line(&mut reply).await?;
+    match serde_json::from_str(&reply)? {
+        ControlReply::Ok(status) => Ok(*status),
+        ControlReply::Error(why) => bail!("{why}"),
+    }
+}
+
+async fn wait_until_ready(child: &mut Child, ready: &Ready) -> anyhow::Result<()> {
+    match ready {
+        Ready::PrintsLine => {
+            let stdout = child.stdout.take().expect("piped for this");
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).await?;
+            if line.is_empty() { bail!("it ended without a word") } else { Ok(()) }
+        }
+        Ready::Listens(address) => loop {
+            if let Some(status) = child.try_wait()? {
+                bail!("it ended: {status}");
+            }
+            if TcpStream::connect(address).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        },
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let raw =
+        i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("{pid} is no process id"))?;
+    kill_process(raw, signal).with_context(|| format!("sending {signal:?} to {pid}"))
+}
+
+async fn wait_for_state(pid: u32, wanted: impl Fn(char) -> bool) -> anyhow::Result<proc_stat::ProcessStat> {
+    let deadline = Instant::now() + SIGNAL_DEADLINE;
+    loop {
+        let stat = proc_stat::process(pid)?;
+        if wanted(stat.state) {
+            return Ok(stat);
+        }
+        if Instant::now() >= deadline {
+            bail!("pid {pid} is still in state {}", stat.state);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

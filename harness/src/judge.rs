@@ -3,7 +3,7 @@
 use crate::plan::Plan;
 use crate::store::HISTORY;
 use anyhow::Context;
-use checkers::append::check_append;
+use checkers::check_append;
 use checkers::faults::check_faults;
 use checkers::history::{Ending, History, Phase};
 use checkers::linearizability::{LinearizabilityOptions, check_linearizable};

@@ -70,12 +70,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Export { dir, format } => campaign::export(&dir, format).map(|()| Exit::Valid),
         Command::Client { nodes, command } => {
             let shell = shell::Shell::new(nodes);
-            if command.is_empty() {
-                shell.run()?
-            } else {
-                shell.execute(&command.join(" ")).map(drop)?
-            }
-            Ok(Exit::Valid)
+            let done =
+                if command.is_empty() { shell.run() } else { shell.execute(&command.join(" ")).map(drop) };
+            done.map(|()| Exit::Valid)
         }
         Command::List => list::print().map(|()| Exit::Valid),
         Command::Leash { parent, program, args } => {

@@ -3,10 +3,9 @@
 use crate::plan::Plan;
 use crate::store::HISTORY;
 use anyhow::Context;
-use checkers::check_append;
 use checkers::faults::check_faults;
 use checkers::history::{Ending, History, Phase};
-use checkers::linearizability::{LinearizabilityOptions, check_linearizable};
+use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
 use reports::stored::{RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, read_json, write_json};

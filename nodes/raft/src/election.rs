@@ -139,19 +139,19 @@ impl Raft {
         if request.term >= self.term && self.is_sticky(now) && !again {
             return self.metrics.drop(DropReason::Sticky);
         }
-        if request.term > self.term {
-            self.become_follower(now, request.term, out);
-        }
-        let granted = request.term == self.term
-            && self.vote.is_none_or(|vote| vote == from)
+        let vote = if request.term > self.term { None } else { self.vote };
+        let granted = request.term >= self.term
+            && vote.is_none_or(|vote| vote == from)
             && request.last.is_up_to_date_with(self.log.last());
+        if request.term > self.term {
+            self.take_over(now, request.term, granted.then_some(from), out);
+        } else if granted && vote.is_none() {
+            self.set_hard_state(request.term, Some(from), out);
+        }
         let reply = Message::RequestVoteReply(VoteReply { term: self.term, granted });
         if !granted {
             // Early: whoever learns a term that this replica then forgets has lost nothing but time.
             return out.early.messages.push((from, reply));
-        }
-        if self.vote.is_none() {
-            self.set_hard_state(self.term, Some(from), out);
         }
         self.restart_election_clock(now, out);
         out.durable.messages.push((from, reply));
@@ -235,8 +235,12 @@ impl Raft {
 
     /// Takes over a higher term, or gives up candidacy or office in the current one.
     pub(crate) fn become_follower(&mut self, now: Time, term: Term, out: &mut Effects<Self>) {
+        self.take_over(now, term, None, out);
+    }
+
+    fn take_over(&mut self, now: Time, term: Term, vote: Option<ReplicaId>, out: &mut Effects<Self>) {
         if term > self.term {
-            self.set_hard_state(term, None, out);
+            self.set_hard_state(term, vote, out);
             self.leader = None;
         }
         match std::mem::replace(&mut self.role, Role::Follower) {

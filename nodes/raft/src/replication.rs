@@ -50,8 +50,7 @@ impl Raft {
             while progress.wants_entries(self.log.last().index, self.options.rounds_in_flight_max) {
                 let entries = self.log.batch(progress.next, self.options.batch_bytes_max);
                 let last = entries.last().expect("a batch is not empty").id();
-                progress.sent(last.index);
-                progress.round_sent = news.round;
+                progress.sent(last.index, news.round);
                 self.metrics.append_rounds_sent += 1;
                 out.early.messages.push((progress.replica, news.append(prev, entries)));
                 prev = last;
@@ -107,7 +106,7 @@ impl Raft {
     fn handle_accepted(&mut self, from: ReplicaId, matched: LogIndex, round: Round, out: &mut Effects<Self>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.follower(from).expect("every other member is a follower");
-        let news = progress.accepted(matched);
+        let news = progress.accepted(matched, round);
         if let Flow::Snapshot(transfer) = &mut progress.flow {
             if self.log.term_at(progress.matched).is_some() {
                 progress.resume_pipeline();

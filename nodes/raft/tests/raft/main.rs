@@ -3,3 +3,4 @@
 mod cluster;
 mod host;
 mod paper;
+mod scenario;

@@ -1,5 +1,6 @@
 //! The history, and every judgement on it.
 
+mod append;
 mod evidence;
 pub mod faults;
 pub mod history;

@@ -2,6 +2,8 @@
 
 mod history_file;
 mod linearizability;
+mod models;
+mod mutations;
 mod real_histories;
 mod stats;
 mod support;

@@ -19,6 +19,8 @@ mod story;
 pub mod wgl;
 mod zones;
 
+pub use crate::append::check_append;
+
 use self::objects::{Object, ObjectId, Objects, register_ops};
 use self::records::{RecordJudgement, Torn};
 use self::register::Judgement;

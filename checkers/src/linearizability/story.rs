@@ -237,7 +237,7 @@ impl<'a> Scene<'a> {
             match op.action {
                 Action::Read(value) => state = Some(value_label(value)),
                 Action::Write(value) | Action::Cas { to: value, .. } => {
-                    state = Some(value_label(Some(value)))
+                    state = Some(value_label(Some(value)));
                 }
                 Action::Refused(_) => {}
             }

@@ -89,7 +89,13 @@ fn next(rest: &mut &str) -> Option<Edn> {
             return None;
         }
         '"' => {
-            let end = rest[1..].find('"').expect("a string ends") + 1;
+            let mut is_escaped = false;
+            let is_end = |c: char| {
+                let ends = c == '"' && !is_escaped;
+                is_escaped = c == '\\' && !is_escaped;
+                ends
+            };
+            let end = rest[1..].find(is_end).expect("a string ends") + 1;
             let text = rest[1..end].to_string();
             *rest = &rest[end + 1..];
             Edn::Text(text)

@@ -87,7 +87,7 @@ pub(crate) fn knossos_register(text: &str, initial: Option<u64>) -> History {
                 entries.invoke(process, Call::Cas { key: KEY, from, to });
             }
             ("ok", "read") if value.number().is_none() && initial.is_some() => {
-                entries.end(process, unknown())
+                entries.end(process, unknown());
             }
             ("ok", "read") => entries.end(process, ok_read(value.number())),
             ("ok", "write") => entries.end(process, Outcome::Ok(Answer::Done)),

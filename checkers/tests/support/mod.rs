@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod data;
 pub(crate) mod edn;
+pub(crate) mod elle;
 pub(crate) mod entries;
 pub(crate) mod foreign;
 pub(crate) mod jsonl;

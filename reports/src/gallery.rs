@@ -46,7 +46,7 @@ fn ycsb() -> Storm {
     unsure.end = FaultStage::Indeterminate;
     Storm {
         seed: 42,
-        clients: 16,
+        clients: 6,
         load_s: 4,
         run_s: 60,
         latency_us: 1500,

@@ -80,6 +80,16 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// As a sentence of its own: begins with a capital and ends with a stop. At most `max` characters.
+#[must_use]
+pub fn sentence(text: &str, max: usize) -> String {
+    let text = cut(text.trim(), max);
+    let mut rest = text.chars();
+    let Some(first) = rest.next() else { return text };
+    let stop = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{}{}{stop}", first.to_uppercase(), rest.as_str())
+}
+
 /// At most `max` characters, the last an ellipsis if some were cut.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
@@ -116,8 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_grouped_and_long_text_is_cut() {
+    fn counts_are_grouped_and_text_is_cut_and_made_a_sentence() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        let sentences =
+            [sentence("", 9), sentence("one read is stale", 99), sentence("Why? é", 4), sentence("Ok.", 9)];
+        assert_eq!(sentences, ["", "One read is stale.", "Why…", "Ok."]);
         assert_eq!((cut("précis", 6), cut("précis", 4)), ("précis".into(), "pré…".into()));
     }
 }

@@ -3,7 +3,7 @@
 use super::shell;
 use crate::measure::perf::Perf;
 use crate::stored::StoredRun;
-use crate::text::cut;
+use crate::text::sentence;
 use crate::timeline::{FOCUS_OPS_MAX, Timeline, focus, timeline};
 use checkers::verdict::{Evidence, WINDOW_OPS_MAX};
 use maud::{Markup, html};
@@ -37,7 +37,7 @@ fn one(checker: &str, evidence: &Evidence, perf: &Perf, whole: bool) -> Markup {
                    An op that fades out never returned: it may take effect at any later time.";
     html! {
         h3 { (evidence.object) " · " (checker) }
-        p.story { (cut(&evidence.story, STORY_CHARS_MAX)) }
+        p.story { (sentence(&evidence.story, STORY_CHARS_MAX)) }
         @if !near.is_empty() {
             (shell::wide_figure(&draw(&near), caption))
         }

@@ -6,7 +6,7 @@ use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
 use crate::stored::{PLAN_FILE, RunOutcome, StoredRun, judged};
-use crate::text::{count, cut, duration, maybe, number};
+use crate::text::{count, cut, duration, maybe, number, sentence};
 use checkers::{CheckResult, Verdict};
 use maud::{Markup, html};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn page(dir: &Path, stored: &StoredRun, perf: &Perf, plots: &[Plot]) 
                 "plan " (info.plan) " · " (info.world) " · " (replicas(info.replicas)) " · " (info.durability)
                 " · seed " (info.seed)
             }
-            p.sentence { (sentence(stored)) }
+            p.sentence { (verdict_in_words(stored)) }
         }
         (shell::warnings(&stored.warnings))
         (tiles(perf))
@@ -54,7 +54,7 @@ fn replicas(n: u32) -> String {
 }
 
 /// The verdict in words.
-fn sentence(stored: &StoredRun) -> String {
+fn verdict_in_words(stored: &StoredRun) -> String {
     let Some(results) = &stored.results else { return "The history was not checked.".into() };
     let worst: Vec<&CheckResult> =
         results.checks.iter().filter(|check| check.verdict == results.verdict).collect();
@@ -73,7 +73,7 @@ fn sentence(stored: &StoredRun) -> String {
         (Verdict::Invalid, Some(check)) => format!("Found wrong by {}: {}", check.checker, check.summary),
         (verdict, None) => format!("{}, by no check in particular.", crate::text::verdict(verdict)),
     };
-    cut(&text, SENTENCE_CHARS_MAX)
+    sentence(&text, SENTENCE_CHARS_MAX)
 }
 
 fn tiles(perf: &Perf) -> Markup {
@@ -128,13 +128,21 @@ fn facts(stored: &StoredRun, perf: &Perf) -> Markup {
         ("outcome", outcome),
         ("machine", machine),
         ("CPU", cpu),
-        ("started", info.started.clone()),
+        ("started", to_the_second(&info.started)),
     ];
     html! {
         dl.facts {
             @for (name, value) in &rows { div { dt { (name) } dd { (value) } } }
             @for (name, value) in &info.facts { div { dt { (name) } dd { (value) } } }
         }
+    }
+}
+
+/// A time without its fraction of a second.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) if time.ends_with('Z') => format!("{whole}Z"),
+        _ => time.to_owned(),
     }
 }
 
@@ -149,7 +157,7 @@ fn checks(stored: &StoredRun) -> Markup {
                         td.name { (check.checker) }
                         td { (shell::badge(check.verdict)) }
                         td.words {
-                            (cut(&check.summary, SENTENCE_CHARS_MAX))
+                            (sentence(&check.summary, SENTENCE_CHARS_MAX))
                             div.numbers { (numbers(check)) }
                         }
                     }

@@ -7,7 +7,7 @@ use crate::draw::scale::Scale;
 use crate::draw::scene::{Anchor, Area, Lettering, Point, Scene, Shape, Stroke};
 use crate::draw::strip::{BAND, Row, draw_bands, draw_rows, label_width, rows};
 use crate::measure::perf::Perf;
-use crate::text::cut;
+use crate::text::{cut, sentence};
 use checkers::verdict::{Evidence, WindowOp};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ const LABEL: Lettering = Lettering { size: 13.0, bold: false, ink: Ink::Text, an
 const STATE: Lettering = Lettering { size: 11.0, bold: false, ink: Ink::Muted, anchor: Anchor::Start };
 /// Labels longer than this are cut; pointing at the op shows the whole.
 const LABEL_CHARS_MAX: usize = 48;
+/// A story longer than this is cut.
+const STORY_CHARS_MAX: usize = 1500;
 /// Least width of a picture, so that its heading has room.
 const WIDTH_MIN: f32 = 1120.0;
 
@@ -133,7 +135,7 @@ fn write_heading(scene: &mut Scene, what: &Timeline<'_>, shown: &[Shown<'_>]) ->
     };
     let mut top = heading(scene, &Heading { title: &title, subtitle: &subtitle, legend });
     if what.with_story {
-        for line in wrapped(&what.evidence.story, scene.width - 8.0) {
+        for line in wrapped(&sentence(&what.evidence.story, STORY_CHARS_MAX), scene.width - 8.0) {
             top += 19.0;
             scene.text(4.0, top, line, LABEL);
         }

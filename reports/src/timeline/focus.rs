@@ -2,15 +2,18 @@
 
 use checkers::verdict::WindowOp;
 
-/// So many ops are legible at a glance.
-pub(crate) const FOCUS_OPS_MAX: usize = 32;
+/// So many ops are legible at a glance, on a screen without scrolling.
+pub(crate) const FOCUS_OPS_MAX: usize = 20;
 
 /// Positions in `window` of the culprits and of the ops nearest to them in time, ascending; at most [`FOCUS_OPS_MAX`]
 /// unless there are more culprits.
 pub(crate) fn focus(window: &[WindowOp]) -> Vec<usize> {
     let culprits: Vec<&WindowOp> = window.iter().filter(|op| op.culprit).collect();
+    let last = culprits.iter().map(|culprit| culprit.invoked).max().unwrap_or(0);
     let distance = |op: &WindowOp| -> (bool, u64, u64) {
         let apart = culprits.iter().map(|culprit| gap(op, culprit)).min().unwrap_or(0);
+        // What came after the violation explains little.
+        let apart = if op.invoked > last { apart.saturating_mul(3) } else { apart };
         let starts_apart =
             culprits.iter().map(|c| c.invoked.abs_diff(op.invoked)).min().unwrap_or(op.invoked);
         (!op.culprit, apart, starts_apart)
@@ -50,7 +53,7 @@ mod tests {
         let seen = focus(&window);
         assert_eq!(seen.len(), FOCUS_OPS_MAX);
         assert!(seen.contains(&100) && seen.contains(&110) && seen.contains(&105));
-        assert!(seen.iter().all(|at| (85..=125).contains(at)), "{seen:?}");
+        assert!(seen.iter().all(|at| (88..=118).contains(at)), "{seen:?}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use checkers::verdict::WindowOp;
 /// Two events are at least so far apart, pixels.
 const GAP_MIN: f32 = 8.0;
 /// A long silence takes no more room than this.
-const GAP_MAX: f32 = 90.0;
+const GAP_MAX: f32 = 60.0;
 /// What the events would take if every op were short of words.
-const WIDTH_WANTED: f32 = 900.0;
+const WIDTH_WANTED: f32 = 600.0;
 
 /// From times to places.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,7 +27,7 @@ impl Raft {
         }
         self.follow(now, from, message.term, out);
         if self.contradicts_committed(message.prev) {
-            return self.metrics.drop(DropReason::ContradictsCommitted);
+            return self.metrics.drop(DropReason::Contradicts);
         }
         if let Some(outcome) = self.conflict(&message) {
             return self.reply_to_append(from, message.round, outcome, out);
@@ -35,7 +35,7 @@ impl Raft {
         let last_new = LogIndex(message.prev.index.0 + message.entries.len() as u64);
         let (round, commit) = (message.round, message.commit);
         if !self.take_entries(message, out) {
-            return self.metrics.drop(DropReason::ContradictsCommitted);
+            return self.metrics.drop(DropReason::Contradicts);
         }
         self.view.matched = self.view.matched.max(last_new);
         self.learn_commit(commit, out);
@@ -71,7 +71,7 @@ impl Raft {
     /// Appends what is new. An entry that is there already stays, and so does what follows it: this message may be
     /// older than another that has brought more. Only a *conflicting* entry is cut off, with all that follow (§5.3).
     ///
-    /// Whether the message could be right: `false` if it contradicts what is committed.
+    /// Whether the message could be right: `false` if it contradicts what is committed, or what the same leader has said.
     fn take_entries(&mut self, message: AppendEntries, out: &mut Effects<Self>) -> bool {
         let discarded = self.log.base().index;
         let is_new = |entry: &Arc<crate::Entry>| {
@@ -79,7 +79,7 @@ impl Raft {
         };
         let Some(first_new) = message.entries.iter().position(is_new) else { return true };
         let index = message.entries[first_new].index;
-        if index <= self.commit {
+        if index <= self.commit.max(self.view.matched) {
             return false;
         }
         let last = self.log.last().index;

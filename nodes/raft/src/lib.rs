@@ -1,4 +1,66 @@
 //! Raft as a deterministic state machine.
+//!
+//! **Tolerates** crashes of any minority of replicas, with loss of everything that was not durable, and a network
+//! that loses, duplicates, reorders and delays. Not lies: what no correct replica sends is dropped and counted, as far as it
+//! can be told, but a replica is believed. Clocks matter for availability only, except under [`ReadMode::Lease`],
+//! which rests on [`Options::clock_drift_max`].
+//!
+//! **Paper**: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm (Extended Version)*, 2014 (§), and
+//! Ongaro, *Consensus: Bridging Theory and Practice*, 2014 (diss. §).
+//!
+//! # Messages
+//!
+//! | message | lane | asks or says | answered by |
+//! |---|---|---|---|
+//! | [`Message::PreVote`] | early | could I win the next term? | `PreVoteReply`, early |
+//! | [`Message::RequestVote`] | durable | vote for me | `RequestVoteReply`, durable if granted |
+//! | [`Message::AppendEntries`] | early | these entries follow; this is committed; this is my newest round | `AppendReply`, durable if it acknowledges what is not durable yet |
+//! | [`Message::InstallSnapshot`] | early | a chunk of my snapshot | `InstallReply`, early; after the last one `AppendReply` |
+//! | [`Message::Forward`] | early | my clients' writes | `ForwardReply`, early |
+//! | [`Message::ReadIndex`] | early | up to where must I apply before I answer reads? | `ReadIndexReply`, early |
+//!
+//! Beside each message that leaves early stands why it may. Answers to clients all do: they tell of committed
+//! entries, which a majority has on disk.
+//!
+//! # Files
+//!
+//! | section | file |
+//! |---|---|
+//! | Figure 3.1, state; where inputs go | `replica.rs`; `leader.rs` and `progress.rs` for what only leaders have |
+//! | §5.1 terms, indexes | `ids.rs` |
+//! | §5.2, §5.4.1 elections; diss. §4.2.3, §6.2, §9.6 | `election.rs` |
+//! | §5.3 the log, its entries, the journal's records | `log.rs`, `record.rs` |
+//! | §5.3 replication, §5.4.2 the commit rule; diss. §10.2 pipelining and batching | `replication.rs` (leader), `append.rs` (follower) |
+//! | §5.3 applying; diss. §6.3 answers to writes | `write.rs` |
+//! | §7 snapshots: saving, discarding; transfer | `snapshot.rs`; `install.rs` |
+//! | Figure 3.1, persistent state; recovery | `recovery.rs` |
+//! | diss. §6.4 reads | `read.rs` (leader), `follower_read.rs` |
+//! | diss. §6.2 finding the leader: routing | `forward.rs` |
+//! | configuration, times derived from it | `options.rs`, `members.rs` |
+//! | messages, counts | `message.rs`, `metrics.rs` |
+//!
+//! # Deviations, and why
+//!
+//! - **PreVote, stickiness and CheckQuorum are not options.** Without all three together a replica with one bad link can
+//!   depose leaders for ever. A replica that heard from a leader within the least election timeout refuses
+//!   candidates whatever their term, and so does one that has just started: a lease rests on that promise, which is
+//!   on no disk.
+//! - **Candidates ask again** every heartbeat interval, those who have not agreed: a lost message, or stickiness that ends a
+//!   moment later, does not cost another election timeout.
+//! - **Rounds**: everything a leader sends carries the number of its newest round, answers echo it. Reads, leases and
+//!   CheckQuorum live from that; there is no message for confirmation alone. A round is answered before entries are
+//!   durable, so reads do not wait for disks.
+//! - **Acceptance may claim more or less than the request's entries**: all that is committed at the follower (it
+//!   matches any leader), or only what is durable.
+//! - **Rejections name the conflicting term and its first index** (the optimisation at the end of §5.3).
+//! - **The commit index is learnt up to what is known to match** in this term, not only from the message that
+//!   carries it; a leader's answer to `ReadIndex` carries it too.
+//! - **One chunk of a snapshot is under way** at a time, and the follower says where to go on. Discarding
+//!   waits, for a while, for a follower that is receiving a snapshot.
+//! - **Writes that a follower passes on** are answered as uncertain when the leader refused them, because the network
+//!   may have delivered a second copy.
+//! - **Members are fixed** for now ([`Members`] is the one value to change). There is no transfer of leadership yet.
+
 mod append;
 mod election;
 mod follower_read;

@@ -45,8 +45,8 @@ pub(crate) enum DropReason {
     Malformed,
     /// Impossible: another leader in the term that this replica leads.
     SecondLeader,
-    /// Impossible: it contradicts what is committed.
-    ContradictsCommitted,
+    /// Impossible: it contradicts what is committed, or what the same leader has said.
+    Contradicts,
     /// Impossible: an answer to what was never asked.
     NeverAsked,
 }
@@ -61,7 +61,7 @@ impl DropReason {
         DropReason::Absurd,
         DropReason::Malformed,
         DropReason::SecondLeader,
-        DropReason::ContradictsCommitted,
+        DropReason::Contradicts,
         DropReason::NeverAsked,
     ];
 
@@ -75,7 +75,7 @@ impl DropReason {
             DropReason::Absurd => "messages_dropped_absurd",
             DropReason::Malformed => "messages_dropped_malformed",
             DropReason::SecondLeader => "messages_dropped_second_leader",
-            DropReason::ContradictsCommitted => "messages_dropped_contradicts_committed",
+            DropReason::Contradicts => "messages_dropped_contradicts",
             DropReason::NeverAsked => "messages_dropped_never_asked",
         }
     }

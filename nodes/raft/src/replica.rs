@@ -167,12 +167,12 @@ impl Raft {
         let greatest = match message {
             Message::PreVote(m) | Message::RequestVote(m) => m.last.index.0.max(m.last.term.0),
             Message::AppendEntries(m) => m.prev.index.0.max(m.prev.term.0).max(m.commit.0),
-            Message::InstallSnapshot(m) => m.id.upto,
+            Message::InstallSnapshot(m) => m.id.upto.max(m.offset),
+            Message::InstallReply(m) => m.received,
             Message::ReadIndexReply(m) => m.index.0,
             Message::PreVoteReply(_)
             | Message::RequestVoteReply(_)
             | Message::AppendReply(_)
-            | Message::InstallReply(_)
             | Message::Forward(_)
             | Message::ForwardReply(_)
             | Message::ReadIndex(_) => 0,

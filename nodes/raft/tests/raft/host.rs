@@ -165,6 +165,23 @@ impl Host {
         sent
     }
 
+    /// A turn of a replica whose snapshot store does nothing.
+    pub(crate) fn end_turn_without_snapshots(&mut self, now: Time) {
+        self.input(|raft, out| {
+            raft.end_turn(now, out);
+            out.snapshots.clear();
+        });
+        self.end_turn(now);
+    }
+
+    /// As [`Host::sync`], of such a replica.
+    pub(crate) fn sync_without_snapshots(&mut self, now: Time) {
+        self.disk.records.append(&mut self.unsynced);
+        let before = self.durable_before();
+        self.input(|raft, out| raft.handle_durable(now, before, out));
+        self.end_turn_without_snapshots(now);
+    }
+
     fn durable_before(&self) -> JournalPosition {
         self.unsynced.front().map_or(handed_over(&self.effects), |(position, _)| *position)
     }

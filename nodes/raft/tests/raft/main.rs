@@ -2,5 +2,7 @@
 
 mod cluster;
 mod host;
+mod hostile;
 mod paper;
+mod recovery;
 mod scenario;

@@ -26,7 +26,7 @@ fn a_leader_serves_no_read_before_it_has_committed_its_noop() {
     let sent = leader.request(Routing::Leader, read("x"));
     assert!(sent.printed().is_empty() && sent.results().is_empty());
     let sent = leader.deliver(N2, reply(2, 1, accepted(1)));
-    assert_eq!(rounds(&sent, N2), [1], "the no-op, and no round for the read");
+    assert!(rounds(&sent, N2).is_empty(), "nothing is confirmed for it either");
     let sent = leader.deliver(N2, reply(2, 1, accepted(2)));
     assert_eq!((rounds(&sent, N2), rounds(&sent, N3)), (vec![2], vec![2]));
     assert_eq!(leader.deliver(N2, reply(2, 2, accepted(2))).results(), [absent()]);

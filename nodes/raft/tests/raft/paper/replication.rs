@@ -99,14 +99,16 @@ fn a_follower_cuts_off_what_conflicts_and_nothing_else() {
         (&[1, 1, 2, 2], id(1, 1), &[], &[1, 1, 2, 2]),
     ] {
         let mut follower = Solo::follower(3, terms);
-        let sent = follower.deliver(N2, append(3, prev, 0, new));
+        follower.deliver(N3, append(4, LogId::ZERO, 0, &[]));
+        follower.sync();
+        let sent = follower.deliver(N3, append(4, prev, 0, new));
         let matched = prev.index.0 + new.len() as u64;
         assert_eq!(follower.terms(), after, "{terms:?} and {new:?} after {prev}");
         let lane = if terms == after { "early" } else { "durable" };
         let released = if lane == "early" { sent } else { follower.sync() };
         assert_eq!(
             released.printed().last().unwrap(),
-            &format!("{lane} n2 AppendReply t3 r1 accepted up to {matched}")
+            &format!("{lane} n3 AppendReply t4 r1 accepted up to {matched}")
         );
     }
 }
@@ -175,7 +177,7 @@ fn what_is_committed_is_not_overwritten() {
         follower.deliver(N3, contradiction);
         assert_eq!(follower.terms(), [1, 3]);
     }
-    assert_eq!(follower.metric("messages_dropped_contradicts_committed"), 2);
+    assert_eq!(follower.metric("messages_dropped_contradicts"), 2);
 }
 
 /// §5.3, the end: one rejection for each conflicting term.

@@ -1,0 +1,149 @@
+//! Whatever another replica sends, nothing panics, and what is committed stays.
+
+use crate::host::Host;
+use kv::{Command, Refusal, Response};
+use protocol::{Protocol, ReplicaId, Sequence, SessionId, SnapshotId, Time, codec};
+use raft::{
+    AppendEntries, AppendOutcome, AppendReply, Config, Entry, ForwardAnswer, Forwarded, InstallReply,
+    InstallSnapshot, LogId, LogIndex, Message, Options, Payload, ReadIndex, ReadIndexReply, Round, Term,
+    Ticket, Timer, VoteReply, VoteRequest,
+};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Mostly plausible numbers, sometimes absurd ones.
+fn number(rng: &mut Xoshiro256PlusPlus) -> u64 {
+    match rng.random_range(0..40) {
+        0 => u64::MAX,
+        1 => 1 << 60,
+        2 => rng.random(),
+        _ => rng.random_range(0..8),
+    }
+}
+
+fn id(rng: &mut Xoshiro256PlusPlus) -> LogId {
+    LogId { index: LogIndex(number(rng)), term: Term(number(rng)) }
+}
+
+fn entries(rng: &mut Xoshiro256PlusPlus, prev: LogId) -> Vec<Arc<Entry>> {
+    let mut last = prev;
+    let count = rng.random_range(0..4);
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        // Mostly one after the other.
+        let index = if rng.random_bool(0.95) { last.index.0.wrapping_add(1) } else { number(rng) };
+        let term = if rng.random_bool(0.8) { last.term } else { Term(number(rng)) };
+        last = LogId { index: LogIndex(index), term };
+        entries.push(Arc::new(Entry { index: last.index, term, payload: Payload::Noop }));
+    }
+    entries
+}
+
+fn snapshot(rng: &mut Xoshiro256PlusPlus) -> SnapshotId {
+    SnapshotId { upto: number(rng), epoch: number(rng) }
+}
+
+fn command(rng: &mut Xoshiro256PlusPlus) -> Command {
+    let key = vec![b'k'; rng.random_range(0..3)].into();
+    if rng.random_bool(0.5) { Command::Delete { key } } else { Command::Read { key } }
+}
+
+/// To a replica in term `current`.
+fn message(rng: &mut Xoshiro256PlusPlus, current: Term) -> Message {
+    let term = match rng.random_range(0..10) {
+        0..4 => current,
+        4..7 => current.next(),
+        _ => Term(number(rng)),
+    };
+    let (round, ticket) = (Round(number(rng)), Ticket(number(rng)));
+    match rng.random_range(0..12) {
+        0 => Message::PreVote(VoteRequest { term, last: id(rng) }),
+        1 => Message::PreVoteReply(VoteReply { term, granted: rng.random() }),
+        2 => Message::RequestVote(VoteRequest { term, last: id(rng) }),
+        3 => Message::RequestVoteReply(VoteReply { term, granted: rng.random() }),
+        4 | 5 => {
+            let prev = id(rng);
+            let entries = entries(rng, prev);
+            Message::AppendEntries(AppendEntries {
+                term,
+                prev,
+                commit: LogIndex(number(rng)),
+                round,
+                entries,
+            })
+        }
+        6 => {
+            let outcome = match rng.random_range(0..3) {
+                0 => AppendOutcome::Accepted { matched: LogIndex(number(rng)) },
+                1 => AppendOutcome::Rejected {
+                    prev: LogIndex(number(rng)),
+                    conflict_term: rng.random_bool(0.5).then(|| Term(number(rng))),
+                    conflict_index: LogIndex(number(rng)),
+                },
+                _ => AppendOutcome::Stale,
+            };
+            Message::AppendReply(AppendReply { term, round, outcome })
+        }
+        7 => {
+            let bytes = vec![0; rng.random_range(0..5)].into();
+            let (id, offset, last) = (snapshot(rng), number(rng), rng.random());
+            Message::InstallSnapshot(InstallSnapshot { term, id, offset, bytes, last })
+        }
+        8 => Message::InstallReply(InstallReply { term, id: snapshot(rng), received: number(rng) }),
+        9 => {
+            let (session, sequence) = (SessionId(number(rng)), Sequence(number(rng)));
+            Message::Forward(vec![Forwarded { ticket, session, sequence, command: command(rng) }; 2])
+        }
+        10 => {
+            let result = if rng.random() { Ok(Response::Done) } else { Err(Refusal::Busy) };
+            Message::ForwardReply(vec![ForwardAnswer { ticket, result }; 2])
+        }
+        _ if rng.random() => Message::ReadIndex(ReadIndex { ticket }),
+        _ => Message::ReadIndexReply(ReadIndexReply { term, ticket, index: LogIndex(number(rng)) }),
+    }
+}
+
+#[test]
+fn no_message_makes_a_replica_panic_or_take_back_what_is_committed() {
+    let mut roles = std::collections::BTreeSet::new();
+    for seed in 0..300 {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let members = (1..=3).map(ReplicaId).collect();
+        let options = Options { snapshot_every_entries: 3, log_keep_entries: 1, ..Options::default() };
+        let mut host = Host::new(Config { replica: ReplicaId(1), members, options });
+        let mut now = Time::ZERO;
+        host.start(seed, now).expect("an empty disk");
+        let mut committed: Vec<LogId> = Vec::new();
+        for _ in 0..400 {
+            now = now + Duration::from_millis(rng.random_range(0..60));
+            let timer = [Timer::Election, Timer::Heartbeat, Timer::Patience][rng.random_range(0..3)];
+            if host.timers.get(&timer).is_some_and(|at| *at <= now) {
+                host.timers.remove(&timer);
+                host.input(|raft, out| raft.handle_timer(now, timer, out));
+            }
+            let (from, message) = (ReplicaId(rng.random_range(0..5)), message(&mut rng, host.raft().term()));
+            let decoded = codec::decode::<Message>(&codec::encode(&message)).expect("what was encoded");
+            assert_eq!(decoded, message);
+            host.input(|raft, out| raft.handle_message(now, from, message, out));
+            // Its snapshots are not asked for: what a store makes of garbage is the store's affair.
+            host.end_turn_without_snapshots(now);
+            if rng.random_bool(0.5) {
+                host.sync_without_snapshots(now);
+            }
+            roles.insert(host.raft().status().role);
+            let log = host.raft().log();
+            for id in &committed {
+                assert_eq!(log.term_at(id.index), Some(id.term), "seed {seed}: {id} was committed");
+            }
+            let known = committed.len() as u64;
+            let news = known + 1..=host.raft().commit().0;
+            committed.extend(news.map(|index| {
+                let index = LogIndex(index);
+                LogId { index, term: log.term_at(index).expect("what is committed is there") }
+            }));
+        }
+    }
+    assert_eq!(roles.len(), 4, "all roles were taken: {roles:?}");
+}

@@ -1,6 +1,18 @@
 //! What a person looks at: series, plots, tables, one self-contained HTML page.
 //!
-//! Reads a stored run only.
+//! Reads a stored run only: `run.json`, the history, `results.json`, `plan.yaml`; writes `perf.json`, pictures and
+//! `report.html` beside them.
+//!
+//! | module | concept |
+//! |---|---|
+//! | `stored` | what a run's folder holds |
+//! | `measure` | from a history to numbers |
+//! | `draw` | pictures: one scene, written as SVG and as PNG |
+//! | `plots` | from numbers to pictures |
+//! | `timeline` | the ops around a violation |
+//! | `html` | the pages |
+//! | `tables` | the same for a terminal |
+//! | `run`, `comparison` | all of it for one run, or for several side by side |
 
 pub mod comparison;
 mod draw;

@@ -168,7 +168,7 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
         "p99 ms",
         "×",
         "no service",
-        "µs CPU/op",
+        "CPU µs",
     ]);
     for group in &report.groups {
         for (at, entry) in group.entries.iter().enumerate() {

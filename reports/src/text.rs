@@ -64,10 +64,12 @@ pub fn moment(s: f64) -> String {
     format!("{s:.3} s")
 }
 
-/// A ratio to a baseline: `1.23×`.
+/// A ratio to a baseline: `0.05×`, `1.23×`, `45.6×`; `None` where one of the two is nothing.
 #[must_use]
 pub fn ratio(x: f64, baseline: f64) -> Option<String> {
-    (x.is_finite() && baseline > 0.0).then(|| format!("{}×", number(x / baseline)))
+    let ratio = x / baseline;
+    let words = if (0.005..9.995).contains(&ratio) { format!("{ratio:.2}") } else { number(ratio) };
+    (x.is_finite() && x > 0.0 && baseline > 0.0).then(|| format!("{words}×"))
 }
 
 /// In a word.

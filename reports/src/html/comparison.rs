@@ -103,7 +103,10 @@ fn entry_row(report: &ComparisonReport, group: &Group, at: usize) -> Markup {
         tr {
             td.name { @if at == 0 { b { (group.title) } } }
             td.name { (link(report, entry)) br; small { (first.info.durability) ", reads " (first.info.reads) } }
-            td { (shell::badge(report.verdict_of(entry))) }
+            td {
+                (shell::badge(report.verdict_of(entry)))
+                @if noisy { br; span.badge.unknown title="other processes used the machine meanwhile" { "noisy" } }
+            }
             (beside(THROUGHPUT, number))
             (beside(P50, number))
             (beside(P99, number))
@@ -111,7 +114,6 @@ fn entry_row(report: &ComparisonReport, group: &Group, at: usize) -> Markup {
             (beside(WITHOUT_SERVICE, duration))
             (beside(CPU, number))
         }
-        @if noisy { tr.faint { td {} td colspan="8" { span.badge.unknown { "noisy" } " other processes used the machine meanwhile" } } }
     }
 }
 

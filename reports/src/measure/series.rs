@@ -6,7 +6,7 @@ use super::{millis, seconds};
 use checkers::history::{Op, Outcome};
 use serde::{Deserialize, Serialize};
 
-/// Equal buckets of time over the whole history. Throughput counts an op where it *ended*, latency where it was
+/// Equal buckets of time. Throughput counts an op where it *ended*, latency where it was
 /// *meant to start*.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {

@@ -48,7 +48,8 @@ impl Service {
             .filter(|silence| silence.length() > threshold)
             .map(|s| Gap { start_s: seconds(s.start), length_ms: millis(s.length()) })
             .collect();
-        let without_ms = gaps.iter().map(|gap| gap.length_ms).sum();
+        // Not `sum`, whose nothing is -0.
+        let without_ms = gaps.iter().map(|gap| gap.length_ms).fold(0.0, |sum, length| sum + length);
         let longest_ms = gaps.iter().map(|gap| gap.length_ms).fold(0.0, f64::max);
         let count = gaps.len() as u64;
         gaps.sort_by(|a, b| b.length_ms.total_cmp(&a.length_ms));
@@ -139,5 +140,6 @@ mod tests {
         assert_eq!((service.gaps, service.without_ms), (0, 0.0));
         let nothing = Service::of(&[], RUN);
         assert_eq!((nothing.gaps, nothing.without_ms), (0, 0.0));
+        assert!(nothing.without_ms.is_sign_positive());
     }
 }

@@ -118,11 +118,13 @@ fn state_words(op: &WindowOp, ordinal: Option<usize>) -> String {
 fn write_heading(scene: &mut Scene, what: &Timeline<'_>, shown: &[Shown<'_>]) -> f32 {
     let mut legend =
         vec![Key { ink: Ink::Danger, sign: Sign::Solid, label: "cannot be explained together".into() }];
-    if shown.iter().any(|s| s.ordinal.is_some()) {
+    let ordered = shown.iter().any(|s| s.ordinal.is_some());
+    if ordered {
         let label = "on the longest order that explains the history: place in it, and the state then";
         legend.push(Key { ink: Ink::Hue(0), sign: Sign::Box, label: label.into() });
-        legend.push(Key { ink: Ink::Fail, sign: Sign::Box, label: "not on it".into() });
     }
+    let label = if ordered { "not on it" } else { "other ops" };
+    legend.push(Key { ink: Ink::Fail, sign: Sign::Box, label: label.into() });
     if shown.iter().any(|s| s.op.returned.is_none()) {
         legend.push(Key { ink: Ink::Fail, sign: Sign::Fading, label: "never returned".into() });
     }

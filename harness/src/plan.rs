@@ -279,6 +279,9 @@ impl Plan {
                     .push(subject.map_or_else(|| Subject::by_name(name).map_err(anyhow::Error::msg), Ok)?);
             }
         }
+        if !self.subjects.iter().any(|subject| Some(&subject.name) == self.baseline.as_ref()) {
+            self.baseline = None;
+        }
         if !o.nemesis.is_empty() {
             self.schedule = None;
             self.nemesis = named_faults(&o.nemesis, self.duration)?;
@@ -334,7 +337,11 @@ impl Plan {
         if let Some(rate) = self.load.rate {
             within("rate", rate, 0.1, 10e6)?;
         }
+        let mut workloads = BTreeSet::new();
         for workload in &self.workloads {
+            if !workloads.insert(workload.name()) {
+                bail!("two workloads are named {}", workload.name());
+            }
             workload
                 .validate()
                 .map_err(|problem| anyhow::anyhow!("workload {}: {problem}", workload.name()))?;

@@ -31,6 +31,22 @@ impl Default for Put {
 }
 
 impl Put {
+    /// The same with reads only, which has a name of its own: `get`.
+    pub(crate) fn gets(self) -> Result<Self, SpecError> {
+        if self.read == Self::default().read || self.read == 1.0 {
+            return Ok(Self { read: 1.0, ..self });
+        }
+        Err(SpecError::Option {
+            option: "get: read".into(),
+            found: self.read.to_string(),
+            allowed: "1".into(),
+        })
+    }
+
+    pub(crate) fn is_gets(&self) -> bool {
+        self.read == 1.0
+    }
+
     pub(crate) fn validate(&self) -> Result<(), SpecError> {
         within("keys", self.keys, 1, 1_000_000_000)?;
         let key_bytes_min = 1 + (self.keys - 1).max(1).ilog10() as u64 + 1;

@@ -33,8 +33,8 @@ pub enum Binding {
 }
 
 /// The names of all workloads.
-pub const NAMES: [&str; 9] =
-    ["register", "append", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "put"];
+pub const NAMES: [&str; 10] =
+    ["register", "append", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "put", "get"];
 
 /// Why a workload cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +90,7 @@ impl Spec {
             Kind::Append => Spec::Append(Append::default()),
             Kind::Ycsb(core) => Spec::Ycsb(Ycsb::new(core)),
             Kind::Put => Spec::Put(Put::default()),
+            Kind::Get => Spec::Put(Put::gets(Put::default())?),
         })
     }
 
@@ -100,6 +101,7 @@ impl Spec {
             Spec::Register(_) => "register",
             Spec::Append(_) => "append",
             Spec::Ycsb(ycsb) => ycsb.core.name(),
+            Spec::Put(put) if put.is_gets() => "get",
             Spec::Put(_) => "put",
         }
     }
@@ -203,6 +205,7 @@ enum Kind {
     Append,
     Ycsb(Core),
     Put,
+    Get,
 }
 
 impl FromStr for Kind {
@@ -219,6 +222,7 @@ impl FromStr for Kind {
             "ycsb-e" => Kind::Ycsb(Core::E),
             "ycsb-f" => Kind::Ycsb(Core::F),
             "put" => Kind::Put,
+            "get" => Kind::Get,
             _ => return Err(SpecError::Name(name.into())),
         })
     }
@@ -265,6 +269,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
             Kind::Append => Spec::Append(options(&mut map)?),
             Kind::Ycsb(core) => Spec::Ycsb(Ycsb::with(core, &options(&mut map)?)),
             Kind::Put => Spec::Put(options(&mut map)?),
+            Kind::Get => Spec::Put(Put::gets(options(&mut map)?).map_err(de::Error::custom)?),
         };
         spec.validate().map_err(de::Error::custom)?;
         match map.next_key::<String>()? {
@@ -333,6 +338,7 @@ mod tests {
             ("ycsb-a: { proportions: { read: 0 } }", "would ask nothing"),
             ("ycsb-a: { field_bytes: 4 }", "option `field_bytes` is 4"),
             ("ycsb-a: { distribution: zipf }", "unknown variant `zipf`"),
+            ("get: { read: 0.5 }", "option `get: read` is 0.5, allowed is 1"),
             ("put: { keys: 1000000, key_bytes: 6 }", "option `key_bytes` is 6, allowed is 7"),
             ("{ register: {}, append: {} }", "invalid length 2"),
             ("{}", "invalid length 0"),

@@ -72,8 +72,17 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let leader = find_leader(&nodes, arguments).await?;
     println!(
-        "{:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>11} {:>10} {:>10}",
-        "clients", "ops/s", "p50 us", "p99 us", "p99.9", "max", "nodes us/op", "leader", "load us/op"
+        "{:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>11} {:>10} {:>10} {:>8}",
+        "clients",
+        "ops/s",
+        "p50 us",
+        "p99 us",
+        "p99.9",
+        "max",
+        "nodes us/op",
+        "leader",
+        "load us/op",
+        "others %"
     );
     let pids: Vec<_> = nodes.iter().map(Process::pid).collect();
     for (round, clients) in arguments.clients.iter().enumerate() {
@@ -130,9 +139,11 @@ async fn measure(
     tokio::time::sleep_until(begin.into()).await;
     let cpu: Vec<_> = pids.iter().map(|pid| cpu_us(*pid)).collect();
     let own = cpu_us(std::process::id());
+    let machine = machine_cpu_us();
     tokio::time::sleep_until(end.into()).await;
     let nodes: Vec<_> = pids.iter().zip(cpu).map(|(pid, before)| cpu_us(*pid) - before).collect();
     let own = cpu_us(std::process::id()) - own;
+    let others = machine_cpu_us() - machine - own - nodes.iter().sum::<f64>();
     let mut all = Histogram::<u64>::new(3)?;
     for task in tasks {
         all.add(task.await??)?;
@@ -140,7 +151,7 @@ async fn measure(
     let ops = all.len() as f64;
     let us = |quantile| all.value_at_quantile(quantile) as f64 / 1e3;
     println!(
-        "{clients:>7} {:>9.0} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>11.1} {:>10.1} {:>10.1}",
+        "{clients:>7} {:>9.0} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>11.1} {:>10.1} {:>10.1} {:>8.0}",
         ops / arguments.seconds,
         us(0.5),
         us(0.99),
@@ -148,7 +159,8 @@ async fn measure(
         us(1.0),
         nodes.iter().sum::<f64>() / ops,
         nodes[leader_index] / ops,
-        own / ops
+        own / ops,
+        others / (arguments.seconds * 1e4)
     );
     Ok(())
 }
@@ -160,6 +172,21 @@ fn cpu_us(pid: u32) -> f64 {
     let fields: Vec<_> = behind_name.split_whitespace().collect();
     let ticks = |field: usize| fields[field].parse::<f64>().expect("a number");
     (ticks(11) + ticks(12)) * 10_000.0
+}
+
+/// Processor time of everything on the machine, in microseconds.
+fn machine_cpu_us() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").expect("a machine");
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .expect("all cores")
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse().expect("a number"))
+        .collect();
+    // user, nice, system, (idle, iowait), irq, softirq
+    (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) * 10_000.0
 }
 
 async fn find_leader(nodes: &[Process], arguments: &Arguments) -> anyhow::Result<SocketAddr> {

@@ -12,29 +12,33 @@ use support::cluster::{Ended, Process, group, http, log_file};
 use support::wait_for;
 use tempfile::TempDir;
 
-fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_raft-node"))
-}
+const RAFT: &str = env!("CARGO_BIN_EXE_raft-node");
+const STANDALONE: &str = env!("CARGO_BIN_EXE_standalone-node");
 
 /// A node alone: a group of one.
 struct Alone {
+    binary: &'static Path,
     config: NodeConfig,
     folder: TempDir,
 }
 
 impl Alone {
     fn new(durability: Durability) -> Alone {
+        Alone::of(RAFT, durability)
+    }
+
+    fn of(binary: &'static str, durability: Durability) -> Alone {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = group(folder.path(), 1, durability, &serde_yaml::Value::Null).remove(0);
-        Alone { config, folder }
+        Alone { binary: Path::new(binary), config, folder }
     }
 
     fn start(&self) -> Process {
-        Process::start(binary(), &self.config).expect("it starts")
+        Process::start(self.binary, &self.config).expect("it starts")
     }
 
     fn does_not_start(&self) -> Ended {
-        Process::start(binary(), &self.config).expect_err("it must not start")
+        Process::start(self.binary, &self.config).expect_err("it must not start")
     }
 
     /// The only journal segment.
@@ -59,7 +63,12 @@ fn reason(ended: &Ended) -> String {
 
 #[test]
 fn what_was_acknowledged_survives_a_stop_and_a_kill() {
-    let alone = Alone::new(Durability::Fsync);
+    for binary in [RAFT, STANDALONE] {
+        survives_a_stop_and_a_kill(&Alone::of(binary, Durability::Fsync));
+    }
+}
+
+fn survives_a_stop_and_a_kill(alone: &Alone) {
     let node = alone.start();
     assert_eq!(node.ready.pid, node.pid());
     client(&node, 1).put("stopped", "1");
@@ -159,7 +168,7 @@ fn a_full_disk_stops_the_node_and_loses_nothing_acknowledged() {
     alone.start().kill();
     let file = alone.config.data_dir.with_extension("yaml");
     let limited = alone.folder.path().join("limited.sh");
-    let script = format!("trap '' XFSZ; ulimit -f 4000; exec '{}' --config \"$1\"", binary().display());
+    let script = format!("trap '' XFSZ; ulimit -f 4000; exec '{}' --config \"$1\"", RAFT);
     std::fs::write(&limited, script).expect("written");
     let node = Process::start_script(&limited, &file).expect("it starts");
     let mut writer = client(&node, 1);
@@ -191,7 +200,7 @@ fn a_node_dies_with_its_parent_if_told_to() {
     let config = alone.config.data_dir.with_extension("yaml");
     let mut parent = Command::new("sh")
         .args(["-c", "\"$0\" --config \"$1\" --die-with-parent; true"])
-        .args([binary(), &config])
+        .args([Path::new(RAFT), &config])
         .stdout(Stdio::piped())
         .spawn()
         .expect("a shell");

@@ -25,8 +25,9 @@ use writer::Writer;
 /// A segment is closed before it would grow beyond this.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// After a sync that took longer than this the next ones are done on another thread …
-const SLOW_SYNC: Duration = Duration::from_millis(4);
+/// After a sync that took longer than this the next ones are done on another thread … It is less than a leader may be
+/// silent for, and more than a busy machine's scheduler makes a thread wait.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
 /// … until so many in a row were quicker.
 const QUICK_SYNCS_AFTER_SLOW: u32 = 64;
 

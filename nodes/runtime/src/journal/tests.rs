@@ -151,21 +151,19 @@ async fn a_crash_at_any_byte_of_the_last_write_loses_that_write_only() {
 }
 
 #[tokio::test]
-async fn any_flipped_bit_before_the_last_batch_is_refused_with_its_place() {
+async fn a_flipped_bit_in_any_byte_before_the_last_batch_is_refused_with_its_place() {
     let folder = tempdir();
     let starts = three_batches(&folder).await;
     let good = std::fs::read(segment(&folder, 0)).expect("readable");
     for at in 0..starts[2] {
-        for bit in 0..8 {
-            let mut bad = good.clone();
-            bad[at] ^= 1 << bit;
-            std::fs::write(segment(&folder, 0), &bad).expect("written");
-            let damage = damage(open(&folder, SEGMENT_BYTES));
-            let batch = starts.iter().rposition(|start| *start <= at);
-            let (offset, position) = batch.map_or((0, 0), |batch| (starts[batch], batch * 2));
-            assert_eq!(damage.file, segment(&folder, 0));
-            assert_eq!((damage.offset, damage.position.0), (offset as u64, position as u64), "{damage}");
-        }
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(segment(&folder, 0), &bad).expect("written");
+        let damage = damage(open(&folder, SEGMENT_BYTES));
+        let batch = starts.iter().rposition(|start| *start <= at);
+        let (offset, position) = batch.map_or((0, 0), |batch| (starts[batch], batch * 2));
+        assert_eq!(damage.file, segment(&folder, 0));
+        assert_eq!((damage.offset, damage.position.0), (offset as u64, position as u64), "{damage}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A node's process; killed when dropped.
 #[derive(Debug)]
@@ -104,10 +105,7 @@ pub(crate) fn group(
     durability: Durability,
     options: &serde_yaml::Value,
 ) -> Vec<NodeConfig> {
-    // Held together, so that all are different.
-    let free: Vec<_> = (0..replicas).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    let peers: BTreeMap<_, _> =
-        (1..).map(ReplicaId).zip(free.iter().map(|port| port.local_addr().expect("bound"))).collect();
+    let peers: BTreeMap<_, _> = (1..=replicas).map(|replica| (ReplicaId(replica), free_address())).collect();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = |(replica, _): (&ReplicaId, _)| NodeConfig {
         replica: *replica,
@@ -120,6 +118,20 @@ pub(crate) fn group(
         options: options.clone(),
     };
     peers.iter().map(config).collect()
+}
+
+/// An address that nobody listens on, for a port that others must know before it is bound. It is none that the system
+/// gives to outgoing connections or to whoever asks for any port, so nobody takes it by chance.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(61) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + number % 20_000).expect("below 30,000");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Sends an HTTP request without a library and returns status and body.

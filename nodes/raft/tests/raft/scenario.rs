@@ -78,7 +78,7 @@ impl Scenario {
     fn run(&mut self, directive: &str) {
         let words: Vec<&str> = directive.split_whitespace().collect();
         match &words[..] {
-            ["start", count, rest @ ..] => self.start(count.parse().expect("a count"), options(rest)),
+            ["start", count, rest @ ..] => self.start(count.parse().expect("a count"), &options(rest)),
             ["slow", who] => assert!(self.slow.insert(replica(who)), "{who} is slow already"),
             ["time", ms] => self.now = self.now + Duration::from_millis(ms.parse().expect("milliseconds")),
             ["timeout", who] => self.time_out(replica(who)),
@@ -130,7 +130,7 @@ impl Scenario {
         self.hosts.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
     }
 
-    fn start(&mut self, count: u32, options: Options) {
+    fn start(&mut self, count: u32, options: &Options) {
         let members: Vec<ReplicaId> = (1..=count).map(ReplicaId).collect();
         for &replica in &members {
             let config = Config { replica, members: members.clone(), options: options.clone() };

@@ -163,10 +163,9 @@ fn a_transfer_goes_on_where_the_follower_says() {
 fn a_new_leaders_snapshot_is_received_from_its_beginning() {
     let (_, chunk) = transferring();
     let mut n3 = n3();
-    let Message::InstallSnapshot(first) = chunk.clone() else { unreachable!() };
+    let Message::InstallSnapshot(mut other) = chunk.clone() else { unreachable!() };
     exchange(sent_to(N3, [chunk]), N3, &mut n3, N1, Time::ZERO);
     assert_eq!(n3.snapshot_effects, ["write 3/t1 at 0+8"]);
-    let mut other = first.clone();
     other.term = raft::Term(2);
     other.offset = 8;
     let answers =

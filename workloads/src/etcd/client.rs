@@ -1,12 +1,13 @@
 //! A client of etcd: one call at a time, asked again while that is safe.
 
 use super::connection::{Connection, RpcError};
-use super::leader::leader;
+use super::leader::LeaderFinder;
 use super::requests;
 use super::txn;
 use crate::values::Layout;
 use checkers::history::{Answer, Call, MicroCall, Outcome};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -16,16 +17,21 @@ const BACKOFF: Duration = Duration::from_millis(5);
 /// How an [`EtcdClient`] behaves.
 #[derive(Clone, Debug)]
 pub struct EtcdClientConfig {
-    /// The members' client ports.
-    pub members: Vec<SocketAddr>,
-    /// Stay with this member instead of following the leader.
-    pub bound_to: Option<SocketAddr>,
-    /// The member that leads, if known.
-    pub first: Option<SocketAddr>,
+    /// Whom it asks.
+    pub target: Target,
     /// Read from the member asked, as it is, instead of linearizably.
     pub serializable_reads: bool,
     /// A read that has no answer after so long is asked again; connections must be made in this time.
     pub attempt_timeout: Duration,
+}
+
+/// Whom a client asks.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// This member.
+    Member(SocketAddr),
+    /// Whoever leads.
+    Leader(Arc<LeaderFinder>),
 }
 
 /// One logical client with a connection of its own.
@@ -36,7 +42,8 @@ pub struct EtcdClientConfig {
 pub struct EtcdClient {
     config: EtcdClientConfig,
     connection: Option<Connection>,
-    answered_last: Option<SocketAddr>,
+    /// When something last went wrong: what was known of the leader before may be wrong.
+    failed: Instant,
 }
 
 /// What an attempt has done so far: known even if it is cut short.
@@ -47,20 +54,10 @@ pub(super) struct Attempt {
 }
 
 impl EtcdClient {
-    /// A client that has asked nothing yet. To be made and used within a tokio runtime.
-    ///
-    /// # Panics
-    /// If there are no members.
+    /// A client that has asked nothing yet. To be used within a tokio runtime.
     #[must_use]
     pub fn new(config: EtcdClientConfig) -> Self {
-        assert!(!config.members.is_empty(), "a client needs members");
-        Self { config, connection: None, answered_last: None }
-    }
-
-    /// The member that answered last.
-    #[must_use]
-    pub fn answered_last(&self) -> Option<SocketAddr> {
-        self.answered_last
+        Self { config, connection: None, failed: Instant::now() }
     }
 
     /// Asks, to be over within `timeout`.
@@ -76,9 +73,7 @@ impl EtcdClient {
                 Ok(Err(error)) => error,
                 Err(_) => RpcError { reason: "timed out".into(), no_effect: false, transient: true },
             };
-            // Another leader may have been elected, another connection may work.
-            self.connection = None;
-            self.config.first = None;
+            self.failed = Instant::now();
             if attempt.writing && !error.no_effect {
                 return Outcome::Info(error.reason);
             }
@@ -99,27 +94,27 @@ impl EtcdClient {
     ) -> Result<Answer, RpcError> {
         let serializable = self.config.serializable_reads;
         let connection = self.connect().await?;
-        let answer = match call {
-            Call::Txn(steps) => txn::perform(connection, layout, steps, serializable, attempt).await?,
-            call => requests::perform(connection, layout, call, serializable, attempt).await?,
-        };
-        self.answered_last = self.connection.as_ref().map(|connection| connection.member);
-        Ok(answer)
+        match call {
+            Call::Txn(steps) => txn::perform(connection, layout, steps, serializable, attempt).await,
+            call => requests::perform(connection, layout, call, serializable, attempt).await,
+        }
     }
 
+    /// The connection to whom the client asks. One that was lost is made again underneath.
     async fn connect(&mut self) -> Result<&mut Connection, RpcError> {
-        if self.connection.is_none() {
-            let known = self.config.bound_to.or(self.config.first);
-            let member = match known {
-                Some(member) => Some(member),
-                None => leader(&self.config.members).await,
-            };
-            let no_leader =
-                || RpcError { reason: "no member leads".into(), no_effect: true, transient: true };
-            self.connection =
-                Some(Connection::new(member.ok_or_else(no_leader)?, self.config.attempt_timeout));
-        }
-        Ok(self.connection.as_mut().expect("just made"))
+        let member = match &self.config.target {
+            Target::Member(member) => *member,
+            Target::Leader(finder) => finder.leader(self.failed).await.ok_or_else(|| RpcError {
+                reason: "no member leads".into(),
+                no_effect: true,
+                transient: true,
+            })?,
+        };
+        let connection = self.connection.take().filter(|connection| connection.member == member);
+        Ok(self.connection.insert(match connection {
+            Some(connection) => connection,
+            None => Connection::new(member, self.config.attempt_timeout),
+        }))
     }
 }
 

@@ -1,26 +1,18 @@
 //! Calls on one member, and what their errors mean.
 
+use super::grpc::{Channel, GrpcError};
 use super::messages::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, StatusRequest, StatusResponse, TxnRequest,
     TxnResponse,
 };
-use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, ConnectError, Request, Status};
-use tonic_prost::ProstCodec;
-
-/// The largest answer taken, in bytes: scans may be long.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A connection to one member, made when it is first used.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) member: SocketAddr,
-    grpc: Grpc<Channel>,
+    channel: Channel,
 }
 
 /// Why a request was not answered.
@@ -36,78 +28,65 @@ pub(super) struct RpcError {
 
 impl Connection {
     pub(super) fn new(member: SocketAddr, connect_timeout: Duration) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{member}")).expect("an address makes a URI");
-        let channel = endpoint.connect_timeout(connect_timeout).tcp_nodelay(true).connect_lazy();
-        Self { member, grpc: Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX) }
+        Self { member, channel: Channel::new(member, connect_timeout) }
     }
 
     pub(super) async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, RpcError> {
-        self.unary("/etcdserverpb.KV/Range", request).await
+        self.call("/etcdserverpb.KV/Range", request).await
     }
 
     pub(super) async fn put(&mut self, request: PutRequest) -> Result<PutResponse, RpcError> {
-        self.unary("/etcdserverpb.KV/Put", request).await
+        self.call("/etcdserverpb.KV/Put", request).await
     }
 
     pub(super) async fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, RpcError> {
-        self.unary("/etcdserverpb.KV/Txn", request).await
+        self.call("/etcdserverpb.KV/Txn", request).await
     }
 
     pub(super) async fn status(&mut self) -> Result<StatusResponse, RpcError> {
-        self.unary("/etcdserverpb.Maintenance/Status", StatusRequest {}).await
+        self.call("/etcdserverpb.Maintenance/Status", StatusRequest {}).await
     }
 
-    async fn unary<Q, R>(&mut self, path: &'static str, request: Q) -> Result<R, RpcError>
-    where
-        Q: prost::Message + Default + 'static,
-        R: prost::Message + Default + 'static,
-    {
-        self.grpc.ready().await.map_err(|error| RpcError {
-            reason: format!("{}: {error}", self.member),
-            no_effect: true,
-            transient: true,
-        })?;
-        let path = PathAndQuery::from_static(path);
-        let response = self.grpc.unary(Request::new(request), path, ProstCodec::<Q, R>::default()).await;
-        response.map(tonic::Response::into_inner).map_err(|status| classify(self.member, &status))
+    async fn call<R: prost::Message + Default>(
+        &mut self,
+        path: &'static str,
+        request: impl prost::Message,
+    ) -> Result<R, RpcError> {
+        self.channel.unary(path, &request).await.map_err(|error| classify(self.member, &error))
     }
 }
 
-/// What an error means. Whatever etcd does not rule out may have happened.
-fn classify(member: SocketAddr, status: &Status) -> RpcError {
-    let not_connected = is_connect_error(status);
-    let (no_effect, transient) = match status.code() {
-        _ if not_connected => (true, true),
-        // Refused when it arrived ("too many requests"), or when applied ("database space exceeded").
-        Code::ResourceExhausted => (true, true),
-        // The request is malformed, or not allowed.
-        Code::InvalidArgument
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::NotFound
-        | Code::Unimplemented
-        | Code::PermissionDenied
-        | Code::Unauthenticated => (true, false),
-        _ => (false, true),
-    };
-    let reason = if not_connected {
-        format!("{member}: cannot connect")
-    } else {
-        format!("{member}: {:?}: {}", status.code(), status.message())
-    };
-    RpcError { reason, no_effect, transient }
+/// gRPC's status codes that say for certain, from etcd, that nothing happened.
+mod code {
+    pub(super) const INVALID_ARGUMENT: u32 = 3;
+    pub(super) const NOT_FOUND: u32 = 5;
+    pub(super) const PERMISSION_DENIED: u32 = 7;
+    /// Refused when it arrived ("too many requests"), or when applied ("database space exceeded").
+    pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
+    pub(super) const FAILED_PRECONDITION: u32 = 9;
+    pub(super) const OUT_OF_RANGE: u32 = 11;
+    pub(super) const UNIMPLEMENTED: u32 = 12;
+    pub(super) const UNAUTHENTICATED: u32 = 16;
 }
 
-/// Whether there was no connection to send the request on.
-fn is_connect_error(status: &Status) -> bool {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if error.is::<ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+/// What an error means. Whatever is not ruled out may have happened.
+fn classify(member: SocketAddr, error: &GrpcError) -> RpcError {
+    let (no_effect, transient) = match error {
+        GrpcError::Connect(_) | GrpcError::NotProcessed(_) => (true, true),
+        GrpcError::Lost(_) | GrpcError::Malformed(_) => (false, true),
+        GrpcError::Status { code, .. } => match *code {
+            code::RESOURCE_EXHAUSTED => (true, true),
+            code::INVALID_ARGUMENT
+            | code::NOT_FOUND
+            | code::PERMISSION_DENIED
+            | code::FAILED_PRECONDITION
+            | code::OUT_OF_RANGE
+            | code::UNIMPLEMENTED
+            | code::UNAUTHENTICATED => (true, false),
+            _ => (false, true),
+        },
+    };
+    RpcError { reason: format!("{member}: {error}"), no_effect, transient }
 }
 
 #[cfg(test)]
@@ -118,16 +97,16 @@ mod tests {
 
     #[test]
     fn only_what_etcd_rules_out_did_not_happen() {
-        let classified = |code, message| {
-            let error = classify(MEMBER, &Status::new(code, message));
+        let classified = |code, message: &str| {
+            let error = classify(MEMBER, &GrpcError::Status { code, message: message.into() });
             (error.no_effect, error.transient)
         };
-        assert_eq!(classified(Code::Unavailable, "etcdserver: request timed out"), (false, true));
-        assert_eq!(classified(Code::Unavailable, "etcdserver: leader changed"), (false, true));
-        assert_eq!(classified(Code::Unknown, "transport error"), (false, true));
-        assert_eq!(classified(Code::Cancelled, ""), (false, true));
-        assert_eq!(classified(Code::ResourceExhausted, "etcdserver: too many requests"), (true, true));
-        assert_eq!(classified(Code::InvalidArgument, "etcdserver: key is not provided"), (true, false));
+        const UNAVAILABLE: u32 = 14;
+        assert_eq!(classified(UNAVAILABLE, "etcdserver: request timed out"), (false, true));
+        assert_eq!(classified(UNAVAILABLE, "etcdserver: leader changed"), (false, true));
+        assert_eq!(classified(2, "unknown"), (false, true));
+        assert_eq!(classified(code::RESOURCE_EXHAUSTED, "etcdserver: too many requests"), (true, true));
+        assert_eq!(classified(code::INVALID_ARGUMENT, "etcdserver: key is not provided"), (true, false));
     }
 
     #[tokio::test]
@@ -139,5 +118,20 @@ mod tests {
         let mut connection = Connection::new(member, Duration::from_secs(1));
         let error = connection.status().await.expect_err("nobody listens");
         assert!(error.no_effect && error.transient, "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_upon_the_request_is_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let member = listener.local_addr().expect("it is bound");
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            connection.accept().await.expect("a request").expect("whole");
+        });
+        let mut connection = Connection::new(member, Duration::from_secs(5));
+        let error = connection.status().await.expect_err("the server hangs up");
+        assert!(!error.no_effect && error.transient, "{error:?}");
+        server.await.expect("the server did not panic");
     }
 }

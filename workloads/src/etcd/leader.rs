@@ -5,30 +5,68 @@ use super::messages::StatusResponse;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 /// How long a member may take to say who leads.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The member that leads, by what the members say: asked all at once, believed as soon as a majority agrees, or when all have
-/// answered or had their time.
+/// The member that leads, by what the members say.
 pub async fn leader(members: &[SocketAddr]) -> Option<SocketAddr> {
-    let mut asked: FuturesUnordered<_> = members.iter().map(|member| ask(*member)).collect();
-    let mut answers = Vec::with_capacity(members.len());
+    LeaderFinder::new(members).leader(Instant::now()).await
+}
+
+/// Finds the leader for many clients: however many lose it at one time, the members are asked once.
+#[derive(Debug)]
+pub struct LeaderFinder {
+    found: Mutex<Found>,
+}
+
+/// What the members said last.
+#[derive(Debug)]
+struct Found {
+    connections: Vec<Connection>,
+    leader: Option<SocketAddr>,
+    /// When they were asked.
+    asked: Option<Instant>,
+}
+
+impl LeaderFinder {
+    /// Asks these members. To be used within a tokio runtime.
+    #[must_use]
+    pub fn new(members: &[SocketAddr]) -> Self {
+        let connections = members.iter().map(|member| Connection::new(*member, ANSWER_TIMEOUT)).collect();
+        Self { found: Mutex::new(Found { connections, leader: None, asked: None }) }
+    }
+
+    /// The member that leads, as the members said when asked at `since` or later; `None` if none does.
+    pub(super) async fn leader(&self, since: Instant) -> Option<SocketAddr> {
+        let mut found = self.found.lock().await;
+        if found.asked.is_none_or(|asked| asked < since) {
+            found.asked = Some(Instant::now());
+            found.leader = ask_all(&mut found.connections).await;
+        }
+        found.leader
+    }
+}
+
+/// Asks all members at once, and believes them as soon as a majority agrees, or when all have answered or had their time.
+async fn ask_all(connections: &mut [Connection]) -> Option<SocketAddr> {
+    let majority = protocol::quorum::majority(connections.len());
+    let mut asked: FuturesUnordered<_> = connections.iter_mut().map(ask).collect();
+    let mut answers = Vec::with_capacity(asked.len());
     while let Some(answer) = asked.next().await {
         answers.extend(answer);
-        let agreed = believe(&answers);
-        if agreed.is_some_and(|(_, votes)| votes >= protocol::quorum::majority(members.len())) {
+        if believe(&answers).is_some_and(|(_, votes)| votes >= majority) {
             break;
         }
     }
     believe(&answers).map(|(member, _)| member)
 }
 
-async fn ask(member: SocketAddr) -> Option<(SocketAddr, StatusResponse)> {
-    let mut connection = Connection::new(member, ANSWER_TIMEOUT);
+async fn ask(connection: &mut Connection) -> Option<(SocketAddr, StatusResponse)> {
     let status = timeout(ANSWER_TIMEOUT, connection.status()).await.ok()?.ok()?;
-    Some((member, status))
+    Some((connection.member, status))
 }
 
 /// The member that says it leads, in the highest term if there are several (one may not know yet that it is deposed), and how

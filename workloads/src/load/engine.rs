@@ -7,6 +7,7 @@ use super::arrivals::{Backlog, Schedule};
 use super::timerfd::PreciseTimer;
 use super::worker::work;
 use super::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadError, LoadSummary};
+use crate::etcd::LeaderFinder;
 use crate::generator::{Generator, Next, Scope};
 use crate::recorder::{OpenOp, Recorder};
 use crate::spec::{Binding, Spec};
@@ -18,6 +19,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -34,6 +36,8 @@ pub(super) struct Engine<'r> {
     pub(super) endpoint: Endpoint,
     pub(super) layout: Layout,
     pub(super) binding: Binding,
+    /// Who leads, for etcd's clients.
+    pub(super) finder: Arc<LeaderFinder>,
     /// Workers, and in an open loop one more slot for ops that nobody was free to send.
     slots: u32,
     /// The process that is first on slot 0.
@@ -185,6 +189,10 @@ impl<'r> Engine<'r> {
         let keys_used = recorder.keys_used();
         let generator = spec.generator(&Scope { phase, workers: slots, seed: config.seed, keys_used });
         Self {
+            finder: Arc::new(LeaderFinder::new(match &endpoint {
+                Endpoint::Kv { .. } => &[],
+                Endpoint::Etcd { members, .. } => members,
+            })),
             endpoint,
             layout: spec.layout(),
             binding: spec.binding(),

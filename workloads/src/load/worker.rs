@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, Stop};
 use super::{Arrivals, Endpoint};
-use crate::etcd::{EtcdClient, EtcdClientConfig};
+use crate::etcd::{EtcdClient, EtcdClientConfig, Target};
 use crate::kv_client::{KvClient, KvClientConfig};
 use crate::mapping;
 use crate::spec::Binding;
@@ -67,11 +67,9 @@ impl Worker<'_, '_> {
         let op = self.engine.invoke(self.process, intended, call)?;
         let outcome = self.client.perform(&self.engine.layout, &op.call, self.engine.config.op_timeout).await;
         let outcome = self.engine.complete(self.slot, &op, outcome)?;
-        let answered_last = match &self.client {
-            Client::Kv(client) => client.answered_last(),
-            Client::Etcd(client) => client.answered_last(),
-        };
-        self.engine.remember(answered_last);
+        if let Client::Kv(client) = &self.client {
+            self.engine.remember(client.answered_last());
+        }
         if matches!(outcome, Outcome::Info(_)) {
             self.process = self.engine.retire(self.process);
             self.client = Client::new(self.engine, self.slot);
@@ -97,17 +95,13 @@ impl Client {
                 })))
             }
             Endpoint::Etcd { members, serializable_reads } => {
-                let bound_to = match engine.binding {
-                    Binding::Replica => Some(members[slot as usize % members.len()]),
-                    Binding::Leader => None,
+                let target = match engine.binding {
+                    Binding::Replica => Target::Member(members[slot as usize % members.len()]),
+                    Binding::Leader => Target::Leader(engine.finder.clone()),
                 };
-                Client::Etcd(Box::new(EtcdClient::new(EtcdClientConfig {
-                    members: members.clone(),
-                    bound_to,
-                    first: engine.answered_last(),
-                    serializable_reads: *serializable_reads,
-                    attempt_timeout,
-                })))
+                let serializable_reads = *serializable_reads;
+                let config = EtcdClientConfig { target, serializable_reads, attempt_timeout };
+                Client::Etcd(Box::new(EtcdClient::new(config)))
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// The largest request. A value has at most 1 MiB; transactions of several large ones must be split.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// One more is turned away.
-const CONNECTIONS_MAX: usize = 8192;
+const CONNECTIONS_MAX: usize = 4096;
 /// When accepting fails (no file descriptors left, say), it is tried again after this.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// A peer that vanished without a word is noticed after about this.

@@ -10,7 +10,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
 
 /// A client that lets more than this pile up is dropped.
-const BACKLOG_BYTES_MAX: usize = 32 << 20;
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
 
 /// All clients.
 #[derive(Debug)]

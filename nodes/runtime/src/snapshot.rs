@@ -80,6 +80,8 @@ impl<P: KvProtocol> SnapshotStore<P> {
             Durability::Memory => (Storage::Memory { saved: BTreeMap::new(), receiving: Vec::new() }, None),
             Durability::Fsync => {
                 let disk = Disk::open(folder)?;
+                // A rename that a killed process made may not have been durable.
+                disk.sync_folder()?;
                 let newest = load_newest(&disk)?;
                 (Storage::Disk { disk, receiving: None }, newest)
             }

@@ -7,7 +7,9 @@
 //! header   frame, payload:  "GAUNTLET JOURNAL"  16 bytes
 //!                           version             u32 little-endian
 //!                           first position      u64 little-endian, as in the name
-//! batch    frame, payload:  first position      u64 little-endian
+//!                           salt                8 bytes, the same in all of the segment, chosen by chance
+//! batch    frame, payload:  salt                8 bytes
+//!                           first position      u64 little-endian
 //!                           records, each:      length u32 little-endian, then its encoding
 //! batch    …
 //! ```
@@ -15,7 +17,8 @@
 //! **Invariant.** A batch is what one group commit wrote: it is on disk before the next one is written. So a
 //! crash can damage the last batch only, however the disk reorders what it was not yet told to keep; bytes that
 //! are no frame with a valid batch anywhere behind them are damage to what was durable. A damaged last
-//! batch cannot be told from one that was never finished, and is cut off.
+//! batch cannot be told from one that was never finished, and is cut off. (The salt keeps a client from writing a value that
+//! looks like a batch behind a torn one.)
 
 use super::JournalError;
 use protocol::{JournalPosition, frame};
@@ -23,9 +26,10 @@ use protocol::{JournalPosition, frame};
 pub(super) const MAGIC: &[u8; 16] = b"GAUNTLET JOURNAL";
 pub(super) const VERSION: u32 = 1;
 /// Of the header's frame.
-pub(super) const HEADER_BYTES: usize = frame::HEADER_BYTES + 16 + 4 + 8;
+pub(super) const HEADER_BYTES: usize = frame::HEADER_BYTES + 16 + 4 + 8 + SALT_BYTES;
+const SALT_BYTES: usize = 8;
 /// Of a batch's payload, before its records.
-pub(super) const BATCH_HEADER_BYTES: usize = 8;
+pub(super) const BATCH_HEADER_BYTES: usize = SALT_BYTES + 8;
 /// Before each record.
 pub(super) const RECORD_HEADER_BYTES: usize = 4;
 /// What a batch's records may take with their headers.
@@ -46,27 +50,30 @@ pub(super) fn parse_segment_name(name: &str) -> Option<JournalPosition> {
     digits.parse().ok().map(JournalPosition)
 }
 
-pub(super) fn header(first: JournalPosition) -> Vec<u8> {
+/// What no client can know.
+pub(super) type Salt = [u8; SALT_BYTES];
+
+pub(super) fn header(first: JournalPosition, salt: Salt) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES);
     frame::frame_into(&mut out, |out| {
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&first.0.to_le_bytes());
+        out.extend_from_slice(&salt);
     });
     out
 }
 
-/// Checks a segment's header against its name.
-pub(super) fn check_header(bytes: &[u8], first: JournalPosition) -> Result<(), String> {
-    if bytes.get(..HEADER_BYTES) == Some(&header(first)[..]) {
-        return Ok(());
+/// Checks a segment's header against its name, and tells its salt.
+pub(super) fn check_header(bytes: &[u8], first: JournalPosition) -> Result<Salt, String> {
+    let Ok(Some((payload, HEADER_BYTES))) = frame::parse(bytes, HEADER_BYTES) else {
+        return Err("the header is damaged".to_owned());
+    };
+    let salt = *payload.last_chunk().expect("a payload of this length has a salt");
+    if bytes[..HEADER_BYTES] != header(first, salt) {
+        return Err(format!("the header is not of version {VERSION} and first position {first}"));
     }
-    match frame::parse(bytes, HEADER_BYTES) {
-        Ok(Some((payload, _))) if payload.starts_with(MAGIC) => {
-            Err(format!("the header is not of version {VERSION} and first position {first}"))
-        }
-        Ok(_) | Err(_) => Err("the header is damaged".to_owned()),
-    }
+    Ok(salt)
 }
 
 /// One batch as it stands in a segment.
@@ -78,10 +85,10 @@ pub(super) struct Batch<'a> {
     pub(super) bytes: usize,
 }
 
-/// The batch at the start of `bytes`, or `None` if there is no whole one.
-pub(super) fn parse_batch(bytes: &[u8]) -> Option<Batch<'_>> {
+/// The batch at the start of `bytes`, or `None` if there is no whole one of this salt.
+pub(super) fn parse_batch(bytes: &[u8], salt: Salt) -> Option<Batch<'_>> {
     let (payload, length) = frame::parse(bytes, frame::PAYLOAD_BYTES_MAX).ok()??;
-    let (first, mut rest) = payload.split_first_chunk::<BATCH_HEADER_BYTES>()?;
+    let (first, mut rest) = payload.strip_prefix(&salt)?.split_first_chunk()?;
     let mut records = Vec::new();
     while !rest.is_empty() {
         let (size, behind) = rest.split_first_chunk::<RECORD_HEADER_BYTES>()?;
@@ -106,18 +113,19 @@ pub(super) enum Tail {
     Damaged { behind: usize, position: JournalPosition },
 }
 
-/// Judges the bytes behind the last whole batch, where `next` should stand.
-///
-/// A batch that comes later and was written has a later position; positions are compared first because a
-/// checksum over what a damaged length field claims may take long.
-pub(super) fn judge_tail(bytes: &[u8], next: JournalPosition) -> Tail {
+/// Judges the bytes behind the last whole batch, where `next` should stand. A batch that was written later has a later
+/// position.
+pub(super) fn judge_tail(bytes: &[u8], salt: Salt, next: JournalPosition) -> Tail {
     let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Tail::Clean };
-    for behind in 1..bytes.len().saturating_sub(frame::HEADER_BYTES + BATCH_HEADER_BYTES) {
-        let payload = &bytes[behind + frame::HEADER_BYTES..];
-        let position = payload.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
-        let plausible = next.0 < position && position - next.0 <= bytes.len() as u64;
-        if plausible && parse_batch(&bytes[behind..]).is_some() {
-            return Tail::Damaged { behind, position: JournalPosition(position) };
+    for behind in 1..=last {
+        // The salt is compared first, because a checksum over what a damaged length field claims may take long.
+        let salted =
+            bytes.get(behind + frame::HEADER_BYTES..).is_some_and(|payload| payload.starts_with(&salt));
+        if salted
+            && let Some(batch) = parse_batch(&bytes[behind..], salt)
+            && batch.first > next
+        {
+            return Tail::Damaged { behind, position: batch.first };
         }
     }
     Tail::Torn(last + 1)
@@ -149,8 +157,14 @@ impl Gathering {
         Ok(None)
     }
 
-    pub(super) fn frame_into(&self, out: &mut Vec<u8>) {
+    /// How much space the batch takes.
+    pub(super) fn framed_bytes(&self) -> u64 {
+        (frame::HEADER_BYTES + BATCH_HEADER_BYTES + self.records.len()) as u64
+    }
+
+    pub(super) fn frame_into(&self, salt: Salt, out: &mut Vec<u8>) {
         frame::frame_into(out, |out| {
+            out.extend_from_slice(&salt);
             out.extend_from_slice(&self.first.0.to_le_bytes());
             out.extend_from_slice(&self.records);
         });

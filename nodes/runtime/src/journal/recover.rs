@@ -1,6 +1,6 @@
 //! Reading a journal back when a node starts.
 
-use super::format::{self, HEADER_BYTES, Tail};
+use super::format::{self, HEADER_BYTES, Salt, Tail};
 use super::{Damage, JournalError};
 use crate::disk::Disk;
 use protocol::JournalPosition;
@@ -12,6 +12,8 @@ pub(super) struct Found {
     pub(super) segments: Vec<JournalPosition>,
     /// What the next record gets.
     pub(super) next: JournalPosition,
+    /// Of the last segment.
+    pub(super) salt: Salt,
     /// Where the last segment's whole batches end.
     pub(super) end: u64,
 }
@@ -25,39 +27,42 @@ pub(super) fn recover(disk: &Disk, take: &mut Take<'_>) -> Result<Option<Found>,
     let names = disk.names().map_err(io("listing the journal"))?;
     let segments: Vec<_> = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else { return Ok(None) };
-    let (mut next, mut end) = (first, 0);
+    let (mut next, mut end, mut salt) = (first, 0, Salt::default());
     for &segment in &segments {
         let name = format::segment_name(segment);
         let bytes = disk.read(&name).map_err(io("reading a journal segment"))?;
-        end = read_segment(&bytes, segment, &mut next, segment == last, take).map_err(
-            |(offset, position, reason)| {
-                let file = disk.path(&name);
-                JournalError::Damaged(Damage { file, offset: offset as u64, position, reason })
-            },
-        )?;
+        let read = read_segment(&bytes, segment, &mut next, segment == last, take);
+        (end, salt) = read.map_err(|(offset, position, reason)| {
+            let file = disk.path(&name);
+            JournalError::Damaged(Damage { file, offset: offset as u64, position, reason })
+        })?;
     }
+    // What was read may be in the system's memory only, if the last process was killed before it had synced.
     let tail = disk.open_file(&format::segment_name(last)).map_err(io("opening the journal"))?;
-    tail.set_size(end as u64).and_then(|()| tail.sync()).map_err(io("cutting the journal's tail"))?;
-    Ok(Some(Found { segments, next, end: end as u64 }))
+    tail.set_size(end as u64)
+        .and_then(|()| tail.sync())
+        .and_then(|()| disk.sync_folder())
+        .map_err(io("cutting the journal's tail"))?;
+    Ok(Some(Found { segments, next, salt, end: end as u64 }))
 }
 
 /// Where in a segment the damage is, which record should be there, and what is wrong.
 type At = (usize, JournalPosition, String);
 
-/// Takes a segment's records and tells where its whole batches end.
+/// Takes a segment's records and tells where its whole batches end, and its salt.
 fn read_segment(
     bytes: &[u8],
     segment: JournalPosition,
     next: &mut JournalPosition,
     is_last: bool,
     take: &mut Take<'_>,
-) -> Result<usize, At> {
+) -> Result<(usize, Salt), At> {
     if segment != *next {
         return Err((0, *next, format!("the journal goes on at {segment} only: records are missing")));
     }
-    format::check_header(bytes, segment).map_err(|reason| (0, segment, reason))?;
+    let salt = format::check_header(bytes, segment).map_err(|reason| (0, segment, reason))?;
     let mut offset = HEADER_BYTES;
-    while let Some(batch) = format::parse_batch(&bytes[offset..]) {
+    while let Some(batch) = format::parse_batch(&bytes[offset..], salt) {
         if batch.first != *next {
             return Err((offset, *next, format!("here stands the batch of {}", batch.first)));
         }
@@ -67,12 +72,12 @@ fn read_segment(
         }
         offset += batch.bytes;
     }
-    match format::judge_tail(&bytes[offset..], *next) {
-        Tail::Clean => Ok(offset),
+    match format::judge_tail(&bytes[offset..], salt, *next) {
+        Tail::Clean => Ok((offset, salt)),
         Tail::Torn(torn) if is_last => {
             tracing::warn!(%segment, offset, torn, position = %next,
                 "the journal ends in an unfinished write, which is cut off");
-            Ok(offset)
+            Ok((offset, salt))
         }
         Tail::Torn(_) => Err((offset, *next, "no batch, though a later segment exists".to_owned())),
         Tail::Damaged { behind, position } => {

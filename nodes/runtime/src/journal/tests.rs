@@ -47,8 +47,10 @@ impl Opened {
         tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the files go");
     }
 
-    /// Commits one batch of these records.
+    /// Commits one batch of these records, now on this thread and now on another.
     async fn write(&mut self, records: &[Vec<u8>]) {
+        let on_disk = self.journal.disk.as_mut().expect("on disk");
+        on_disk.wary = u32::from(self.journal.next.0.is_multiple_of(3));
         for record in records {
             self.journal.append(record).expect("small");
         }
@@ -87,8 +89,9 @@ async fn three_batches(folder: &TempDir) -> Vec<usize> {
         opened.write(&[record(first), record(first + 1)]).await;
     }
     let bytes = std::fs::read(segment(folder, 0)).expect("readable");
+    let salt = format::check_header(&bytes, JournalPosition(0)).expect("whole");
     let mut starts = vec![HEADER_BYTES];
-    while let Some(batch) = format::parse_batch(&bytes[starts[starts.len() - 1]..]) {
+    while let Some(batch) = format::parse_batch(&bytes[starts[starts.len() - 1]..], salt) {
         starts.push(starts[starts.len() - 1] + batch.bytes);
     }
     assert_eq!(starts.len(), 4);
@@ -177,16 +180,30 @@ async fn a_last_batch_that_is_damaged_cannot_be_told_from_a_torn_one() {
     assert_eq!(open(&folder, SEGMENT_BYTES).expect("torn").records, records(0..4));
 }
 
+/// The second batch here, and in it what a client may have written, would each be valid at some position.
+#[tokio::test]
+async fn a_value_that_looks_like_a_batch_is_no_sign_of_damage() {
+    let folder = tempdir();
+    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    opened.write(&[record(0)]).await;
+    let mut fake = Vec::new();
+    let mut batch = format::Gathering { first: JournalPosition(3), records: Vec::new() };
+    batch.add(|out| codec::encode_into(&record(3), out)).expect("small");
+    batch.frame_into(format::Salt::default(), &mut fake);
+    let (path, begin) = opened.end(&folder);
+    opened.write(&[fake]).await;
+    drop(opened);
+    let mut bytes = std::fs::read(&path).expect("readable");
+    bytes[begin + 4] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    assert_eq!(open(&folder, SEGMENT_BYTES).expect("only torn").records, records(0..1));
+}
+
 /// Segments that hold two batches of one record each.
 async fn many_segments(folder: &TempDir) -> u64 {
-    let batch = {
-        let mut out = Vec::new();
-        let mut one = format::Gathering { first: JournalPosition(0), records: Vec::new() };
-        assert!(one.add(|out| codec::encode_into(&record(0), out)).expect("small").is_none());
-        one.frame_into(&mut out);
-        out.len()
-    };
-    let segment_bytes = (HEADER_BYTES + 2 * batch) as u64;
+    let mut batch = format::Gathering { first: JournalPosition(0), records: Vec::new() };
+    assert!(batch.add(|out| codec::encode_into(&record(0), out)).expect("small").is_none());
+    let segment_bytes = HEADER_BYTES as u64 + 2 * batch.framed_bytes();
     let mut opened = open(folder, segment_bytes).expect("empty");
     for number in 0..9 {
         opened.write(&[record(number)]).await;

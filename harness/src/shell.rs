@@ -128,8 +128,8 @@ impl Shell {
         loop {
             let page =
                 self.any("GET", &format!("/kv/all?start={}", escape(&start)), None)?.unwrap_or_default();
-            for entry in page["entries"].as_array().into_iter().flatten() {
-                println!("{} = {}", text(&entry["key"]), text(&entry["value"]));
+            for row in page["rows"].as_array().into_iter().flatten() {
+                println!("{} = {}", text(&row["key"]), text(&row["value"]));
             }
             match page["next"].as_str() {
                 Some(next) => start = next.to_owned(),

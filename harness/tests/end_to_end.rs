@@ -321,6 +321,41 @@ fn a_person_can_list_and_is_told_about_a_wrong_folder() {
     assert!(said(&output).contains("it is no run's folder"), "{}", said(&output));
 }
 
+#[test]
+fn the_prompt_speaks_to_running_nodes() {
+    let arena = Arena::new();
+    let mut child = arena.start(&arena.plan(&LONG.replace("start: ", "start: 2")));
+    let addresses = || -> Vec<String> {
+        let Ok(dir) = arena.store().join("latest").canonicalize() else { return Vec::new() };
+        let config = |n: u32| fs::read_to_string(dir.join(format!("n{n}/node.yaml"))).unwrap_or_default();
+        let line =
+            |text: String| text.lines().find_map(|l| l.strip_prefix("http_address: ").map(String::from));
+        (1..=3).filter_map(|n| line(config(n))).collect()
+    };
+    wait_until("three nodes", || addresses().len() == 3);
+    let nodes = addresses().join(",");
+    let client = |words: &str| {
+        let mut args = vec!["client", "--nodes", &nodes];
+        args.extend(words.split(' '));
+        arena.gauntlet(&args).output().unwrap()
+    };
+    wait_until("a leader that serves", || client("put colour blue green").status.success());
+    for (words, answer) in [
+        ("get colour", "blue green\n"),
+        ("getall", "colour = blue green\n"),
+        ("delete colour", "ok\n"),
+        ("get colour", "(absent)\n"),
+        ("status", "leader"),
+    ] {
+        let output = client(words);
+        assert_exit(&output, 0);
+        assert!(said(&output).contains(answer), "{words}: {}", said(&output));
+    }
+    assert_exit(&client("put"), 255);
+    signal(child.id(), rustix::process::Signal::INT);
+    wait(&mut child);
+}
+
 fn on_path(program: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|dir| dir.join(program).is_file())

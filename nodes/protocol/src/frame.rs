@@ -104,6 +104,9 @@ mod tests {
     #[test]
     fn zeroes_are_no_frame_and_a_giant_length_is_refused_before_it_arrives() {
         assert_eq!(parse(&[0; 64], 100), Err(FrameError::Length { length: 0, limit: 100 }));
-        assert_eq!(parse(&[101, 0, 0, 0, 0, 0, 0, 0], 100), Err(FrameError::Length { length: 101, limit: 100 }));
+        assert_eq!(
+            parse(&[101, 0, 0, 0, 0, 0, 0, 0], 100),
+            Err(FrameError::Length { length: 101, limit: 100 })
+        );
     }
 }

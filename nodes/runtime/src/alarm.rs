@@ -30,12 +30,12 @@ impl Alarm {
     }
 
     /// Goes off at `at` or before.
-    pub(crate) fn set(&mut self, now: Instant, at: Instant) -> io::Result<()> {
+    pub(crate) fn set(&mut self, at: Instant) -> io::Result<()> {
         if self.armed.is_some_and(|armed| armed <= at) {
             return Ok(());
         }
         // Zero would disarm it.
-        let wait = at.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let wait = at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let value = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;

@@ -83,12 +83,15 @@ impl<P: KvProtocol> Clients<P> {
 
     /// Writes what is queued, a system call for each client.
     pub(crate) fn flush(&mut self) {
-        for client in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for client in dirty.drain(..) {
             let Some(socket) = self.sockets.get_mut(&client) else { continue };
             socket.dirty = false;
             let flushed = socket.outbound.flush();
             self.settle(client, flushed);
         }
+        // Back for its memory.
+        self.dirty = dirty;
     }
 
     /// A socket that was full takes more.

@@ -127,7 +127,7 @@ impl<P: KvProtocol> Driver<P> {
         let deadline = self.timers.next().and_then(|time| self.clock.machine_time_of(time));
         let next = deadline.into_iter().chain(self.links.next_release()).chain(self.leases.next()).min();
         match next {
-            Some(at) => self.alarm.set(machine, at).map_err(DriverError::Alarm),
+            Some(at) => self.alarm.set(at).map_err(DriverError::Alarm),
             None => Ok(()),
         }
     }
@@ -222,22 +222,23 @@ impl<P: KvProtocol> Driver<P> {
     }
 
     /// Releases the durable lanes that need not wait any longer, and tells the core how far its records are
-    /// durable; tells whether that was news.
+    /// durable; tells whether the core was told anything.
     fn settle(&mut self, machine: Instant, now: Time) -> bool {
+        let mut told = false;
         let durable = self.journal.durable();
         while self.held.front().is_some_and(|held| held.before <= durable) {
             let mut held = self.held.pop_front().expect("looked at above");
             self.release(machine, &mut held.outbox);
             for effect in held.snapshots {
-                self.snapshot(now, effect);
+                told |= self.snapshot(now, effect);
             }
         }
-        let news = self.told < durable;
-        if news {
+        if self.told < durable {
             self.told = durable;
             self.core.handle_durable(now, durable, &mut self.effects);
+            told = true;
         }
-        news
+        told
     }
 
     fn release(&mut self, machine: Instant, outbox: &mut Outbox<P>) {
@@ -250,12 +251,13 @@ impl<P: KvProtocol> Driver<P> {
         }
     }
 
-    fn snapshot(&mut self, now: Time, effect: SnapshotEffect<P::Image>) {
+    /// Hands an effect to the snapshot store; tells whether the core was told that it cannot be carried out.
+    fn snapshot(&mut self, now: Time, effect: SnapshotEffect<P::Image>) -> bool {
         if let SnapshotEffect::Discard { before, .. } = &effect {
             self.journal.discard(*before);
         }
-        if let Some(answer) = self.snapshots.submit(effect) {
-            self.core.handle_snapshot(now, answer, &mut self.effects);
-        }
+        let Some(answer) = self.snapshots.submit(effect) else { return false };
+        self.core.handle_snapshot(now, answer, &mut self.effects);
+        true
     }
 }

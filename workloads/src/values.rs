@@ -85,13 +85,13 @@ pub enum Unrecognised {
 }
 
 /// The words of the proof (`SplitMix64` over a hash of place and number).
-fn proof(place: Place<'_>, value: u64) -> impl Iterator<Item = [u8; 8]> {
+fn proof(place: Place<'_>, value: u64) -> impl Iterator<Item = u64> {
     let mut state = xxh3_64_with_seed(place.key, value ^ (u64::from(place.field) << 56));
     std::iter::repeat_with(move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).to_le_bytes()
+        z ^ (z >> 31)
     })
 }
 
@@ -105,9 +105,10 @@ pub fn expand(place: Place<'_>, value: u64, size: usize) -> Bytes {
     let mut bytes = vec![0; size];
     let (number, rest) = bytes.split_at_mut(VALUE_BYTES_MIN);
     number.copy_from_slice(&value.to_le_bytes());
-    for (chunk, word) in rest.chunks_mut(8).zip(proof(place, value)) {
-        chunk.copy_from_slice(&word[..chunk.len()]);
-    }
+    let mut words = proof(place, value).map(u64::to_le_bytes);
+    let (chunks, end) = rest.as_chunks_mut::<8>();
+    chunks.iter_mut().zip(&mut words).for_each(|(chunk, word)| *chunk = word);
+    end.copy_from_slice(&words.next().expect("the stream has no end")[..end.len()]);
     bytes.into()
 }
 
@@ -121,12 +122,18 @@ pub fn recognise(place: Place<'_>, bytes: &[u8], size: usize) -> Result<u64, Unr
         return Err(Unrecognised::Length { found: bytes.len(), expected: size });
     };
     let value = u64::from_le_bytes(*number);
-    for (at, (chunk, word)) in bytes[VALUE_BYTES_MIN..].chunks(8).zip(proof(place, value)).enumerate() {
-        if *chunk != word[..chunk.len()] {
-            return Err(Unrecognised::Proof { value, offset: VALUE_BYTES_MIN + 8 * at });
-        }
+    // Word by word: this is done for every field of every record read.
+    let (chunks, rest) = bytes[VALUE_BYTES_MIN..].as_chunks::<8>();
+    let mut words = proof(place, value);
+    let differs = chunks.iter().zip(&mut words).position(|(chunk, word)| u64::from_le_bytes(*chunk) != word);
+    let differs = differs.or_else(|| {
+        let end = words.next().expect("the stream has no end").to_le_bytes();
+        (*rest != end[..rest.len()]).then_some(chunks.len())
+    });
+    match differs {
+        None => Ok(value),
+        Some(chunk) => Err(Unrecognised::Proof { value, offset: VALUE_BYTES_MIN + 8 * chunk }),
     }
-    Ok(value)
 }
 
 #[cfg(test)]

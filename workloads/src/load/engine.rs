@@ -27,6 +27,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 /// How often the history goes to the file and progress to whoever watches.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What tells the seed of the schedule from that of the generator.
+const ARRIVALS_SALT: u64 = u64::from_be_bytes(*b"arrivals");
+
+/// The longest load: what a clock can surely add.
+const TIME_LIMIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// An error that ends everything.
 pub(super) type Stop = HistoryError;
 
@@ -117,6 +123,8 @@ fn validate(endpoint: &Endpoint, spec: &Spec, config: &LoadConfig) -> Result<(),
         Err(LoadError::Config("the rate must be 0.001 to 10 million ops a second".into()))
     } else if config.op_timeout.is_zero() || config.attempt_timeout.is_zero() {
         Err(LoadError::Config("time-outs must be longer than zero".into()))
+    } else if config.time_limit.max(config.op_timeout).max(config.attempt_timeout) > TIME_LIMIT_MAX {
+        Err(LoadError::Config("time limits must be shorter than a year".into()))
     } else {
         Ok(())
     }
@@ -135,7 +143,9 @@ async fn drive(
         match engine.config.arrivals {
             Arrivals::Closed => Ok(()),
             Arrivals::Open { rate_per_s, process } => {
-                let schedule = Schedule::new(started_ns, rate_per_s, process, engine.config.seed);
+                // Not the generator's chance: when something is asked must not depend on what.
+                let seed = engine.config.seed.rotate_left(32) ^ ARRIVALS_SALT;
+                let schedule = Schedule::new(started_ns, rate_per_s, process, seed);
                 engine.arrive(schedule, timer).await
             }
         }

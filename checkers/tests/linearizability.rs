@@ -1,6 +1,7 @@
 //! Registers and records: what is wrong is found, told and shown; what is right is not accused.
 
 use crate::support::build::{MS, Written, at, cas, failed, history, read, unknown, write};
+use crate::support::simulate::{Simulation, simulate};
 use checkers::history::{Answer, Call, History, MicroCall, Outcome};
 use checkers::linearizability::{LinearizabilityOptions, check_linearizable};
 use checkers::verdict::{CheckResult, Evidence, Verdict, WINDOW_OPS_MAX};
@@ -267,6 +268,23 @@ fn the_window_is_bounded_whatever_the_history() {
     assert!(evidence.window.iter().any(|op| op.label == "write 17" && op.culprit), "{}", evidence.story);
     assert!(evidence.window.iter().any(|op| op.label == "write 4499" && !op.culprit), "{}", evidence.story);
     assert!(!evidence.prefixes.is_empty());
+}
+
+#[test]
+fn an_order_is_shown_even_where_too_many_ops_overlap_for_a_search() {
+    let what = Simulation { ops: 4000, clients: 60, keys: 1, read: 50, cas: 10, unknown: 5, seed: 4 };
+    let mut history = History::from_entries(simulate(what)).expect("a simulated history pairs");
+    let is_read = |at: &usize| matches!(history.ops[*at].call, Call::Read { .. });
+    let read = (3000..4000).find(is_read).expect("every other op reads");
+    let written = history.ops[..2000].iter().rev().find_map(|op| match (&op.call, &op.outcome) {
+        (Call::Write { value, .. }, Outcome::Ok(_)) => Some(*value),
+        _ => None,
+    });
+    history.ops[read].outcome = Outcome::Ok(Answer::Value(written));
+    let result = check_linearizable(&history, &LinearizabilityOptions::default());
+    let [evidence] = &result.evidence[..] else { panic!("{}", result.summary) };
+    check_prefixes(evidence);
+    assert!(evidence.prefixes[0].len() > 50, "{:?}", evidence.prefixes);
 }
 
 fn ok(answer: Answer) -> Outcome {

@@ -1,5 +1,6 @@
 //! The tests of the crate's outside.
 
+mod append;
 mod history_file;
 mod linearizability;
 mod models;

@@ -3,7 +3,7 @@
 use super::error::HistoryError;
 use super::op::{Entry, FaultEvent, Op, Outcome, Phase, ProcessId};
 use super::reader::{Ending, Reader};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// What checkers and reports read.
@@ -60,7 +60,7 @@ struct Pairing {
     faults: Vec<(u64, FaultEvent)>,
     phases: Vec<(u64, Phase)>,
     /// Which op each process has open: a position in `ops`.
-    open: HashMap<ProcessId, usize>,
+    open: FxHashMap<ProcessId, usize>,
     entries: u64,
 }
 

@@ -220,6 +220,7 @@ fn unique_values_with_refused_cas() {
 
 #[test]
 fn repeated_values() {
+    compare(Shape { unique: false, unknown: 0.4, ..SMALL }, 10_000);
     compare(Shape { unique: false, refused: true, ..SMALL }, 10_000);
     compare(Shape { unique: false, refused: true, unknown: 0.3, ..SMALL }, 10_000);
     compare(Shape { unique: false, refused: true, unknown: 0.3, ops: 4, real: false, ..SMALL }, 10_000);

@@ -6,6 +6,7 @@
 //! | `objects.rs` | a history taken apart: registers, records, fields |
 //! | `register.rs` | one register: zones first, search where they do not decide |
 //! | `zones.rs` | registers of unique values, without a search |
+//! | `refused.rs` | cas that were refused: what zones refute, and the search for the others |
 //! | `records.rs` | whether a record was read at one instant |
 //! | `wgl.rs` | the general search, over a [`wgl::Model`] |
 //! | `story.rs` | a violation as evidence |
@@ -14,6 +15,7 @@
 mod agreement;
 mod objects;
 mod records;
+mod refused;
 mod register;
 mod story;
 pub mod wgl;

@@ -72,26 +72,42 @@ impl Objects {
 pub(super) fn register_ops(history: &History, object: &Object, field: u32) -> Vec<RegisterOp> {
     let mut ops = Vec::with_capacity(object.ops.len());
     for &position in &object.ops {
-        let op = &history.ops[position as usize];
-        let (read, write) = actions(op, field);
-        let invoked = op.invoked.saturating_add(1);
-        let known = match &op.outcome {
-            // An answer that no call of this kind can have says that the op ended, not what it did.
-            Outcome::Ok(answer) if fits(&op.call, answer) => {
-                op.returned.map(|returned| returned.saturating_add(1).min(NEVER - 1))
-            }
-            Outcome::Ok(_) | Outcome::Info(_) => None,
-            Outcome::Fail(_) => continue,
-        };
-        // What was read is known only if the op returned.
-        if let (Some(action), Some(returned)) = (read, known) {
-            ops.push(RegisterOp { position, action, invoked, returned });
-        }
-        if let Some(action) = write {
-            ops.push(RegisterOp { position, action, invoked, returned: known.unwrap_or(NEVER) });
-        }
+        add(&mut ops, position, &history.ops[position as usize], field);
     }
     ops
+}
+
+/// The ops on each field of a record, in one pass.
+pub(super) fn field_ops(history: &History, object: &Object, fields: u32) -> Vec<Vec<RegisterOp>> {
+    let mut all: Vec<Vec<RegisterOp>> = (0..fields).map(|_| Vec::with_capacity(object.ops.len())).collect();
+    for &position in &object.ops {
+        let op = &history.ops[position as usize];
+        for (field, ops) in (0..).zip(&mut all) {
+            add(ops, position, op, field);
+        }
+    }
+    all
+}
+
+/// Adds what an op did to a field.
+fn add(ops: &mut Vec<RegisterOp>, position: u32, op: &Op, field: u32) {
+    let (read, write) = actions(op, field);
+    let invoked = op.invoked.saturating_add(1);
+    let known = match &op.outcome {
+        Outcome::Ok(answer) if fits(&op.call, answer) => {
+            op.returned.map(|returned| returned.saturating_add(1).min(NEVER - 1))
+        }
+        // An answer that no call of this kind can have says that the op ended, not what it did.
+        Outcome::Ok(_) | Outcome::Info(_) => None,
+        Outcome::Fail(_) => return,
+    };
+    // What was read is known only if the op returned.
+    if let (Some(action), Some(returned)) = (read, known) {
+        ops.push(RegisterOp { position, action, invoked, returned });
+    }
+    if let Some(action) = write {
+        ops.push(RegisterOp { position, action, invoked, returned: known.unwrap_or(NEVER) });
+    }
 }
 
 /// What an op read of a field, and what it wrote there.

@@ -10,12 +10,11 @@
 //! a value of another that was written after the first was overwritten; it does not find every way in which
 //! records can fail to be atomic.
 
-use super::objects::{Object, register_ops};
+use super::objects::{Object, field_ops};
 use super::register::{self, Action, Judgement, Numbered, RegisterOp};
 use super::wgl::Limits;
-use super::zones::Zones;
+use super::zones::{Block, Zones};
 use crate::history::History;
-use rustc_hash::FxHashMap;
 
 /// A read that saw values of different times: positions in the history's ops.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +47,14 @@ pub(super) enum RecordJudgement {
 
 /// Judges each field of a record, then its reads as a whole.
 pub(super) fn judge(history: &History, object: &Object, fields: u32, limits: &Limits) -> RecordJudgement {
-    let mut reads: FxHashMap<u32, (Bound, Bound)> = FxHashMap::default();
+    let mut reads: Vec<Option<(Bound, Bound)>> = vec![None; object.ops.len()];
     let mut undecided = None;
-    for field in 0..fields {
-        let ops = register_ops(history, object, field);
+    for (field, ops) in (0..).zip(field_ops(history, object, fields)) {
         let numbered = Numbered::new(&ops);
         match register::judge_numbered(&ops, &numbered, limits) {
-            (Judgement::Linearizable, Some(zones)) => bound(&mut reads, field, &ops, &numbered, &zones),
+            (Judgement::Linearizable, Some(zones)) => {
+                bound(&mut reads, object, field, &ops, &numbered, &zones);
+            }
             // A value was written twice: nothing bounds when it was there.
             (Judgement::Linearizable, None) => {}
             (judgement @ Judgement::Exhausted { .. }, _) => undecided = Some((field, judgement)),
@@ -63,9 +63,12 @@ pub(super) fn judge(history: &History, object: &Object, fields: u32, limits: &Li
             }
         }
     }
-    let torn = reads.into_iter().filter(|(_, (since, until))| since.time > until.time);
-    match torn.min_by_key(|(read, _)| *read) {
-        Some((read, (new, old))) => RecordJudgement::Torn(Torn { read, new, old }),
+    let mut torn = object.ops.iter().zip(reads).filter_map(|(read, bounds)| {
+        let (new, old) = bounds?;
+        (new.time > old.time).then_some(Torn { read: *read, new, old })
+    });
+    match torn.next() {
+        Some(torn) => RecordJudgement::Torn(torn),
         None => {
             let (field, judgement) = undecided.unwrap_or((0, Judgement::Linearizable));
             RecordJudgement::Field(field, judgement)
@@ -73,25 +76,31 @@ pub(super) fn judge(history: &History, object: &Object, fields: u32, limits: &Li
     }
 }
 
-/// Narrows the bounds of each read by what it saw of one field.
+/// Narrows the bounds of each read, one for each op of the object, by what it saw of one field.
 fn bound(
-    reads: &mut FxHashMap<u32, (Bound, Bound)>,
+    reads: &mut [Option<(Bound, Bound)>],
+    object: &Object,
     field: u32,
     ops: &[RegisterOp],
     numbered: &Numbered,
     zones: &Zones,
 ) {
     let presence = Presence::new(zones);
+    let position = |op: u32| ops[op as usize].position;
+    let mut at = 0;
     for (op, step) in ops.iter().zip(&numbered.steps) {
+        // Both are by position.
+        while object.ops[at] < op.position {
+            at += 1;
+        }
         let (Action::Read(value), Some(rank)) = (op.action, step.needs().and_then(|id| zones.rank_of(id)))
         else {
             continue;
         };
-        let position = |op: u32| ops[op as usize].position;
         let bound = |time, op: Option<u32>| Bound { field, value, time, op: op.map(position) };
-        let own = (bound(op.invoked, None), bound(op.returned, None));
-        let (since, until) = reads.entry(op.position).or_insert(own);
-        let (new, old) = (presence.since(zones, rank), presence.until(zones, rank));
+        let (since, until) =
+            reads[at].get_or_insert_with(|| (bound(op.invoked, None), bound(op.returned, None)));
+        let (new, old) = (presence.since[rank], presence.until[rank]);
         if new.0 > since.time {
             *since = bound(new.0, new.1);
         }
@@ -101,14 +110,12 @@ fn bound(
     }
 }
 
-/// When a block of a register can have been there.
+/// When the blocks of a register can have been there, by rank.
 struct Presence {
-    /// For each rank: the two greatest `s` of the blocks before it, with their ranks.
-    greatest_before: Vec<[(u64, usize); 2]>,
-    /// Ranks by `s`.
-    by_last_invoke: Vec<usize>,
-    /// For each place in `by_last_invoke`: the two least `f` from there on, with their ranks.
-    least_from: Vec<[(u64, usize); 2]>,
+    /// Not before: the block's write, or an op on a block that came before it, was invoked then.
+    since: Vec<Limit>,
+    /// Not afterwards: an op on a block that came after it returned then.
+    until: Vec<Limit>,
 }
 
 /// A time and the op that sets it.
@@ -116,46 +123,49 @@ type Limit = (u64, Option<u32>);
 
 impl Presence {
     fn new(zones: &Zones) -> Self {
-        let blocks = &zones.blocks;
-        let mut greatest_before = vec![[(0, usize::MAX); 2]; blocks.len() + 1];
-        for (rank, block) in blocks.iter().enumerate() {
-            let [first, second] = greatest_before[rank];
-            let mut three = [first, second, (block.last_invoke, rank)];
-            three.sort_unstable_by(|a, b| b.cmp(a));
-            greatest_before[rank + 1] = [three[0], three[1]];
-        }
-        let mut by_last_invoke: Vec<usize> = (0..blocks.len()).collect();
-        by_last_invoke.sort_unstable_by_key(|rank| blocks[*rank].last_invoke);
-        let mut least_from = vec![[(u64::MAX, usize::MAX); 2]; blocks.len() + 1];
-        for (place, rank) in by_last_invoke.iter().enumerate().rev() {
-            let [first, second] = least_from[place + 1];
-            let mut three = [first, second, (blocks[*rank].first_return, *rank)];
-            three.sort_unstable();
-            least_from[place] = [three[0], three[1]];
-        }
-        Self { greatest_before, by_last_invoke, least_from }
+        Self { since: since(&zones.blocks), until: until(&zones.blocks) }
     }
+}
 
-    /// The block of this rank was not there before: its write, or an op on a block that came before it, was invoked then.
-    fn since(&self, zones: &Zones, rank: usize) -> Limit {
-        let block = &zones.blocks[rank];
-        let before = zones.blocks.partition_point(|other| other.first_return < block.last_invoke);
-        let [first, second] = self.greatest_before[before];
+/// Blocks are by `f`: those that came before a block are the first of them, up to its `s`.
+fn since(blocks: &[Block]) -> Vec<Limit> {
+    // The two greatest `s` of the blocks before each rank, since a block does not come before itself.
+    let mut greatest = vec![[(0, usize::MAX); 2]; blocks.len() + 1];
+    for (rank, block) in blocks.iter().enumerate() {
+        let [first, second] = greatest[rank];
+        let mut three = [first, second, (block.last_invoke, rank)];
+        three.sort_unstable_by(|a, b| b.cmp(a));
+        greatest[rank + 1] = [three[0], three[1]];
+    }
+    let limit = |(rank, block): (usize, &Block)| {
+        let before = blocks.partition_point(|other| other.first_return < block.last_invoke);
+        let [first, second] = greatest[before];
         let (time, of) = if first.1 == rank { second } else { first };
         if time > block.root_invoked {
-            return (time, zones.blocks[of].pair.invoked);
+            (time, blocks[of].pair.invoked)
+        } else {
+            (block.root_invoked, block.writer)
         }
-        (block.root_invoked, block.writer)
-    }
+    };
+    blocks.iter().enumerate().map(limit).collect()
+}
 
-    /// The block of this rank was not there afterwards: an op on a block that came after it returned then.
-    fn until(&self, zones: &Zones, rank: usize) -> Limit {
-        let blocks = &zones.blocks;
-        let after = self
-            .by_last_invoke
-            .partition_point(|other| blocks[*other].last_invoke <= blocks[rank].first_return);
-        let [first, second] = self.least_from[after];
+/// The same from the other end: by `s`, those that came after a block are the last of them, from its `f` on.
+fn until(blocks: &[Block]) -> Vec<Limit> {
+    let mut by_last_invoke: Vec<usize> = (0..blocks.len()).collect();
+    by_last_invoke.sort_unstable_by_key(|rank| blocks[*rank].last_invoke);
+    let mut least = vec![[(u64::MAX, usize::MAX); 2]; blocks.len() + 1];
+    for (place, rank) in by_last_invoke.iter().enumerate().rev() {
+        let [first, second] = least[place + 1];
+        let mut three = [first, second, (blocks[*rank].first_return, *rank)];
+        three.sort_unstable();
+        least[place] = [three[0], three[1]];
+    }
+    let limit = |(rank, block): (usize, &Block)| {
+        let after = by_last_invoke.partition_point(|other| blocks[*other].last_invoke <= block.first_return);
+        let [first, second] = least[after];
         let (time, of) = if first.1 == rank { second } else { first };
         (time, blocks.get(of).and_then(|block| block.pair.returned))
-    }
+    };
+    blocks.iter().enumerate().map(limit).collect()
 }

@@ -1,5 +1,6 @@
 //! One register: what was done to it, and its judgement.
 
+use super::refused::guided;
 use super::wgl::{self, Found, Limits, Model, Span, State, Stuck};
 use super::zones::{self, Violation, Zones};
 use rustc_hash::FxHashMap;
@@ -146,8 +147,11 @@ pub(super) fn judge_numbered(
     limits: &Limits,
 ) -> (Judgement, Option<Zones>) {
     if !numbered.is_unique {
-        let mut model = Register::new(&numbered.steps);
-        return (judgement(wgl::search(&mut model, &spans(ops), limits)), None);
+        let mut spans = spans(ops);
+        if !numbered.has_refused {
+            drop_unseen(ops, numbered, &mut spans);
+        }
+        return (judgement(wgl::search(&mut Register::new(&numbered.steps), &spans, limits)), None);
     }
     let zones = match zones::judge(ops, numbered) {
         Ok(zones) => zones,
@@ -163,11 +167,33 @@ pub(super) fn judge_numbered(
     (judgement(found), Some(zones))
 }
 
-/// Every order of blocks that zones allow explains all but the refused cas: searches among these only.
-pub(super) fn guided(ops: &[RegisterOp], numbered: &Numbered, zones: &Zones, limits: &Limits) -> Found {
-    let mut spans = spans(ops);
-    zones.tighten(ops, numbered, &mut spans);
-    wgl::search(&mut Guided::new(numbered, zones), &spans, limits)
+/// Ops of unknown outcome whose value nobody can have seen had better not happened: they are put at the end of time,
+/// where no search comes. (A refused cas may need one of them to explain it.)
+fn drop_unseen(ops: &[RegisterOp], numbered: &Numbered, spans: &mut [Span]) {
+    let mut is_seen = vec![false; numbered.values.len()];
+    let mut todo: Vec<ValueId> = Vec::new();
+    let mut see = |step: Step, todo: &mut Vec<ValueId>| {
+        if let Some(value) =
+            step.needs().filter(|value| !std::mem::replace(&mut is_seen[*value as usize], true))
+        {
+            todo.push(value);
+        }
+    };
+    let mut unknown: FxHashMap<ValueId, Vec<u32>> = FxHashMap::default();
+    for (at, (op, step)) in (0..).zip(ops.iter().zip(&numbered.steps)) {
+        match step.makes() {
+            Some(made) if !op.is_known() => unknown.entry(made).or_default().push(at),
+            _ => see(*step, &mut todo),
+        }
+    }
+    while let Some(value) = todo.pop() {
+        for op in unknown.remove(&value).unwrap_or_default() {
+            see(numbered.steps[op as usize], &mut todo);
+        }
+    }
+    for op in unknown.into_values().flatten() {
+        spans[op as usize].invoked = u64::MAX;
+    }
 }
 
 /// Where orders get stuck if they are not kept from what cannot succeed in the end: a better story.
@@ -244,108 +270,5 @@ impl Model for Register<'_> {
     fn effect(&self, op: usize) -> u64 {
         let half = |value: Option<ValueId>| u64::from(value.map_or(0, |value| value + 1));
         half(self.steps[op].needs()) << 32 | half(self.steps[op].makes())
-    }
-}
-
-/// A register of unique values whose zones are known to fit: goes only where an order of blocks can succeed, so that
-/// refused cas alone can make it go back.
-struct Guided<'a> {
-    register: Register<'a>,
-    zones: &'a Zones,
-    /// How many ops that need a value are not taken.
-    needed: Vec<u32>,
-    /// Which blocks are taken, by their rank.
-    is_taken: Vec<bool>,
-    /// The first block, by least response, that is not taken.
-    first_left: usize,
-}
-
-impl<'a> Guided<'a> {
-    fn new(numbered: &'a Numbered, zones: &'a Zones) -> Self {
-        let mut needed = vec![0; numbered.values.len()];
-        for (op, step) in numbered.steps.iter().enumerate() {
-            if let Some(value) = step.needs().filter(|_| zones.is_effective(op)) {
-                needed[value as usize] += 1;
-            }
-        }
-        let register = Register::new(&numbered.steps);
-        let mut guided =
-            Self { register, zones, needed, is_taken: vec![false; zones.blocks.len()], first_left: 0 };
-        // The block of the initial value is there from the start.
-        if let Some(rank) = zones.rank_of(0) {
-            guided.block_taken(rank);
-        }
-        guided
-    }
-
-    fn block_taken(&mut self, rank: usize) {
-        self.is_taken[rank] = true;
-        while self.is_taken.get(self.first_left) == Some(&true) {
-            self.first_left += 1;
-        }
-    }
-
-    /// Whether a block that must come before this one is left.
-    fn is_early(&self, rank: usize) -> bool {
-        // The first block left has the least response of all that are left.
-        let first = if self.first_left == rank { self.next_left(rank) } else { Some(self.first_left) };
-        first.is_some_and(|first| self.zones.blocks[first].first_return < self.zones.blocks[rank].last_invoke)
-    }
-
-    fn next_left(&self, rank: usize) -> Option<usize> {
-        (rank + 1..self.is_taken.len()).find(|rank| !self.is_taken[*rank])
-    }
-}
-
-impl Model for Guided<'_> {
-    fn initial(&self) -> State {
-        self.register.initial()
-    }
-
-    fn step(&mut self, state: State, op: usize) -> Option<State> {
-        let after = self.register.after(state, op)?;
-        if after == state {
-            return Some(after);
-        }
-        // The value goes for good: nothing may need it but this very op.
-        let is_needed_here = self.register.steps[op].needs().is_some() && self.zones.is_effective(op);
-        if self.needed[state.0 as usize] > u32::from(is_needed_here) {
-            return None;
-        }
-        match self.zones.rank_of(after.0) {
-            Some(rank) if self.zones.is_root(after.0) && self.is_early(rank) => None,
-            _ => Some(after),
-        }
-    }
-
-    fn is_read_only(&self, op: usize) -> bool {
-        self.register.is_read_only(op)
-    }
-
-    fn effect(&self, op: usize) -> u64 {
-        self.register.effect(op)
-    }
-
-    fn taken(&mut self, op: usize) {
-        let step = self.register.steps[op];
-        if let Some(value) = step.needs().filter(|_| self.zones.is_effective(op)) {
-            self.needed[value as usize] -= 1;
-        }
-        let root = step.makes().filter(|value| self.zones.is_root(*value));
-        if let Some(rank) = root.and_then(|value| self.zones.rank_of(value)) {
-            self.block_taken(rank);
-        }
-    }
-
-    fn untaken(&mut self, op: usize) {
-        let step = self.register.steps[op];
-        if let Some(value) = step.needs().filter(|_| self.zones.is_effective(op)) {
-            self.needed[value as usize] += 1;
-        }
-        let root = step.makes().filter(|value| self.zones.is_root(*value));
-        if let Some(rank) = root.and_then(|value| self.zones.rank_of(value)) {
-            self.is_taken[rank] = false;
-            self.first_left = self.first_left.min(rank);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::objects::{Object, ObjectId, register_ops};
 use super::records::{Bound, Torn};
-use super::register::{Action, Numbered, Register, RegisterOp, guided, spans};
+use super::refused::guided;
+use super::register::{Action, Numbered, Register, RegisterOp, ValueId, spans};
 use super::wgl::{self, Found, Limits, Stuck};
 use super::zones::{self, Pair, Violation};
 use crate::evidence::{View, choose, end, interval, ms, value_label, window};
@@ -168,6 +169,7 @@ impl<'a> Scene<'a> {
                 writers.insert(value, op.position);
             }
         }
+        let chosen: FxHashSet<u32> = chosen.iter().copied().collect();
         let seen = self.ops.iter().filter(|op| chosen.contains(&op.position));
         let seen = seen.filter_map(|op| match op.action {
             Action::Read(value) => value,
@@ -183,9 +185,10 @@ impl<'a> Scene<'a> {
 
     /// The longest orders of the chosen ops, if there is none of all of them.
     fn prefixes(&self, chosen: &[u32], culprits: &[u32]) -> Vec<Vec<u32>> {
-        let inside = |op: &u32| chosen.contains(&self.position(*op));
-        let mut inside: Vec<u32> = (0..self.ops.len() as u32).filter(inside).collect();
-        let mut ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
+        let chosen: FxHashSet<u32> = chosen.iter().copied().collect();
+        let is_inside = |op: &u32| chosen.contains(&self.position(*op));
+        let mut inside: Vec<u32> = (0..self.ops.len() as u32).filter(is_inside).collect();
+        let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
         let numbered = Numbered::new(&ops);
         let may_begin = self.may_begin(&numbered);
         let shows_beginning = self.object.ops.first().is_some_and(|first| chosen.contains(first));
@@ -193,23 +196,48 @@ impl<'a> Scene<'a> {
             true => Register::new(&numbered.steps),
             false => Register::found(&numbered.steps, &may_begin),
         };
-        let limits =
-            Limits { deadline: Instant::now() + WINDOW_SEARCH, memory_bytes_max: WINDOW_SEARCH_BYTES };
-        let found = match wgl::search(&mut model, &spans(&ops), &limits) {
-            Found::None(stuck) => stuck.prefixes,
+        match wgl::search(&mut model, &spans(&ops), &window_limits()) {
+            Found::None(stuck) => {
+                let outside = |prefix: Vec<u32>| prefix.into_iter().map(|op| inside[op as usize]).collect();
+                stuck.prefixes.into_iter().map(outside).collect()
+            }
             Found::Order(_) => Vec::new(),
             Found::Exhausted { .. } => {
                 // Too many ops overlap. Without the last culprit an order is found at once: show how far it goes
                 // before the culprit would have to be in it.
-                let last = (0..ops.len()).filter(|op| culprits.contains(&ops[*op].position));
-                let Some(last) = last.max_by_key(|op| ops[*op].invoked) else { return Vec::new() };
-                let culprit = ops.remove(last);
-                inside.remove(last);
-                order_before(&ops, culprit.returned).into_iter().collect()
+                let is_culprit = |op: &&u32| culprits.contains(&self.position(**op));
+                let last = inside.iter().filter(is_culprit).max_by_key(|op| self.ops[**op as usize].invoked);
+                let Some(&last) = last else { return Vec::new() };
+                inside.retain(|op| *op != last);
+                self.order_before(inside, self.ops[last as usize].returned).into_iter().collect()
             }
-        };
-        let outside = |prefix: Vec<u32>| prefix.into_iter().map(|op| inside[op as usize]).collect();
-        found.into_iter().map(outside).collect()
+        }
+    }
+
+    /// An order of some of the ops, up to the first that was invoked after `until`, if their values are unique.
+    fn order_before(&self, mut inside: Vec<u32>, until: u64) -> Option<Vec<u32>> {
+        // What needs a value that was written outside has no place in it, nor has what needs that.
+        loop {
+            let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
+            let numbered = Numbered::new(&ops);
+            let made: FxHashSet<ValueId> = numbered.steps.iter().filter_map(|step| step.makes()).collect();
+            let count = inside.len();
+            let mut steps = numbered.steps.iter();
+            inside.retain(|_| {
+                let step = steps.next().expect("there is a step for each op");
+                step.needs().is_none_or(|value| value == 0 || made.contains(&value))
+            });
+            if inside.len() < count {
+                continue;
+            }
+            if !numbered.is_unique {
+                return None;
+            }
+            let zones = zones::judge(&ops, &numbered).ok()?;
+            let Found::Order(order) = guided(&ops, &numbered, &zones, &window_limits()) else { return None };
+            let before = order.into_iter().take_while(|op| ops[*op as usize].invoked <= until);
+            return Some(before.map(|op| inside[op as usize]).collect());
+        }
     }
 
     /// Which values the register may hold where the window begins: those that were written outside it.
@@ -335,18 +363,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// An order of ops on a register of unique values, up to the first that was invoked after `until`.
-fn order_before(ops: &[RegisterOp], until: u64) -> Option<Vec<u32>> {
-    let numbered = Numbered::new(ops);
-    if !numbered.is_unique {
-        return None;
-    }
-    let zones = zones::judge(ops, &numbered).ok()?;
-    let limits = Limits { deadline: Instant::now() + WINDOW_SEARCH, memory_bytes_max: WINDOW_SEARCH_BYTES };
-    let Found::Order(mut order) = guided(ops, &numbered, &zones, &limits) else { return None };
-    let end = order.iter().position(|op| ops[*op as usize].invoked > until);
-    order.truncate(end.unwrap_or(order.len()));
-    Some(order)
+fn window_limits() -> Limits {
+    Limits { deadline: Instant::now() + WINDOW_SEARCH, memory_bytes_max: WINDOW_SEARCH_BYTES }
 }
 
 /// Evidence for a read of a record that saw values of different times.

@@ -17,12 +17,11 @@
 //! earlier one; then the chain is one *block*, with its least `f` and greatest `s`, and the test is on blocks.
 //! A cas of unknown outcome takes part if its target was read, or replaced by a cas that takes part.
 //!
-//! A cas that was *refused* says that the register did not hold a value. It contradicts the zones for certain if it ran
-//! while the value was surely there: after `f`, and before `s` as well as before the invocation of every write that can
-//! have come next. If it did not, a search must tell ([`super::register`]).
+//! A cas that was *refused* says that the register did not hold a value: see [`super::refused`].
 //!
 //! Everything is `O(n log n)`.
 
+use super::refused;
 use super::register::{NEVER, Numbered, RegisterOp, Step, ValueId};
 use super::wgl::Span;
 
@@ -79,21 +78,23 @@ pub(super) struct Zones {
     pub blocks: Vec<Block>,
     /// The rank of each value's block; `NONE` if its write takes no part.
     ranks: Vec<u32>,
-    clusters: Clusters,
+    pub clusters: Clusters,
 }
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The clusters, by value.
-struct Clusters {
-    first_return: Vec<u64>,
-    first_return_op: Vec<u32>,
-    last_invoke: Vec<u64>,
+pub(super) struct Clusters {
+    /// `f`.
+    pub first_return: Vec<u64>,
+    pub first_return_op: Vec<u32>,
+    /// `s`.
+    pub last_invoke: Vec<u64>,
     last_invoke_op: Vec<u32>,
     /// Who wrote the value, even if it takes no part.
     writer: Vec<u32>,
     /// The cas that replaced the value.
-    replaced_by: Vec<u32>,
+    pub replaced_by: Vec<u32>,
     /// Whether an op takes part.
     is_effective: Vec<bool>,
 }
@@ -122,7 +123,7 @@ pub(super) fn judge(ops: &[RegisterOp], numbered: &Numbered) -> Result<Zones, Vi
         return Err(zones.order(a, b, ops, numbered));
     }
     if numbered.has_refused {
-        zones.check_refused(ops, numbered)?;
+        refused::check(&zones, ops, numbered)?;
     }
     Ok(zones)
 }
@@ -277,7 +278,7 @@ impl Clusters {
     }
 
     /// The first op that was invoked after a time, of those that take part and read or wrote certain values.
-    fn first_after(
+    pub(super) fn first_after(
         &self,
         after: u64,
         ops: &[RegisterOp],
@@ -398,73 +399,5 @@ impl Zones {
             debug_assert!(!ops[cas].is_known());
             value = numbered.steps[cas].makes().expect("a cas makes a value") as usize;
         }
-    }
-
-    /// Finds a refused cas that ran while its value was surely there.
-    fn check_refused(&self, ops: &[RegisterOp], numbered: &Numbered) -> Result<(), Violation> {
-        let next = NextWrites::new(self, ops, numbered);
-        for (at, step) in (0..).zip(&numbered.steps) {
-            let Step::Refused(value) = *step else { continue };
-            let Some(rank) = self.rank_of(value) else { continue };
-            let op = &ops[at as usize];
-            let value = value as usize;
-            let is_after = self.clusters.first_return[value] < op.invoked;
-            let replaced_from = if self.clusters.replaced_by[value] == NONE {
-                self.clusters.last_invoke[value].max(next.invoked_after(self, rank, value as ValueId))
-            } else {
-                self.clusters.last_invoke[value]
-            };
-            if is_after && op.returned < replaced_from {
-                let until =
-                    self.clusters.first_after(op.returned, ops, numbered, |other| other as usize == value);
-                let since = self.clusters.first_return_op[value];
-                return Err(Violation::Held { refused: at, since, until });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// When a block can first have been followed by another write.
-struct NextWrites {
-    /// For each rank: the two least invocations, with their ranks, of the blocks from there on.
-    least: Vec<[(u64, u32); 2]>,
-    /// The least invocation of a write that takes no part: it may have happened at any time since.
-    unseen: u64,
-    /// For each value, the least invocation of a cas from it that takes no part.
-    unseen_cas: Vec<u64>,
-}
-
-impl NextWrites {
-    fn new(zones: &Zones, ops: &[RegisterOp], numbered: &Numbered) -> Self {
-        let mut least = vec![[(NEVER, NONE); 2]; zones.blocks.len() + 1];
-        for (rank, block) in zones.blocks.iter().enumerate().rev() {
-            let mut three = [(block.root_invoked, rank as u32), least[rank + 1][0], least[rank + 1][1]];
-            three.sort_unstable();
-            least[rank] = [three[0], three[1]];
-        }
-        let mut unseen = NEVER;
-        let mut unseen_cas = vec![NEVER; numbered.values.len()];
-        for (at, step) in numbered.steps.iter().enumerate().filter(|(at, _)| !zones.is_effective(*at)) {
-            match *step {
-                Step::Write(_) => unseen = unseen.min(ops[at].invoked),
-                Step::Cas { from, .. } => {
-                    let least = &mut unseen_cas[from as usize];
-                    *least = (*least).min(ops[at].invoked);
-                }
-                Step::Read(_) | Step::Refused(_) => {}
-            }
-        }
-        Self { least, unseen, unseen_cas }
-    }
-
-    /// The least invocation of a write that may follow the block of this rank, whose last value is `value`.
-    fn invoked_after(&self, zones: &Zones, rank: usize, value: ValueId) -> u64 {
-        // A block whose `f` is less than this one's `s` came before it.
-        let last_invoke = zones.blocks[rank].last_invoke;
-        let from = zones.blocks.partition_point(|block| block.first_return < last_invoke);
-        let [first, second] = self.least[from];
-        let seen = if first.1 == rank as u32 { second.0 } else { first.0 };
-        seen.min(self.unseen).min(self.unseen_cas[value as usize])
     }
 }

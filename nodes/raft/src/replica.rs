@@ -111,6 +111,12 @@ impl Tickets {
     }
 }
 
+/// Replicas that are given one seed must not wait equally long, and two lives must not draw the same tickets: they
+/// start at different times, or with journals of different lengths.
+fn life_seed(seed: u64, me: ReplicaId, next: JournalPosition, now: Time) -> u64 {
+    seed ^ u64::from(me.0).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ next.0.rotate_left(32) ^ now.0
+}
+
 /// Greater numbers are reached by no execution; refusing them keeps `+ 1` from overflowing.
 const NUMBER_MAX: u64 = 1 << 60;
 
@@ -217,8 +223,7 @@ impl Protocol for Raft {
         for (position, entry) in durable.entries {
             log.push(entry, position);
         }
-        // Two lives with one seed at one time have at least journals of different lengths, if they did anything.
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ durable_before.0.rotate_left(32) ^ now.0);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(life_seed(seed, me, durable_before, now));
         let mut raft = Self {
             me,
             members,

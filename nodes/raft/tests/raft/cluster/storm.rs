@@ -24,6 +24,8 @@ pub(crate) struct Storm {
     regicide: f64,
     /// How likely a replica is to crash when its term or vote is not durable yet.
     perfidy: f64,
+    /// How likely a fault is to cut a leader off from the others, but not from its clients: what leases must stand.
+    isolation: f64,
     last_leader: Term,
     report: Report,
 }
@@ -46,8 +48,10 @@ fn options(rng: &mut Xoshiro256PlusPlus, read: ReadMode) -> Options {
         election_timeout_ms_max: 120,
         heartbeat_ms: 15,
         read,
-        clock_drift_max: 0.02,
-        batch_bytes_max: rng.random_range(1..2000),
+        // Clocks that go wrong enough to show in leases as short as these.
+        clock_drift_max: if read == ReadMode::Lease { 0.2 } else { 0.02 },
+        // Often one entry at a time, so that leaders fall between entries.
+        batch_bytes_max: if rng.random_bool(0.3) { 1 } else { rng.random_range(1..2000) },
         rounds_in_flight_max: rng.random_range(1..4),
         requests_pending_max: if rng.random_bool(0.2) { 2 } else { 100 },
         uncommitted_bytes_max: 1 << 20,
@@ -77,6 +81,7 @@ impl Storm {
             calm: false,
             regicide: if rng.random_bool(0.3) { 0.8 } else { 0.0 },
             perfidy: if rng.random_bool(0.3) { 0.3 } else { 0.0 },
+            isolation: if read == ReadMode::Lease { 0.5 } else { 0.0 },
             last_leader: Term::ZERO,
             report: Report::default(),
         };
@@ -167,7 +172,8 @@ impl Storm {
         if host.raft().is_leader() && host.raft().term() > self.last_leader {
             self.last_leader = host.raft().term();
             if self.world.rng.random_bool(self.regicide) {
-                self.world.after(0..20 * MS, Event::Crash { of: id });
+                let soon = if self.world.rng.random_bool(0.5) { 5 } else { 20 };
+                self.world.after(0..soon * MS, Event::Crash { of: id });
             }
         }
         if forgetful && self.perfidy > 0.0 && self.world.rng.random_bool(self.perfidy) {
@@ -193,6 +199,14 @@ impl Storm {
         let leads = |id: &&ReplicaId| world.hosts[*id].raft.as_ref().is_some_and(raft::Raft::is_leader);
         let leader = self.replicas.iter().find(leads).filter(|_| world.rng.random_bool(0.4));
         let victim = *leader.or(self.replicas.choose(&mut world.rng)).expect("there are replicas");
+        let isolated = leader.filter(|_| world.rng.random_bool(self.isolation));
+        if let Some(&leader) = isolated {
+            world.cut.clear();
+            for &other in &self.replicas {
+                world.cut.extend([(leader, other), (other, leader)]);
+            }
+            return world.after(80 * MS..250 * MS, Event::Nemesis);
+        }
         match world.rng.random_range(0..10) {
             0..3 => {
                 let now = world.now;

@@ -126,7 +126,12 @@ impl World {
         let mut hosts = BTreeMap::new();
         let mut clocks = BTreeMap::new();
         for config in configs {
-            let rate = rng.random_range(1.0 - drift..=1.0 + drift);
+            // Mostly as wrong as allowed.
+            let rate = match rng.random_range(0..3) {
+                0 => 1.0 - drift,
+                1 => 1.0 + drift,
+                _ => rng.random_range(1.0 - drift..=1.0 + drift),
+            };
             clocks.insert(config.replica, Clock { offset: rng.random_range(0..1_000_000 * MS), rate });
             let mut host = Host::new(config);
             host.segment = rng.random_range(0..8);

@@ -55,7 +55,7 @@ pub enum SnapshotEffect<I> {
     },
     /// Snapshots older than `keep`, and journal records before `before`, are no longer needed.
     Discard {
-        /// The newest durable snapshot.
+        /// The oldest snapshot still needed: the newest durable one, or an older one that another replica is receiving.
         keep: SnapshotId,
         /// The first record still needed.
         before: JournalPosition,

@@ -222,45 +222,27 @@ pub(super) fn spans(ops: &[RegisterOp]) -> Vec<Span> {
 /// A register for the general search: a state is a value's number.
 pub(super) struct Register<'a> {
     steps: &'a [Step],
-    /// Which values it may hold at first, if that is not known.
-    may_begin: Option<&'a [bool]>,
 }
-
-/// The state of a register of which nothing is known yet.
-const ANYTHING: State = State(u32::MAX);
 
 impl<'a> Register<'a> {
     /// A register that holds the initial value.
     pub(super) fn new(steps: &'a [Step]) -> Self {
-        Self { steps, may_begin: None }
-    }
-
-    /// A register that holds one of some values (`may_begin`, by number): the one that is seen first.
-    pub(super) fn found(steps: &'a [Step], may_begin: &'a [bool]) -> Self {
-        Self { steps, may_begin: Some(may_begin) }
-    }
-
-    fn after(&self, state: State, op: usize) -> Option<State> {
-        let step = self.steps[op];
-        match (step, step.needs(), step.makes()) {
-            (Step::Refused(value), ..) => (state != State(value)).then_some(state),
-            (_, Some(value), made) => {
-                let is_there = state == State(value)
-                    || state == ANYTHING && self.may_begin.is_some_and(|begin| begin[value as usize]);
-                is_there.then_some(State(made.unwrap_or(value)))
-            }
-            (_, None, made) => made.map(State),
-        }
+        Self { steps }
     }
 }
 
 impl Model for Register<'_> {
     fn initial(&self) -> State {
-        if self.may_begin.is_some() { ANYTHING } else { State(0) }
+        State(0)
     }
 
     fn step(&mut self, state: State, op: usize) -> Option<State> {
-        self.after(state, op)
+        match self.steps[op] {
+            Step::Read(value) => (state == State(value)).then_some(state),
+            Step::Refused(value) => (state != State(value)).then_some(state),
+            Step::Write(value) => Some(State(value)),
+            Step::Cas { from, to } => (state == State(from)).then_some(State(to)),
+        }
     }
 
     fn is_read_only(&self, op: usize) -> bool {

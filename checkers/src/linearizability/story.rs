@@ -3,7 +3,7 @@
 use super::objects::{Object, ObjectId, register_ops};
 use super::records::{Bound, Torn};
 use super::refused::guided;
-use super::register::{Action, Numbered, Register, RegisterOp, ValueId, spans};
+use super::register::{Action, Numbered, Register, RegisterOp, Step, ValueId, spans};
 use super::wgl::{self, Found, Limits, Stuck};
 use super::zones::{self, Pair, Violation};
 use crate::evidence::{View, choose, end, interval, ms, value_label, window};
@@ -186,17 +186,12 @@ impl<'a> Scene<'a> {
     /// The longest orders of the chosen ops, if there is none of all of them.
     fn prefixes(&self, chosen: &[u32], culprits: &[u32]) -> Vec<Vec<u32>> {
         let chosen: FxHashSet<u32> = chosen.iter().copied().collect();
-        let is_inside = |op: &u32| chosen.contains(&self.position(*op));
-        let mut inside: Vec<u32> = (0..self.ops.len() as u32).filter(is_inside).collect();
+        let is_chosen = |op: &u32| chosen.contains(&self.position(*op));
+        let is_culprit = |op: &u32| culprits.contains(&self.position(*op));
+        let chosen = (0..self.ops.len() as u32).filter(is_chosen).collect();
+        let mut inside = self.explainable(chosen, is_culprit);
         let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
-        let numbered = Numbered::new(&ops);
-        let may_begin = self.may_begin(&numbered);
-        let shows_beginning = self.object.ops.first().is_some_and(|first| chosen.contains(first));
-        let mut model = match shows_beginning {
-            true => Register::new(&numbered.steps),
-            false => Register::found(&numbered.steps, &may_begin),
-        };
-        match wgl::search(&mut model, &spans(&ops), &window_limits()) {
+        match wgl::search(&mut Register::new(&Numbered::new(&ops).steps), &spans(&ops), &window_limits()) {
             Found::None(stuck) => {
                 let outside = |prefix: Vec<u32>| prefix.into_iter().map(|op| inside[op as usize]).collect();
                 stuck.prefixes.into_iter().map(outside).collect()
@@ -205,56 +200,52 @@ impl<'a> Scene<'a> {
             Found::Exhausted { .. } => {
                 // Too many ops overlap. Without the last culprit an order is found at once: show how far it goes
                 // before the culprit would have to be in it.
-                let is_culprit = |op: &&u32| culprits.contains(&self.position(**op));
-                let last = inside.iter().filter(is_culprit).max_by_key(|op| self.ops[**op as usize].invoked);
-                let Some(&last) = last else { return Vec::new() };
+                let culprits = inside.iter().filter(|op| is_culprit(op));
+                let Some(&last) = culprits.max_by_key(|op| self.ops[**op as usize].invoked) else {
+                    return Vec::new();
+                };
                 inside.retain(|op| *op != last);
-                self.order_before(inside, self.ops[last as usize].returned).into_iter().collect()
+                let inside = self.explainable(inside, |_| false);
+                self.order_before(&inside, self.ops[last as usize].returned).into_iter().collect()
             }
         }
     }
 
-    /// An order of some of the ops, up to the first that was invoked after `until`, if their values are unique.
-    fn order_before(&self, mut inside: Vec<u32>, until: u64) -> Option<Vec<u32>> {
-        // What needs a value that was written outside has no place in it, nor has what needs that.
+    /// Leaves out what a part of the ops cannot explain though all of them do: what needs a value that was written
+    /// outside, and refused cas. Culprits stay.
+    fn explainable(&self, mut inside: Vec<u32>, is_culprit: impl Fn(&u32) -> bool) -> Vec<u32> {
         loop {
             let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
-            let numbered = Numbered::new(&ops);
-            let made: FxHashSet<ValueId> = numbered.steps.iter().filter_map(|step| step.makes()).collect();
-            let count = inside.len();
-            let mut steps = numbered.steps.iter();
-            inside.retain(|_| {
-                let step = steps.next().expect("there is a step for each op");
-                step.needs().is_none_or(|value| value == 0 || made.contains(&value))
-            });
-            if inside.len() < count {
-                continue;
+            let steps = Numbered::new(&ops).steps;
+            let made: FxHashSet<ValueId> = steps.iter().filter_map(|step| step.makes()).collect();
+            let is_explainable = |step: &Step| match step {
+                Step::Refused(_) => false,
+                step => step.needs().is_none_or(|value| value == 0 || made.contains(&value)),
+            };
+            let kept: Vec<u32> = inside
+                .iter()
+                .zip(&steps)
+                .filter(|(op, step)| is_culprit(op) || is_explainable(step))
+                .map(|(op, _)| *op)
+                .collect();
+            if kept.len() == inside.len() {
+                return kept;
             }
-            if !numbered.is_unique {
-                return None;
-            }
-            let zones = zones::judge(&ops, &numbered).ok()?;
-            let Found::Order(order) = guided(&ops, &numbered, &zones, &window_limits()) else { return None };
-            let before = order.into_iter().take_while(|op| ops[*op as usize].invoked <= until);
-            return Some(before.map(|op| inside[op as usize]).collect());
+            inside = kept;
         }
     }
 
-    /// Which values the register may hold where the window begins: those that were written outside it.
-    fn may_begin(&self, numbered: &Numbered) -> Vec<bool> {
-        let mut may_begin = vec![true; numbered.values.len()];
-        for made in numbered.steps.iter().filter_map(|step| step.makes()) {
-            may_begin[made as usize] = false;
+    /// An order of ops, up to the first that was invoked after `until`, if their values are unique and there is one.
+    fn order_before(&self, inside: &[u32], until: u64) -> Option<Vec<u32>> {
+        let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
+        let numbered = Numbered::new(&ops);
+        if !numbered.is_unique {
+            return None;
         }
-        let written = self.ops.iter().filter_map(|op| match op.action {
-            Action::Write(value) | Action::Cas { to: value, .. } => Some(value),
-            Action::Read(_) | Action::Refused(_) => None,
-        });
-        let written: FxHashSet<u64> = written.collect();
-        for (begin, value) in may_begin.iter_mut().zip(&numbered.values) {
-            *begin &= value.is_none_or(|value| written.contains(&value));
-        }
-        may_begin
+        let zones = zones::judge(&ops, &numbered).ok()?;
+        let Found::Order(order) = guided(&ops, &numbered, &zones, &window_limits()) else { return None };
+        let before = order.into_iter().take_while(|op| ops[*op as usize].invoked <= until);
+        Some(before.map(|op| inside[op as usize]).collect())
     }
 
     /// Notes the register's value after each op of a prefix.

@@ -1,6 +1,6 @@
 //! Ops in words, and the window of ops that evidence shows.
 
-use crate::history::{Answer, Call, MicroAnswer, MicroCall, Op, Outcome};
+use crate::history::{Answer, Call, FIELD_NEVER_WRITTEN, MicroAnswer, MicroCall, Op, Outcome};
 use crate::verdict::{WINDOW_OPS_MAX, WindowOp};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -83,7 +83,10 @@ fn answer_label(answer: &Answer, view: View) -> Option<String> {
         Answer::Swapped(swapped) => Some(if *swapped { "done" } else { "refused" }.to_string()),
         Answer::Fields(fields) => Some(match (fields, view) {
             (None, _) => "nothing".to_string(),
-            (Some(values), View::Field(field)) => value_label(values.get(field as usize).copied()),
+            (Some(values), View::Field(field)) => {
+                let value = values.get(field as usize).copied();
+                value_label(value.filter(|value| *value != FIELD_NEVER_WRITTEN))
+            }
             (Some(values), View::Whole | View::Key(_)) => list_label(values),
         }),
         Answer::Rows(rows) => Some(format!("{rows} rows")),

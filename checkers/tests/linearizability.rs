@@ -340,6 +340,15 @@ fn records_are_registers_field_by_field() {
 }
 
 #[test]
+fn a_field_that_was_never_written_reads_as_nothing() {
+    let made_by_an_update = [at(0, 0, 1, update(5, 1, 7)), at(1, 2, 3, record(5, &[0, 7, 0]))];
+    let result = judge(made_by_an_update.clone());
+    assert_eq!(result.verdict, Verdict::Valid, "{}", result.summary);
+    let lost = caught(made_by_an_update.into_iter().chain([at(1, 4, 5, record(5, &[0, 0, 0]))]));
+    assert!(lost.story.starts_with("process 1 read nothing from key 5 field 1"), "{}", lost.story);
+}
+
+#[test]
 fn an_unknown_read_modify_write_may_have_written() {
     let lost = (Call::ReadModifyWrite { key: 5, field: 1, value: 9 }, Outcome::Info("timed out".to_string()));
     for last in [[1, 1], [1, 9]] {

@@ -3,11 +3,8 @@
 
 use crate::values::{Layout, Place, expand, recognise};
 use bytes::Bytes;
-use checkers::history::{Answer, Call, MicroAnswer, MicroCall};
+use checkers::history::{Answer, Call, FIELD_NEVER_WRITTEN, MicroAnswer, MicroCall};
 use kv::{Command, MicroOp, MicroResponse, Response, Value};
-
-/// A field that was never written, in a record that exists all the same: an update can be what makes a record.
-pub const FIELD_EMPTY: u64 = 0;
 
 /// What to run for a call. A read-modify-write takes [`follow_up`] as well.
 #[must_use]
@@ -140,9 +137,9 @@ pub(crate) fn record_numbers<'a>(
             let key = String::from_utf8_lossy(key);
             return Err(format!("key {key}: more than the {} fields that records have", layout.fields));
         }
-        numbers.push(if bytes.is_empty() { FIELD_EMPTY } else { number(layout, key, field, bytes)? });
+        numbers.push(if bytes.is_empty() { FIELD_NEVER_WRITTEN } else { number(layout, key, field, bytes)? });
     }
-    numbers.resize(layout.fields as usize, FIELD_EMPTY);
+    numbers.resize(layout.fields as usize, FIELD_NEVER_WRITTEN);
     Ok(numbers)
 }
 
@@ -320,7 +317,7 @@ mod tests {
         let name = USERS.key(1);
         let fields = vec![Bytes::new(), expand(Place { key: &name, field: 1 }, 9, 20)];
         let response = Response::Value(Some(Value::Record(fields.into())));
-        let fields = Answer::Fields(Some(vec![FIELD_EMPTY, 9, FIELD_EMPTY]));
+        let fields = Answer::Fields(Some(vec![FIELD_NEVER_WRITTEN, 9, FIELD_NEVER_WRITTEN]));
         assert_eq!(answer(&USERS, &Call::ReadRecord { key: 1 }, response), fields);
     }
 }

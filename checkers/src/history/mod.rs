@@ -20,8 +20,8 @@ pub use error::HistoryError;
 pub use export::export_json_lines;
 pub use load::History;
 pub use op::{
-    Answer, Call, Entry, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind, Outcome, Phase,
-    ProcessId,
+    Answer, Call, Entry, FIELD_NEVER_WRITTEN, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind,
+    Outcome, Phase, ProcessId,
 };
 pub use reader::{Ending, Reader};
 pub use writer::Writer;

@@ -54,6 +54,10 @@ pub enum MicroCall {
     Write { key: u64, value: u64 },
 }
 
+/// What a field without a value is read as: an update of a record that was never inserted makes one with a single field.
+/// Values that are written are greater.
+pub const FIELD_NEVER_WRITTEN: u64 = 0;
+
 /// What the system answered to a call that took effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -65,7 +69,8 @@ pub enum Answer {
     Swapped(bool),
     /// `Txn`: one answer for each step.
     Txn(Vec<MicroAnswer>),
-    /// `ReadRecord`, `ReadModifyWrite`: the value in each field; `None` if there is no such record.
+    /// `ReadRecord`, `ReadModifyWrite`: the value in each field, [`FIELD_NEVER_WRITTEN`] where there is none; `None` if there
+    /// is no such record.
     Fields(Option<Vec<u64>>),
     /// `Scan`: how many records came back. The client has seen to it that they are in order and whole.
     Rows(u32),

@@ -1,7 +1,7 @@
 //! A history taken apart into objects that are judged one by one: linearizability is local.
 
 use super::register::{Action, NEVER, RegisterOp};
-use crate::history::{Answer, Call, History, Op, Outcome};
+use crate::history::{Answer, Call, FIELD_NEVER_WRITTEN, History, Op, Outcome};
 use rustc_hash::FxHashMap;
 
 /// What an op is about.
@@ -115,7 +115,8 @@ fn actions(op: &Op, field: u32) -> (Option<Action>, Option<Action>) {
     let fields = || match &op.outcome {
         // A field that is not there was never written, just as all of a record that is not there.
         Outcome::Ok(Answer::Fields(fields)) => {
-            Some(Action::Read(fields.as_ref().and_then(|fields| fields.get(field as usize).copied())))
+            let value = fields.as_ref().and_then(|fields| fields.get(field as usize).copied());
+            Some(Action::Read(value.filter(|value| *value != FIELD_NEVER_WRITTEN)))
         }
         _ => None,
     };

@@ -145,6 +145,7 @@ impl<P: KvProtocol> Driver<P> {
                     core.handle_message(now, from, message, out);
                 }
             }
+            Event::Ping { from } => self.links.receive_ping(from),
             Event::ClientConnected { client, half } => self.clients.connected(client, half),
             Event::ClientWritable { client } => self.clients.writable(client),
             Event::ClientGone { client } => {

@@ -61,6 +61,8 @@ pub(crate) enum Event<P: Protocol> {
     PeerGone { peer: ReplicaId },
     /// A peer says something, in so many bytes.
     Message { from: ReplicaId, message: P::Message, bytes: usize },
+    /// A peer has nothing to say, and says so.
+    Ping { from: ReplicaId },
     /// The snapshot store answers.
     Snapshot(SnapshotEvent<P::Image>),
     /// The control socket, or `/status`.

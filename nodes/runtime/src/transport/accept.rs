@@ -1,6 +1,7 @@
 //! The peer port: messages from other replicas.
 
 use super::hello::{Group, HELLO_BYTES_MAX, HELLO_PATIENCE, Hello, Welcome};
+use super::packet::Packet;
 use crate::client_port::{ACCEPT_BACKOFF, prepare};
 use crate::event::{Event, KvProtocol};
 use crate::framed::{FrameReader, ReadError};
@@ -79,8 +80,12 @@ async fn read_messages<P: KvProtocol>(
     write.write_all(&reply).await?;
     let from = judged.map_err(AcceptError::Stranger)?;
     frames.set_limit(frame::PAYLOAD_BYTES_MAX);
-    while let Some((message, bytes)) = frames.next().await? {
-        if events.send(Event::Message { from, message, bytes }).await.is_err() {
+    while let Some((packet, bytes)) = frames.next().await? {
+        let event = match packet {
+            Packet::Ping => Event::Ping { from },
+            Packet::Message(message) => Event::Message { from, message, bytes },
+        };
+        if events.send(event).await.is_err() {
             break;
         }
     }

@@ -83,6 +83,15 @@ impl<T> Conditioner<T> {
         self.counters.passed += 1;
     }
 
+    /// Counts what is not held back by any condition but a block.
+    pub(super) fn see(&mut self) {
+        if self.condition.blocked {
+            self.counters.blocked += 1;
+        } else {
+            self.counters.passed += 1;
+        }
+    }
+
     /// Takes a message: it is lost, or held until it leaves. `again` makes a second one of it.
     pub(super) fn take(
         &mut self,

@@ -13,7 +13,7 @@ pub(super) const HELLO_BYTES_MAX: usize = 1 << 10;
 /// How long either side waits for the other's first frame.
 pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(3);
 /// Of the messages between replicas: raised when their encoding changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Which replicas belong together, and which of them this is.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ mod tests {
             hello("raft", 2, &ours, 3),
             hello("raft", 1, &ours, 1),
             hello("raft", 9, &ours, 1),
-            Hello { version: 2, ..hello("raft", 2, &ours, 1) },
+            Hello { version: VERSION + 1, ..hello("raft", 2, &ours, 1) },
         ];
         for stranger in strangers {
             here.judge(&stranger).expect_err("a stranger");

@@ -1,6 +1,7 @@
 //! The links to all peers, as the core's task sees them.
 
 use super::conditioner::{self, Conditioner};
+use super::packet::PacketRef;
 use crate::event::{Event, KvProtocol};
 use crate::outbound::{Flushed, Outbound};
 use protocol::control::{LinkConditions, LinkCounters};
@@ -9,18 +10,22 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 /// What waits for one peer at most; later messages are lost until it reads again.
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// How often each link is pinged.
+const PING_EVERY: Duration = Duration::from_millis(500);
 
 /// The links to all peers.
 #[derive(Debug)]
 pub(crate) struct Links<P: KvProtocol> {
     links: BTreeMap<ReplicaId, Link<P>>,
     chance: Xoshiro256PlusPlus,
+    /// `None` before the first.
+    next_ping: Option<Instant>,
     events: mpsc::Sender<Event<P>>,
 }
 
@@ -51,7 +56,8 @@ impl<P: KvProtocol> Links<P> {
             let (outbound, inbound) = (Conditioner::new(), Conditioner::new());
             (peer, Link { connection: None, outbound, inbound, losses: Losses::default() })
         };
-        Links { links: peers.map(link).collect(), chance: Xoshiro256PlusPlus::seed_from_u64(seed), events }
+        let chance = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Links { links: peers.map(link).collect(), chance, next_ping: None, events }
     }
 
     pub(crate) fn connected(&mut self, peer: ReplicaId, half: OwnedWriteHalf) {
@@ -69,13 +75,24 @@ impl<P: KvProtocol> Links<P> {
     /// Queues a message, to leave with the next [`Links::flush`] or when its link's condition lets it.
     pub(crate) fn send(&mut self, now: Instant, to: ReplicaId, message: &P::Message) {
         let Some(link) = self.links.get_mut(&to) else { panic!("a message to {to}, which is no peer") };
-        if link.outbound.is_transparent() {
-            link.outbound.pass();
-            link.put(|out| frame::frame_into(out, |out| codec::encode_into(message, out)));
-        } else {
-            let mut bytes = Vec::new();
-            frame::frame_into(&mut bytes, |out| codec::encode_into(message, out));
-            link.outbound.take(now, bytes.len(), bytes, &mut self.chance, Vec::clone);
+        link.send(now, &PacketRef::Message(message), &mut self.chance);
+    }
+
+    /// Pings every link if it is time to.
+    fn ping(&mut self, now: Instant) {
+        if self.links.is_empty() || self.next_ping.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_ping = Some(now + PING_EVERY);
+        for link in self.links.values_mut().filter(|link| link.connection.is_some()) {
+            link.send(now, &PacketRef::Ping, &mut self.chance);
+        }
+    }
+
+    /// A ping has arrived. There is nothing to hold back: either it came through or it did not.
+    pub(crate) fn receive_ping(&mut self, from: ReplicaId) {
+        if let Some(link) = self.links.get_mut(&from) {
+            link.inbound.see();
         }
     }
 
@@ -99,8 +116,10 @@ impl<P: KvProtocol> Links<P> {
         None
     }
 
-    /// Lets go of what conditions held back: outbound into the next [`Links::flush`], inbound to the caller.
+    /// Pings, and lets go of what conditions held back: outbound into the next [`Links::flush`], inbound to the
+    /// caller.
     pub(crate) fn release(&mut self, now: Instant, mut deliver: impl FnMut(ReplicaId, P::Message)) {
+        self.ping(now);
         for (peer, link) in &mut self.links {
             while let Some((frame, _)) = link.outbound.release(now) {
                 link.put(|out| out.extend_from_slice(&frame));
@@ -114,7 +133,7 @@ impl<P: KvProtocol> Links<P> {
     /// When [`Links::release`] has something to do.
     pub(crate) fn next_release(&self) -> Option<Instant> {
         let next = |link: &Link<P>| link.outbound.next_leaves().into_iter().chain(link.inbound.next_leaves());
-        self.links.values().flat_map(next).min()
+        self.links.values().flat_map(next).chain(self.next_ping).min()
     }
 
     /// Writes what is queued, a system call for each peer.
@@ -189,6 +208,17 @@ impl<P: KvProtocol> Links<P> {
 }
 
 impl<P: KvProtocol> Link<P> {
+    fn send(&mut self, now: Instant, packet: &PacketRef<'_, P::Message>, chance: &mut Xoshiro256PlusPlus) {
+        if self.outbound.is_transparent() {
+            self.outbound.pass();
+            self.put(|out| frame::frame_into(out, |out| codec::encode_into(packet, out)));
+        } else {
+            let mut bytes = Vec::new();
+            frame::frame_into(&mut bytes, |out| codec::encode_into(packet, out));
+            self.outbound.take(now, bytes.len(), bytes, chance, Vec::clone);
+        }
+    }
+
     fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         match &mut self.connection {
             None => self.losses.unconnected += 1,

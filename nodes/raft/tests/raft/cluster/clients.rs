@@ -66,6 +66,8 @@ pub(crate) struct Client {
     sequence: u64,
     request: u64,
     op: Option<Op>,
+    /// Some mostly read: a client that waits for a write sees nothing meanwhile.
+    write_share: f64,
     pub(crate) target: ReplicaId,
     pub(crate) done_writes: u64,
     pub(crate) done_reads: u64,
@@ -107,6 +109,7 @@ impl Client {
             sequence: 0,
             request: 0,
             op: None,
+            write_share: if number <= 2 { 0.1 } else { 0.8 },
             target,
             done_writes: 0,
             done_reads: 0,
@@ -120,7 +123,7 @@ impl Client {
     /// Begins an op.
     pub(crate) fn begin(&mut self, lists: &mut Lists, rng: &mut Xoshiro256PlusPlus) {
         let key = rng.random_range(0..KEYS);
-        let append = rng.random_bool(0.6).then(|| {
+        let append = rng.random_bool(self.write_share).then(|| {
             self.sequence += 1;
             self.session.0 + self.sequence
         });

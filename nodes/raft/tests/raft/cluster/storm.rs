@@ -284,7 +284,7 @@ impl Storm {
         };
         let attempt = Some(request.id);
         self.world.after(MS / 10..2 * MS, Event::Request { to: client.target, client: id, request });
-        self.world.after(100 * MS..400 * MS, Event::Client { client: id, attempt });
+        self.world.after(30 * MS..200 * MS, Event::Client { client: id, attempt });
     }
 
     fn client_hears(&mut self, id: ClientId, from: ReplicaId, reply: kv::Reply) {
@@ -293,7 +293,7 @@ impl Storm {
             return;
         }
         match client.handle_reply(&mut self.lists, self.world.now, reply) {
-            Next::Done => self.world.after(0..20 * MS, Event::Client { client: id, attempt: None }),
+            Next::Done => self.world.after(0..12 * MS, Event::Client { client: id, attempt: None }),
             Next::Again(to) => {
                 let other = self.replicas.choose(&mut self.world.rng);
                 client.target = to.or(other.copied()).expect("there are replicas");

@@ -371,9 +371,10 @@ fn a_record_read_at_two_instants_is_torn() {
     assert_eq!(evidence.object, "key 5");
     assert_eq!(
         evidence.story,
-        "process 2 read the record of key 5 at 2.000–9.000 ms as it never was: 8 in field 1 cannot have been there \
-         before process 1's update to 8 was invoked at 4.000 ms, and 1 in field 0 cannot have been there after \
-         process 1's update to 7 returned at 3.000 ms"
+        "no order explains the record of key 5, though each of its fields has one: (1) process 1's update \
+         (2.000–3.000 ms) returned before process 1's update (4.000–5.000 ms) was invoked; (2) process 2's read \
+         (2.000–9.000 ms) saw in field 1 what process 1's update (4.000–5.000 ms) wrote; (3) process 2's read \
+         (2.000–9.000 ms) found 1 in field 0, which process 1's update (2.000–3.000 ms) came to replace"
     );
     assert_eq!(culprits(&evidence), ["1: update field 0 to 7", "2: read → [1, 8]", "1: update field 1 to 8"]);
     // Overlapping updates may have come in the other order.
@@ -381,6 +382,28 @@ fn a_record_read_at_two_instants_is_torn() {
     overlapping[2].1 = 2;
     overlapping[2].0 = 3;
     assert_eq!(judge(overlapping).verdict, Verdict::Valid);
+}
+
+#[test]
+fn two_reads_that_contradict_each_other_across_fields_are_torn() {
+    let ops = [
+        at(0, 0, 1, insert(5, 1)),
+        at(1, 2, 9, update(5, 0, 7)),
+        at(2, 2, 9, update(5, 1, 8)),
+        at(3, 2, 9, record(5, &[7, 1])),
+        at(4, 2, 9, record(5, &[1, 8])),
+    ];
+    let evidence = caught(ops.clone());
+    assert_eq!(evidence.story.matches("came to replace").count(), 2, "{}", evidence.story);
+    assert_eq!(culprits(&evidence).len(), 4, "{}", evidence.story);
+    assert_eq!(judge(ops[..4].to_vec()).verdict, Verdict::Valid);
+}
+
+#[test]
+fn an_insert_writes_all_fields_at_once() {
+    let evidence =
+        caught([at(0, 0, 1, insert(5, 1)), at(1, 2, 9, insert(5, 2)), at(2, 2, 9, record(5, &[2, 1]))]);
+    assert!(evidence.story.contains("saw in field 0 what process 1's insert"), "{}", evidence.story);
 }
 
 #[test]

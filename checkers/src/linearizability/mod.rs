@@ -7,7 +7,7 @@
 //! | `register.rs` | one register: zones first, search where they do not decide |
 //! | `zones.rs` | registers of unique values, without a search |
 //! | `refused.rs` | cas that were refused: what zones refute, and the search for the others |
-//! | `records.rs` | whether a record was read at one instant |
+//! | `records.rs` | whether records were read and written whole |
 //! | `wgl.rs` | the general search, over a [`wgl::Model`] |
 //! | `story.rs` | a violation as evidence |
 
@@ -24,7 +24,7 @@ mod zones;
 pub use crate::append::check_append;
 
 use self::objects::{Object, ObjectId, Objects, register_ops};
-use self::records::{RecordJudgement, Torn};
+use self::records::{Link, RecordJudgement};
 use self::register::Judgement;
 use self::story::Scene;
 use self::wgl::{Limits, Stuck};
@@ -57,7 +57,7 @@ const EVIDENCE_MAX: usize = 3;
 enum Wrong {
     Zones { field: u32, violation: Violation },
     Search { field: u32, stuck: Stuck },
-    Torn(Torn),
+    Circle(Vec<Link>),
 }
 
 /// What became of an object.
@@ -151,7 +151,7 @@ fn judge(history: &History, object: &Object, fields: u32, limits: &Limits) -> Ve
         ObjectId::Register(_) => (0, register::judge(&register_ops(history, object, 0), limits)),
         ObjectId::Record(_) => match records::judge(history, object, fields, limits) {
             RecordJudgement::Field(field, judgement) => (field, judgement),
-            RecordJudgement::Torn(torn) => return Verdicts::Invalid(Wrong::Torn(torn)),
+            RecordJudgement::Circle(circle) => return Verdicts::Invalid(Wrong::Circle(circle)),
         },
     };
     match judgement {
@@ -166,7 +166,7 @@ fn show(history: &History, object: &Object, wrong: &Wrong) -> Evidence {
     match wrong {
         Wrong::Zones { field, violation } => Scene::new(history, object, *field).violation(violation),
         Wrong::Search { field, stuck } => Scene::new(history, object, *field).stuck(stuck),
-        Wrong::Torn(torn) => story::torn(history, object, torn),
+        Wrong::Circle(circle) => story::circle(history, object, circle),
     }
 }
 
@@ -191,8 +191,8 @@ fn summary(
     }
     if records > 0 {
         parts.push(
-            "of records, each field was judged by itself, and that every read can have seen all fields at one \
-             instant; that is necessary for atomic records, not sufficient"
+            "of records, each field was judged, and whether what is known of the order of all fields leaves a circle; \
+             that is necessary for atomic records, not sufficient"
                 .to_string(),
         );
     }

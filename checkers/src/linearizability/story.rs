@@ -1,14 +1,14 @@
 //! A violation as evidence: in words, and in a window of ops.
 
 use super::objects::{Object, ObjectId, register_ops};
-use super::records::{Bound, Torn};
+use super::records::{Link, Why};
 use super::refused::guided;
 use super::register::{Action, Numbered, Register, RegisterOp, Step, ValueId, spans};
 use super::wgl::{self, Found, Limits, Stuck};
 use super::zones::{self, Pair, Violation};
 use crate::evidence::{View, choose, end, interval, ms, value_label, window};
 use crate::history::{Call, History, Op, Outcome};
-use crate::verdict::{Evidence, WindowOp};
+use crate::verdict::{Evidence, WINDOW_OPS_MAX, WindowOp};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::{Duration, Instant};
 
@@ -358,30 +358,42 @@ fn window_limits() -> Limits {
     Limits { deadline: Instant::now() + WINDOW_SEARCH, memory_bytes_max: WINDOW_SEARCH_BYTES }
 }
 
-/// Evidence for a read of a record that saw values of different times.
-pub(super) fn torn(history: &History, object: &Object, torn: &Torn) -> Evidence {
-    let read = &history.ops[torn.read as usize];
+/// Evidence for ops on a record of which each must come before the next, and the last before the first.
+pub(super) fn circle(history: &History, object: &Object, circle: &[Link]) -> Evidence {
+    let op = |position: u32| &history.ops[position as usize];
+    let who = |position: u32| {
+        let did = match op(position).call {
+            Call::Insert { .. } => "insert",
+            Call::Update { .. } => "update",
+            Call::ReadModifyWrite { .. } => "read-modify-write",
+            _ => "read",
+        };
+        format!("process {}'s {did} ({})", op(position).process, interval(op(position)))
+    };
+    let links = circle.iter().zip(1..).map(|(link, nth)| {
+        let (from, to) = (who(link.from), who(link.to));
+        match link.why {
+            Why::Saw(field) => format!("({nth}) {to} saw in field {field} what {from} wrote"),
+            Why::Replaced(field, value) => {
+                let value = value_label(value);
+                let did = match op(link.from).call {
+                    Call::ReadRecord { .. } => "found",
+                    Call::ReadModifyWrite { .. } => "found or wrote",
+                    _ => "wrote",
+                };
+                format!("({nth}) {from} {did} {value} in field {field}, which {to} came to replace")
+            }
+            Why::Time => format!("({nth}) {from} returned before {to} was invoked"),
+            Why::Same => format!("({nth}) {from} reads before it writes"),
+        }
+    });
     let (ObjectId::Record(key) | ObjectId::Register(key)) = object.id;
     let name = format!("key {key}");
-    let limit = |bound: &Bound, side: &str, verb: &str, time: fn(&Op) -> u64| {
-        let saw =
-            format!("{} in field {} cannot have been there {side}", value_label(bound.value), bound.field);
-        let Some(position) = bound.op else {
-            return format!("{saw} the read itself {verb}");
-        };
-        let scene = Scene::new(history, object, bound.field);
-        let at = scene.ops.iter().position(|op| op.position == position).expect("the op is on this field");
-        let words = scene.words(at as u32);
-        format!("{saw} {words} {verb} at {} ms", ms(time(&history.ops[position as usize])))
-    };
-    let new = limit(&torn.new, "before", "was invoked", |op| op.invoked);
-    let old = limit(&torn.old, "after", "returned", |op| op.returned.unwrap_or(op.invoked));
     let story = format!(
-        "process {} read the record of {name} at {} as it never was: {new}, and {old}",
-        read.process,
-        interval(read)
+        "no order explains the record of {name}, though each of its fields has one: {}",
+        links.collect::<Vec<_>>().join("; ")
     );
-    let mut culprits: Vec<u32> = [Some(torn.read), torn.new.op, torn.old.op].into_iter().flatten().collect();
+    let mut culprits: Vec<u32> = circle.iter().map(|link| link.from).take(WINDOW_OPS_MAX / 2).collect();
     culprits.sort_unstable();
     culprits.dedup();
     let chosen = choose(&history.ops, &object.ops, &culprits, &[]);

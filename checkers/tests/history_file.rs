@@ -58,9 +58,9 @@ fn done(time: u64, process: u32) -> Entry {
     Entry::Return { time, process: ProcessId(process), outcome: Outcome::Ok(Answer::Done) }
 }
 
-/// Some hundred ops, with a flush after every tenth entry: about fifty chunks.
+/// Sixty ops, with a flush after every tenth entry: twelve chunks.
 fn small_file(path: &Path, finish: bool) -> Vec<Entry> {
-    let ops = (0..250u64).flat_map(|n| {
+    let ops = (0..60u64).flat_map(|n| {
         let process = (n % 7) as u32;
         [invoke(n * 1000, process, Call::Write { key: n % 5, value: n }), done(n * 1000 + 700, process)]
     });
@@ -71,6 +71,7 @@ fn small_file(path: &Path, finish: bool) -> Vec<Entry> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn entries_come_back_as_they_were_recorded(
         entries in entries(),
@@ -98,10 +99,10 @@ fn what_was_flushed_survives_a_writer_that_never_finishes() {
     let (found, ending) = read(&path);
     assert_eq!(found, entries);
     let Ok(Ending::Truncated { entries: count, reason }) = ending else { panic!("{ending:?}") };
-    assert_eq!(count, 500);
-    assert!(reason.contains("history.bin: chunk 50 at byte"), "{reason}");
+    assert_eq!(count, 120);
+    assert!(reason.contains("history.bin: chunk 12 at byte"), "{reason}");
     assert!(reason.contains("without an end marker"), "{reason}");
-    assert_eq!(History::load(&path).unwrap().ops.len(), 250);
+    assert_eq!(History::load(&path).unwrap().ops.len(), 60);
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn a_file_cut_at_any_byte_gives_its_whole_chunks_and_says_so() {
             "cut at {cut}"
         );
     }
-    assert_eq!(longest, 500);
+    assert_eq!(longest, 120);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn a_flipped_bit_is_named_in_the_middle_and_a_torn_end_at_the_end() {
                 assert!((PREAMBLE_BYTES..end_marker).contains(&at), "byte {at}");
                 assert!(offset <= at as u64 && found.len() as u32 == chunk * 10, "byte {at}: chunk {chunk}");
             }
-            Ok(Ending::Truncated { .. }) => assert!(at >= end_marker && found.len() == 500, "byte {at}"),
+            Ok(Ending::Truncated { .. }) => assert!(at >= end_marker && found.len() == 120, "byte {at}"),
             other => panic!("byte {at}: {other:?}"),
         }
     }

@@ -42,7 +42,7 @@ struct Arguments {
     /// The protocol's options, YAML.
     #[arg(long, default_value = "{}")]
     options: String,
-    /// Print what the leader counted (a pattern of metric names).
+    /// Print what the leader counted (parts of metric names).
     #[arg(long)]
     metrics: Option<String>,
     /// Where data goes, instead of a temporary folder.
@@ -100,7 +100,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for node in &nodes {
             let (_, page) = cluster::http(node.ready.http, "GET", "/metrics", "");
             println!("{}", node.ready.client);
-            for line in page.lines().filter(|line| !line.starts_with('#') && line.contains(pattern)) {
+            for line in page
+                .lines()
+                .filter(|line| !line.starts_with('#') && pattern.split(',').any(|name| line.contains(name)))
+            {
                 println!("  {line}");
             }
         }

@@ -10,6 +10,7 @@ use crate::clock::NodeClock;
 use crate::control::Leases;
 use crate::event::{Event, KvProtocol, TURN_EVENTS_MAX};
 use crate::journal::{Journal, JournalError};
+use crate::metrics::Durations;
 use crate::snapshot::SnapshotStore;
 use crate::timers::Timers;
 use crate::transport::Links;
@@ -65,7 +66,8 @@ pub(crate) struct Held<P: KvProtocol> {
 /// What the turns did since the node started.
 #[derive(Debug, Default)]
 pub(crate) struct TurnCounters {
-    pub(crate) turns: u64,
+    /// How long turns took, syncs on the core's thread included.
+    pub(crate) turns: Durations,
     pub(crate) events: u64,
     pub(crate) events_in_turn_max: u64,
     pub(crate) requests: u64,
@@ -107,7 +109,6 @@ impl<P: KvProtocol> Driver<P> {
     fn turn(&mut self, events: &mut Vec<Event<P>>) -> Result<(), DriverError> {
         let machine = Instant::now();
         let now = self.clock.now(machine);
-        self.counters.turns += 1;
         self.counters.events += events.len() as u64;
         self.counters.events_in_turn_max = self.counters.events_in_turn_max.max(events.len() as u64);
         // What another thread's sync has made durable.
@@ -124,6 +125,7 @@ impl<P: KvProtocol> Driver<P> {
         }
         self.clients.flush();
         self.links.flush();
+        self.counters.turns.add(machine.elapsed());
         let deadline = self.timers.next().and_then(|time| self.clock.machine_time_of(time));
         let next = deadline.into_iter().chain(self.links.next_release()).chain(self.leases.next()).min();
         match next {

@@ -91,7 +91,12 @@ impl<P: KvProtocol> Driver<P> {
             page.gauge(&format!("core_{name}"), "The protocol's own number of this name.", value);
         }
         let turns = &self.counters;
-        page.counter("driver_turns_total", "Turns of the core.", turns.turns);
+        page.seconds(
+            "driver_turn_seconds",
+            "Turns of the core, syncs on its thread included.",
+            &[("core", &turns.turns)],
+        );
+        page.gauge("driver_turn_seconds_max", "The longest turn.", turns.turns.longest.as_secs_f64());
         page.counter("driver_events_total", "Events that the turns took.", turns.events);
         page.gauge("driver_events_in_turn_max", "Events of the largest turn.", turns.events_in_turn_max);
         page.counter("driver_timers_total", "Timers that fired.", turns.timers_fired);

@@ -214,7 +214,7 @@ fn status_and_metrics_tell_what_the_node_did() {
         ("node_keys", 1),
         ("journal_records_total", 1),
         ("client_replies_total", 1),
-        ("driver_turns_total", 2),
+        ("driver_events_total", 2),
     ] {
         assert!(node.metric(metric) >= least, "{metric}");
     }

@@ -4,8 +4,8 @@ use crate::html;
 use crate::measure::perf::Perf;
 use crate::plots::{Plot, bars, distribution, overlay, scaling};
 use crate::run::{render_run, write_picture};
-use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, RunInfo, judged, read_json};
-use crate::text::ratio;
+use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, Results, RunInfo, judged, read_json};
+use crate::text::{ratio, verdict};
 use anyhow::Context;
 use checkers::Verdict;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ pub struct Cell {
     pub info: RunInfo,
     /// What its checkers said; `None` if it was not checked.
     pub verdict: Option<Verdict>,
+    /// The checks it did not pass, each with what it found.
+    pub findings: Vec<String>,
     /// What may be said of it: a run that failed, was cut short or was not checked does not pass.
     pub judged: Verdict,
     /// What was measured.
@@ -100,6 +102,7 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
                 cells.push(Cell {
                     folder: folder.clone(),
                     verdict: run.results.as_ref().map(|results| results.verdict),
+                    findings: run.results.iter().flat_map(|results| findings(folder, results)).collect(),
                     judged: judged(&run.info.outcome, run.results.as_ref()),
                     info: run.info,
                     perf: run.perf,
@@ -116,6 +119,13 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
     let page = html::comparison::page(&report, &drawn);
     std::fs::write(&report.html, page).with_context(|| format!("writing {}", report.html.display()))?;
     Ok(report)
+}
+
+fn findings<'a>(folder: &'a str, results: &'a Results) -> impl Iterator<Item = String> + 'a {
+    let failed = results.checks.iter().filter(|check| check.verdict != Verdict::Valid);
+    failed.map(move |check| {
+        format!("{folder}: {}: {}: {}", check.checker, verdict(check.verdict), check.summary)
+    })
 }
 
 impl ComparisonReport {

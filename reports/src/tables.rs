@@ -205,6 +205,9 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
     if let Some(group) = report.groups.first() {
         out += &format!("× is the multiple of {}\n", group.entries[group.baseline].subject);
     }
+    for finding in report.cells.iter().flat_map(|cell| &cell.findings) {
+        out += &format!("{}\n", textwrap::fill(finding, COLUMNS_MAX));
+    }
     for warning in &report.warnings {
         out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
     }
@@ -308,6 +311,13 @@ mod tests {
                 folder: subject.into(),
                 info,
                 verdict: Some(Verdict::Valid),
+                findings: match subject {
+                    "standalone" => vec![format!(
+                        "{subject}: linearizability: invalid: {}",
+                        "a stale read ".repeat(9).trim_end()
+                    )],
+                    _ => Vec::new(),
+                },
                 judged: Verdict::Valid,
                 perf,
             }

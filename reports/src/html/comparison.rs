@@ -22,6 +22,7 @@ pub(crate) fn page(report: &ComparisonReport, plots: &[Vec<Plot>]) -> String {
             p.about { (info.cells.len()) " runs · seed " (info.seed) }
             p.sentence { (sentence(report)) }
         }
+        @for finding in report.cells.iter().flat_map(|cell| &cell.findings) { p { (cut(finding, 2000)) } }
         (shell::warnings(&report.warnings))
         h2 { "All runs" }
         (table(report))

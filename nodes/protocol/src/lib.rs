@@ -13,8 +13,11 @@
 //! | `control.rs` | link conditions, clock settings, what the control socket speaks |
 //! | `quorum.rs` | every quorum size, in one place |
 //! | `codec.rs`, `frame.rs` | the one wire codec and the one frame format |
+//! | `bug.rs` | seeded bugs: [`Bugs`], and what is known of each |
+//! | `reached.rs` | [`reached!`], marks of situations |
 //! | `ids.rs`, `time.rs` | newtypes |
 
+pub mod bug;
 pub mod client;
 pub mod codec;
 pub mod control;
@@ -23,9 +26,11 @@ pub mod effects;
 pub mod frame;
 pub mod ids;
 pub mod quorum;
+pub mod reached;
 pub mod snapshot;
 pub mod time;
 
+pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome};
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered, Status};

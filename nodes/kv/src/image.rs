@@ -50,6 +50,12 @@ impl Image {
         &self.sessions
     }
 
+    /// The same entries, with no session known. A snapshot like this forgets what was applied: a seeded bug.
+    #[must_use]
+    pub fn without_sessions(self) -> Self {
+        Self::new(self.entries, SessionTable::default())
+    }
+
     /// As [`crate::Store::digest`].
     #[must_use]
     pub fn digest(&self) -> u64 {

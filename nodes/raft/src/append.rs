@@ -1,5 +1,6 @@
 //! Log replication at a follower (§5.3).
 
+use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round};
 use crate::message::{AppendEntries, AppendOutcome, AppendReply, Message};
 use crate::metrics::DropReason;
@@ -36,6 +37,10 @@ impl Raft {
         let (round, commit) = (message.round, message.commit);
         if !self.take_entries(message, out) {
             return self.metrics.drop(DropReason::Contradicts);
+        }
+        if self.options.bugs.has(Bug::TruncateOnAppend) {
+            self.cut_off(last_new.max(self.commit).next());
+            self.view.matched = self.view.matched.min(self.log.last().index);
         }
         self.view.matched = self.view.matched.max(last_new);
         self.learn_commit(commit, out);
@@ -82,12 +87,7 @@ impl Raft {
         if index <= self.commit.max(self.view.matched) {
             return false;
         }
-        let last = self.log.last().index;
-        if index <= last {
-            self.metrics.entries_truncated += last.0 - index.previous().0;
-            self.log.truncate(index);
-            self.durable = self.durable.min(index.previous());
-        }
+        self.cut_off(index);
         for entry in message.entries.into_iter().skip(first_new) {
             // The record cuts the journal's log off at this entry too.
             let position = out.record(Record::Entry(Arc::clone(&entry)));
@@ -97,11 +97,24 @@ impl Raft {
         true
     }
 
+    /// Cuts off the entry at `index` and all that follow, if there are any.
+    fn cut_off(&mut self, index: LogIndex) {
+        let last = self.log.last().index;
+        if index <= last {
+            self.metrics.entries_truncated += last.0 - index.previous().0;
+            self.log.truncate(index);
+            self.durable = self.durable.min(index.previous());
+        }
+    }
+
     /// The leader has committed up to `commit`. Of that, this replica may apply only what it knows to be in the
     /// leader's log: behind the last new entry its own log may hold something else (§5.3).
     pub(crate) fn learn_commit(&mut self, commit: LogIndex, out: &mut Effects<Self>) {
         self.view.commit = self.view.commit.max(commit);
-        let LeaderView { commit, matched, .. } = self.view;
+        let LeaderView { commit, mut matched, .. } = self.view;
+        if self.options.bugs.has(Bug::CommitPastNew) {
+            matched = self.log.last().index;
+        }
         self.commit_to(commit.min(matched), out);
     }
 
@@ -118,7 +131,7 @@ impl Raft {
         let AppendOutcome::Accepted { matched } = outcome else {
             return out.early.messages.push((to, reply(outcome)));
         };
-        if self.term_is_durable() && matched <= self.durable {
+        if self.term_is_durable() && matched <= self.durable || self.options.bugs.has(Bug::AckBeforeFsync) {
             return out.early.messages.push((to, reply(outcome)));
         }
         // A new round confirms the leader's office, which depends on no disk: reads wait for it. So it is

@@ -1,6 +1,7 @@
 //! Elections (§3.4 of the dissertation, §5.2 of the paper) with PreVote (§9.6), leader stickiness (§4.2.3) and
 //! CheckQuorum (§6.2).
 
+use crate::bugs::Bug;
 use crate::ids::Term;
 use crate::leader::Leader;
 use crate::message::{Message, VoteReply, VoteRequest};
@@ -37,6 +38,9 @@ impl Raft {
     /// Whether a leader was heard from so recently that others must not be voted for (§4.2.3): it keeps
     /// replicas that cannot hear the leader from deposing it, and leases rest on it.
     fn is_sticky(&self, now: Time) -> bool {
+        if self.options.bugs.has(Bug::NoPreVote) {
+            return false;
+        }
         self.is_leader() || now < self.clock.heard_at + self.timing.sticky
     }
 
@@ -72,6 +76,9 @@ impl Raft {
     /// Asks whether an election could be won, without disturbing anybody by a new term (§9.6).
     fn start_pre_vote(&mut self, now: Time, out: &mut Effects<Self>) {
         self.leader = None;
+        if self.options.bugs.has(Bug::NoPreVote) {
+            return self.campaign(now, out);
+        }
         self.role = Role::PreCandidate(BTreeSet::from([self.me]));
         self.metrics.pre_votes_started += 1;
         self.restart_election_clock(now, out);
@@ -154,6 +161,9 @@ impl Raft {
             return out.early.messages.push((from, reply));
         }
         self.restart_election_clock(now, out);
+        if self.options.bugs.has(Bug::VoteNotDurable) {
+            return out.early.messages.push((from, reply));
+        }
         out.durable.messages.push((from, reply));
     }
 
@@ -191,7 +201,10 @@ impl Raft {
         }
         match &mut self.role {
             Role::Candidate(granted) if reply.granted && reply.term == self.term => {
-                granted.insert(from);
+                if !granted.insert(from) && self.options.bugs.has(Bug::CountDuplicateVotes) {
+                    // As the vote of somebody who does not exist.
+                    granted.insert(ReplicaId(u32::MAX - granted.len() as u32));
+                }
                 self.count_votes(now, out);
             }
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
@@ -296,7 +309,8 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return self.solicit(now, out) };
         // CheckQuorum: a leader that a majority does not hear, or that does not hear a majority, must not go on
         // refusing clients the news (§6.2).
-        if leader.quorum_heard_at(&self.members, now) + self.timing.election_max <= now {
+        let unheard = leader.quorum_heard_at(&self.members, now) + self.timing.election_max <= now;
+        if unheard && !self.options.bugs.has(Bug::NoCheckQuorum) {
             self.become_follower(now, self.term, out);
         } else {
             self.retry_transfers(now, out);

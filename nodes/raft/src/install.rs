@@ -4,6 +4,7 @@
 //! duplicates, and a follower that restarts. All of it travels in the early lane: chunks come from
 //! a durable snapshot of committed entries, and answers to them promise nothing.
 
+use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round, Term};
 use crate::message::{AppendOutcome, InstallReply, InstallSnapshot, Message};
 use crate::metrics::DropReason;
@@ -258,7 +259,8 @@ impl Raft {
         if image.members != self.members {
             return self.metrics.drop(DropReason::Malformed);
         }
-        if self.log.term_at(last.index) == Some(last.term) {
+        let there = self.log.term_at(last.index);
+        if there == Some(last.term) || there.is_some() && self.options.bugs.has(Bug::SnapshotKeepsLog) {
             // What follows may be acknowledged: it stays.
             self.log.compact(last.index);
             self.durable = self.durable.max(last.index);

@@ -37,6 +37,7 @@
 //! | diss. §6.4 reads | `read.rs` (leader), `follower_read.rs` |
 //! | diss. §6.2 finding the leader: routing | `forward.rs` |
 //! | configuration, times derived from it | `options.rs`, `members.rs` |
+//! | seeded bugs | `bugs.rs` |
 //! | messages, counts | `message.rs`, `metrics.rs` |
 //!
 //! # Deviations, and why
@@ -62,6 +63,7 @@
 //! - **Members are fixed** for now ([`Members`] is the one value to change). There is no transfer of leadership yet.
 
 mod append;
+mod bugs;
 mod election;
 mod follower_read;
 mod forward;
@@ -82,6 +84,7 @@ mod replication;
 mod snapshot;
 mod write;
 
+pub use bugs::Bug;
 pub use ids::{LogId, LogIndex, Round, Term, Ticket};
 pub use log::Log;
 pub use members::{MEMBERS_MAX, Members};

@@ -1,8 +1,9 @@
 //! What is fixed for one life of a replica, and the times that follow from it.
 
+use crate::bugs::Bug;
 use crate::members::Members;
 use crate::record::ENTRY_BYTES_MAX;
-use protocol::ReplicaId;
+use protocol::{Bugs, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub snapshot_chunk_bytes: u32,
     /// Bounds of the state machine.
     pub limits: kv::Limits,
+    /// Seeded bugs: none, unless a plan names them.
+    pub bugs: Bugs<Bug>,
 }
 
 /// How reads are answered.
@@ -84,6 +87,7 @@ impl Default for Options {
             log_keep_entries: 10_000,
             snapshot_chunk_bytes: 1 << 20,
             limits: kv::Limits::default(),
+            bugs: Bugs::default(),
         }
     }
 }
@@ -109,6 +113,9 @@ impl Options {
                 Err(format!("{name}: {value}, allowed are {least} to {most}"))
             }
         };
+        if self.bugs.has(Bug::LeaseNoDrift) && self.read != ReadMode::Lease {
+            return Err("bugs: raft.lease-no-drift is none without `read: lease`".to_owned());
+        }
         const HOUR_MS: u64 = 3_600_000;
         between("heartbeat_ms", self.heartbeat_ms, 1, HOUR_MS)?;
         // Two lost heartbeats in a row must not cost an election.
@@ -155,7 +162,7 @@ impl Timing {
     pub(crate) fn new(options: &Options) -> Self {
         let election_min = Duration::from_millis(options.election_timeout_ms_min);
         let election_max = Duration::from_millis(options.election_timeout_ms_max);
-        let drift = options.clock_drift_max;
+        let drift = if options.bugs.has(Bug::LeaseNoDrift) { 0.0 } else { options.clock_drift_max };
         Self {
             sticky: election_min.mul_f64(1.0 + drift),
             election_max: election_max.mul_f64(1.0 + drift),
@@ -178,6 +185,10 @@ mod tests {
         assert_eq!((lease.read, lease.limits.sessions_max), (ReadMode::Lease, 5));
         let error = serde_yaml::from_str::<Options>("{heartbeat: 20}").unwrap_err().to_string();
         assert!(error.contains("heartbeat"), "{error}");
+        let wrong: Options = serde_yaml::from_str("{bugs: [raft.ack-on-append, raft.local-read]}").unwrap();
+        assert_eq!(wrong.bugs, [Bug::LocalRead, Bug::AckOnAppend].into_iter().collect());
+        let error = serde_yaml::from_str::<Options>("{bugs: [raft.typo]}").unwrap_err().to_string();
+        assert!(error.contains("raft.typo"), "{error}");
     }
 
     #[test]
@@ -197,6 +208,7 @@ mod tests {
         assert!(bad(|o| o.requests_pending_max = 0).starts_with("requests_pending_max"));
         assert!(bad(|o| o.snapshot_every_entries = 0).starts_with("snapshot_every_entries"));
         assert!(bad(|o| o.snapshot_chunk_bytes = 0).starts_with("snapshot_chunk_bytes"));
+        assert!(bad(|o| o.bugs = [Bug::LeaseNoDrift].into_iter().collect()).starts_with("bugs"));
         assert!(bad(|o| o.limits.sessions_max = 0).starts_with("limits.sessions_max"));
     }
 

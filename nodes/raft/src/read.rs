@@ -5,6 +5,7 @@
 //! read arrived, so that it led when the read arrived, and (3) it has applied what was committed then.
 //! Reads that wait while a round is under way share the next one.
 
+use crate::bugs::Bug;
 use crate::ids::{LogIndex, Round, Ticket};
 use crate::leader::Leader;
 use crate::message::{Message, ReadIndex, ReadIndexReply};
@@ -135,7 +136,10 @@ impl Raft {
     pub(crate) fn begin_read_round(&mut self, now: Time, out: &mut Effects<Self>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { reads, noop, .. } = &mut **leader;
-        if reads.waiting.is_empty() || reads.round.is_some() || self.commit < *noop {
+        if reads.waiting.is_empty() || reads.round.is_some() {
+            return;
+        }
+        if self.commit < *noop && !self.options.bugs.has(Bug::ReadIndexNoNoop) {
             return;
         }
         std::mem::swap(&mut reads.waiting, &mut reads.asked);
@@ -151,9 +155,10 @@ impl Raft {
     /// whatever this replica may lose.
     pub(crate) fn finish_read_round(&mut self, out: &mut Effects<Self>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(asked) = leader.reads.round.filter(|asked| leader.confirmation.covers(asked.round)) else {
+        let Some(asked) = leader.reads.round else { return };
+        if !leader.confirmation.covers(asked.round) && !self.options.bugs.has(Bug::LocalRead) {
             return;
-        };
+        }
         assert!(self.applied >= asked.index, "applied {} but {} was committed", self.applied, asked.index);
         leader.reads.round = None;
         let mut questions = std::mem::take(&mut leader.reads.asked);

@@ -9,6 +9,7 @@
 //! the leader counts itself only for what is durable. If it crashes and forgets, others may still
 //! commit the entries, as with any leader that crashed after sending.
 
+use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round, Term};
 use crate::install::Transfer;
 use crate::log::Log;
@@ -94,6 +95,9 @@ impl Raft {
         leader.confirm(&self.members);
         match reply.outcome {
             AppendOutcome::Accepted { matched } => self.handle_accepted(from, matched, reply.round, out),
+            AppendOutcome::Rejected { prev, .. } if self.options.bugs.has(Bug::MatchFromReject) => {
+                self.handle_accepted(from, prev, reply.round, out);
+            }
             AppendOutcome::Rejected { prev, conflict_term, conflict_index } => {
                 self.metrics.appends_rejected += 1;
                 self.back_up(from, prev, conflict_term, conflict_index);
@@ -146,7 +150,10 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return };
         let own = self.durable;
         let agreed = self.members.agreed(leader.followers.iter().map(|f| f.matched).chain([own]));
-        if agreed > self.commit && self.log.term_at(agreed) == Some(self.term) {
+        if agreed <= self.commit {
+            return;
+        }
+        if self.log.term_at(agreed) == Some(self.term) || self.options.bugs.has(Bug::CommitPriorTerm) {
             self.commit_to(agreed, out);
         }
     }

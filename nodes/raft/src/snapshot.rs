@@ -1,5 +1,6 @@
 //! Saving snapshots and discarding what they make superfluous (§7).
 
+use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex};
 use crate::install::Receiving;
 use crate::members::Members;
@@ -60,8 +61,15 @@ impl Raft {
         snapshots.saving = Some(id);
         snapshots.begun = self.applied;
         snapshots.begun_bytes_end = bytes_end;
-        let image = Image { members: self.members.clone(), kv: self.store.image() };
+        let mut kv = self.store.image();
+        if self.options.bugs.has(Bug::SnapshotNoSessions) {
+            kv = kv.without_sessions();
+        }
+        let image = Image { members: self.members.clone(), kv };
         out.snapshots.push(SnapshotEffect::Save { id, image });
+        if self.options.bugs.has(Bug::CompactEarly) {
+            self.compact(id, None, out);
+        }
     }
 
     pub(crate) fn handle_snapshot_event(
@@ -90,9 +98,14 @@ impl Raft {
         if self.snapshots.saved.is_some_and(|saved| saved >= id) {
             return;
         }
-        self.snapshots.saved = Some(id);
         self.metrics.snapshots_saved += 1;
-        let in_transfer = self.snapshot_in_transfer(now);
+        self.compact(id, self.snapshot_in_transfer(now), out);
+        self.save_snapshot_if_due(out);
+    }
+
+    /// A snapshot stands for what is in it from now on. Of the log, as much is kept as slow followers may need.
+    fn compact(&mut self, id: SnapshotId, in_transfer: Option<SnapshotId>, out: &mut Effects<Self>) {
+        self.snapshots.saved = Some(id);
         let mut upto = id.upto.saturating_sub(self.options.log_keep_entries);
         let kept_bytes = self.log.bytes_end(LogIndex(id.upto)) - self.log.bytes_end(LogIndex(upto));
         if kept_bytes > self.options.snapshot_every_bytes {
@@ -103,7 +116,6 @@ impl Raft {
         }
         self.log.compact(LogIndex(upto));
         self.discard(in_transfer.unwrap_or(id), out);
-        self.save_snapshot_if_due(out);
     }
 
     /// The oldest snapshot that a live follower is receiving from this leader: it must be able to finish, and to

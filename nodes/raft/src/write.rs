@@ -1,5 +1,6 @@
 //! Writes: from a request to an entry, and from an applied entry to an answer (§5.3, §6.3).
 
+use crate::bugs::Bug;
 use crate::ids::{LogIndex, Ticket};
 use crate::record::{ENTRY_BYTES_MAX, Entry, Payload, Record};
 use crate::replica::{Raft, Role};
@@ -66,6 +67,10 @@ impl Raft {
             return self.answer_write(waiter, Err(Refusal::Busy), out);
         }
         let index = self.append(Payload::Command { session, sequence, command }, out);
+        if self.options.bugs.has(Bug::AckOnAppend) {
+            let result = self.expected_result(index);
+            return self.answer_write(waiter, result, out);
+        }
         self.pending.push_back(Pending { index, waiter });
     }
 
@@ -101,12 +106,30 @@ impl Raft {
         let entry = self.log.entry(index).expect("what is not applied is not discarded");
         self.applied = index;
         let Payload::Command { session, sequence, command } = &entry.payload else { return };
-        let result = self.store.apply(*session, *sequence, command);
+        let result = if self.options.bugs.has(Bug::RetryAppliedTwice) {
+            // Each entry as if of a session of its own.
+            self.store.apply(SessionId(!index.0), Sequence(1), command)
+        } else {
+            self.store.apply(*session, *sequence, command)
+        };
         if self.pending.front().is_some_and(|pending| pending.index == index) {
             let pending = self.pending.pop_front().expect("just looked at");
             // In the early lane: a majority has the entry on disk, whether or not this replica has.
             self.answer_write(pending.waiter, result, out);
         }
+    }
+
+    /// What the command at `index` will be answered if all up to there is committed: for [`Bug::AckOnAppend`] only.
+    fn expected_result(&self, index: LogIndex) -> Result<Response, Refusal> {
+        let mut store = self.store.clone();
+        let ahead = self.log.entries().skip_while(|entry| entry.index <= self.applied);
+        let mut result = Err(Refusal::Busy);
+        for entry in ahead.take_while(|entry| entry.index <= index) {
+            if let Payload::Command { session, sequence, command } = &entry.payload {
+                result = store.apply(*session, *sequence, command);
+            }
+        }
+        result
     }
 
     /// This replica leads no more: whether what its clients asked will be committed, others decide.

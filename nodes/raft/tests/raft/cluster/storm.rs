@@ -59,7 +59,7 @@ fn options(rng: &mut Xoshiro256PlusPlus, read: ReadMode) -> Options {
         snapshot_every_bytes: if rng.random_bool(0.2) { 1500 } else { 1 << 20 },
         log_keep_entries: rng.random_range(0..10),
         snapshot_chunk_bytes: rng.random_range(100..1500),
-        limits: kv::Limits::default(),
+        ..Options::default()
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `spec.rs` | [`Spec`]: which workload with which options, as a plan has it |
 //! | `generator.rs` | [`Generator`], what a workload is: a pure state machine |
-//! | `register.rs`, `append.rs`, `put.rs`, `ycsb/` | the workloads |
+//! | `register.rs`, `append.rs`, `set.rs`, `counter.rs`, `bank.rs`, `put.rs`, `ycsb/` | the workloads |
 //! | `loading.rs` | what is asked before and after the run |
 //! | `values.rs` | keys and values as bytes that prove themselves |
 //! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
@@ -14,6 +14,8 @@
 //! | `recorder.rs` | [`Recorder`]: the history while it is made |
 
 pub mod append;
+pub mod bank;
+pub mod counter;
 pub mod etcd;
 pub mod generator;
 pub mod kv_client;
@@ -24,6 +26,7 @@ mod mix;
 pub mod put;
 pub mod recorder;
 pub mod register;
+pub mod set;
 pub mod spec;
 pub mod values;
 pub mod ycsb;

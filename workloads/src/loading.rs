@@ -16,7 +16,10 @@ pub(crate) const RUN_VALUE_FIRST: u64 = ATTEMPTS_MAX + 1;
 pub(crate) enum Form {
     Register,
     Record,
-    List,
+    /// Lists, of which so many are read in one transaction.
+    Lists {
+        together: u64,
+    },
 }
 
 /// Writes keys 0 up to `keys`, each until it is acknowledged.
@@ -32,9 +35,9 @@ pub(crate) struct Loading {
 
 impl Loading {
     /// # Panics
-    /// If the form is lists: they are not loaded.
+    /// If the form is lists: their workloads make what they start with themselves.
     pub(crate) fn new(form: Form, keys: u64) -> Self {
-        assert_ne!(form, Form::List, "lists start empty");
+        assert!(!matches!(form, Form::Lists { .. }), "lists are not written like this");
         Self { form, keys, inserts: Inserts::new(0), open: 0, attempts: BTreeMap::new() }
     }
 }
@@ -49,7 +52,7 @@ impl Generator for Loading {
         Next::Op(match self.form {
             Form::Register => Call::Write { key, value },
             Form::Record => Call::Insert { key, value },
-            Form::List => unreachable!("refused by new"),
+            Form::Lists { .. } => unreachable!("refused by new"),
         })
     }
 
@@ -72,14 +75,15 @@ impl Generator for Loading {
 /// How many workers read each key in the end: with workers bound to replicas, so many replicas are asked.
 const READERS_MAX: u32 = 3;
 
-/// Reads keys 0 up to `keys`, each from several workers in turn.
+/// Reads keys 0 up to those used, each from several workers in turn.
 #[derive(Debug)]
 pub(crate) struct FinalReads {
     form: Form,
-    keys: u64,
+    /// How many things there are to read: keys, or lists that are read together.
+    things: u64,
     workers: u32,
     readers: u32,
-    /// For each worker: the round it is in, and the next key of that round.
+    /// For each worker: the round it is in, and what it reads next in that round.
     cursors: Vec<(u32, u64)>,
 }
 
@@ -88,27 +92,34 @@ impl FinalReads {
     pub(crate) fn new(form: Form, spread: bool, scope: &Scope) -> Self {
         let readers = if spread { READERS_MAX.min(scope.workers) } else { 1 };
         let cursors = (0..scope.workers).map(|worker| (0, u64::from(worker))).collect();
-        Self { form, keys: scope.keys_used, workers: scope.workers, readers, cursors }
+        let things = match form {
+            Form::Register | Form::Record => scope.keys_used,
+            Form::Lists { together } => scope.keys_used.div_ceil(together),
+        };
+        Self { form, things, workers: scope.workers, readers, cursors }
     }
 }
 
 impl Generator for FinalReads {
     fn next(&mut self, _now_ns: u64, worker: u32) -> Next {
-        let (round, key) = &mut self.cursors[worker as usize];
-        while *key >= self.keys {
+        let (round, thing) = &mut self.cursors[worker as usize];
+        while *thing >= self.things {
             *round += 1;
             if *round >= self.readers {
                 *round = self.readers;
                 return Next::Done;
             }
             // In round r, worker w reads what worker w + r read in the first.
-            *key = u64::from((worker + *round) % self.workers);
+            *thing = u64::from((worker + *round) % self.workers);
         }
-        let key = std::mem::replace(key, *key + u64::from(self.workers));
+        let key = std::mem::replace(thing, *thing + u64::from(self.workers));
         Next::Op(match self.form {
             Form::Register => Call::Read { key },
             Form::Record => Call::ReadRecord { key },
-            Form::List => Call::Txn(vec![MicroCall::ReadList { key }]),
+            Form::Lists { together } => {
+                let lists = key * together..(key + 1) * together;
+                Call::Txn(lists.map(|key| MicroCall::ReadList { key }).collect())
+            }
         })
     }
 
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn fewer_workers_than_readers_and_no_keys_are_fine() {
         let mut reads = FinalReads::new(
-            Form::List,
+            Form::Lists { together: 1 },
             true,
             &Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 1 },
         );
@@ -183,5 +194,15 @@ mod tests {
             &Scope { phase: Phase::Final, workers: 2, seed: 0, keys_used: 0 },
         );
         assert_eq!(none.next(0, 1), Next::Done);
+    }
+    #[test]
+    fn lists_that_belong_together_are_read_together() {
+        let scope = Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 4 };
+        let mut reads = FinalReads::new(Form::Lists { together: 3 }, false, &scope);
+        for first in [0, 3] {
+            let lists = (first..first + 3).map(|key| MicroCall::ReadList { key }).collect();
+            assert_eq!(reads.next(0, 0), Next::Op(Call::Txn(lists)), "also those that nobody has written");
+        }
+        assert_eq!(reads.next(0, 0), Next::Done);
     }
 }

@@ -1,10 +1,13 @@
 //! Which workload, with which options: what a plan says.
 
 use crate::append::{Append, AppendRun};
+use crate::bank::{Bank, BankLoad, BankRun};
+use crate::counter::{Counter, CounterRun};
 use crate::generator::{Generator, Next, Scope};
 use crate::loading::{FinalReads, Form, Loading};
 use crate::put::{Put, PutRun};
 use crate::register::{Register, RegisterRun};
+use crate::set::{Set, SetRun};
 use crate::values::Layout;
 use crate::ycsb::{Core, Ycsb, YcsbRun};
 use checkers::history::{Call, OpKind, Outcome, Phase};
@@ -19,6 +22,9 @@ use std::str::FromStr;
 pub enum Spec {
     Register(Register),
     Append(Append),
+    Set(Set),
+    Counter(Counter),
+    Bank(Bank),
     Ycsb(Ycsb),
     Put(Put),
 }
@@ -33,8 +39,10 @@ pub enum Binding {
 }
 
 /// The names of all workloads.
-pub const NAMES: [&str; 10] =
-    ["register", "append", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "put", "get"];
+pub const NAMES: [&str; 13] = [
+    "register", "append", "set", "counter", "bank", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e",
+    "ycsb-f", "put", "get",
+];
 
 /// Why a workload cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +87,18 @@ pub(crate) fn fraction(of: &str, option: &str, found: f64) -> Result<(), SpecErr
     })
 }
 
+/// A fraction that leaves something for the other ops.
+pub(crate) fn mostly(of: &str, option: &str, found: f64) -> Result<(), SpecError> {
+    if (0.0..1.0).contains(&found) {
+        return Ok(());
+    }
+    Err(SpecError::Option {
+        option: format!("{of}: {option}"),
+        found: found.to_string(),
+        allowed: "0 to less than 1".into(),
+    })
+}
+
 impl Spec {
     /// The workload of that name with its default options.
     ///
@@ -88,6 +108,9 @@ impl Spec {
         Ok(match name.parse()? {
             Kind::Register => Spec::Register(Register::default()),
             Kind::Append => Spec::Append(Append::default()),
+            Kind::Set => Spec::Set(Set::default()),
+            Kind::Counter => Spec::Counter(Counter::default()),
+            Kind::Bank => Spec::Bank(Bank::default()),
             Kind::Ycsb(core) => Spec::Ycsb(Ycsb::new(core)),
             Kind::Put => Spec::Put(Put::default()),
             Kind::Get => Spec::Put(Put::gets(Put::default())?),
@@ -100,6 +123,9 @@ impl Spec {
         match self {
             Spec::Register(_) => "register",
             Spec::Append(_) => "append",
+            Spec::Set(_) => "set",
+            Spec::Counter(_) => "counter",
+            Spec::Bank(_) => "bank",
             Spec::Ycsb(ycsb) => ycsb.core.name(),
             Spec::Put(put) if put.is_gets() => "get",
             Spec::Put(_) => "put",
@@ -114,6 +140,9 @@ impl Spec {
         match self {
             Spec::Register(register) => register.validate(),
             Spec::Append(append) => append.validate(),
+            Spec::Set(set) => set.validate(),
+            Spec::Counter(counter) => counter.validate(),
+            Spec::Bank(bank) => bank.validate(),
             Spec::Ycsb(ycsb) => ycsb.validate(),
             Spec::Put(put) => put.validate(),
         }
@@ -125,6 +154,9 @@ impl Spec {
         match self {
             Spec::Register(register) => register.expected_kinds(),
             Spec::Append(append) => append.expected_kinds(),
+            Spec::Set(set) => set.expected_kinds(),
+            Spec::Counter(counter) => counter.expected_kinds(),
+            Spec::Bank(bank) => bank.expected_kinds(),
             Spec::Ycsb(ycsb) => ycsb.expected_kinds(),
             Spec::Put(put) => put.expected_kinds(),
         }
@@ -134,7 +166,9 @@ impl Spec {
     #[must_use]
     pub fn binding(&self) -> Binding {
         match self {
-            Spec::Register(_) | Spec::Append(_) => Binding::Replica,
+            Spec::Register(_) | Spec::Append(_) | Spec::Set(_) | Spec::Counter(_) | Spec::Bank(_) => {
+                Binding::Replica
+            }
             Spec::Ycsb(_) | Spec::Put(_) => Binding::Leader,
         }
     }
@@ -145,6 +179,9 @@ impl Spec {
         match self {
             Spec::Register(register) => register.layout(),
             Spec::Append(append) => append.layout(),
+            Spec::Set(set) => set.layout(),
+            Spec::Counter(counter) => counter.layout(),
+            Spec::Bank(bank) => bank.layout(),
             Spec::Ycsb(ycsb) => ycsb.layout(),
             Spec::Put(put) => put.layout(),
         }
@@ -160,7 +197,10 @@ impl Spec {
             panic!("options were to be checked before: {error}");
         }
         match (scope.phase, self) {
-            (Phase::Load, Spec::Register(_) | Spec::Append(_)) => Box::new(Nothing),
+            (Phase::Load, Spec::Register(_) | Spec::Append(_) | Spec::Set(_) | Spec::Counter(_)) => {
+                Box::new(Nothing)
+            }
+            (Phase::Load, Spec::Bank(bank)) => Box::new(BankLoad::new(bank)),
             (Phase::Load, Spec::Ycsb(ycsb)) => Box::new(Loading::new(Form::Record, ycsb.records)),
             (Phase::Load, Spec::Put(put)) if put.read > 0.0 => {
                 Box::new(Loading::new(Form::Register, put.keys))
@@ -168,6 +208,9 @@ impl Spec {
             (Phase::Load, Spec::Put(_)) => Box::new(Nothing),
             (Phase::Run, Spec::Register(register)) => Box::new(RegisterRun::new(register, scope)),
             (Phase::Run, Spec::Append(append)) => Box::new(AppendRun::new(append, scope)),
+            (Phase::Run, Spec::Set(set)) => Box::new(SetRun::new(set, scope)),
+            (Phase::Run, Spec::Counter(counter)) => Box::new(CounterRun::new(counter, scope)),
+            (Phase::Run, Spec::Bank(bank)) => Box::new(BankRun::new(bank, scope)),
             (Phase::Run, Spec::Ycsb(ycsb)) => Box::new(YcsbRun::new(ycsb, scope)),
             (Phase::Run, Spec::Put(put)) => Box::new(PutRun::new(put, scope)),
             (Phase::Final, spec) => {
@@ -179,7 +222,8 @@ impl Spec {
     fn form(&self) -> Form {
         match self {
             Spec::Register(_) | Spec::Put(_) => Form::Register,
-            Spec::Append(_) => Form::List,
+            Spec::Append(_) | Spec::Set(_) | Spec::Counter(_) => Form::Lists { together: 1 },
+            Spec::Bank(bank) => Form::Lists { together: u64::from(bank.accounts) },
             Spec::Ycsb(_) => Form::Record,
         }
     }
@@ -203,6 +247,9 @@ impl Generator for Nothing {
 enum Kind {
     Register,
     Append,
+    Set,
+    Counter,
+    Bank,
     Ycsb(Core),
     Put,
     Get,
@@ -215,6 +262,9 @@ impl FromStr for Kind {
         Ok(match name {
             "register" => Kind::Register,
             "append" => Kind::Append,
+            "set" => Kind::Set,
+            "counter" => Kind::Counter,
+            "bank" => Kind::Bank,
             "ycsb-a" => Kind::Ycsb(Core::A),
             "ycsb-b" => Kind::Ycsb(Core::B),
             "ycsb-c" => Kind::Ycsb(Core::C),
@@ -234,6 +284,9 @@ impl Serialize for Spec {
         match self {
             Spec::Register(register) => map.serialize_entry(self.name(), register)?,
             Spec::Append(append) => map.serialize_entry(self.name(), append)?,
+            Spec::Set(set) => map.serialize_entry(self.name(), set)?,
+            Spec::Counter(counter) => map.serialize_entry(self.name(), counter)?,
+            Spec::Bank(bank) => map.serialize_entry(self.name(), bank)?,
             Spec::Ycsb(ycsb) => map.serialize_entry(self.name(), ycsb)?,
             Spec::Put(put) => map.serialize_entry(self.name(), put)?,
         }
@@ -267,6 +320,9 @@ impl<'de> Visitor<'de> for SpecVisitor {
         let spec = match name.parse().map_err(de::Error::custom)? {
             Kind::Register => Spec::Register(options(&mut map)?),
             Kind::Append => Spec::Append(options(&mut map)?),
+            Kind::Set => Spec::Set(options(&mut map)?),
+            Kind::Counter => Spec::Counter(options(&mut map)?),
+            Kind::Bank => Spec::Bank(options(&mut map)?),
             Kind::Ycsb(core) => Spec::Ycsb(Ycsb::with(core, &options(&mut map)?)),
             Kind::Put => Spec::Put(options(&mut map)?),
             Kind::Get => Spec::Put(Put::gets(options(&mut map)?).map_err(de::Error::custom)?),
@@ -335,6 +391,11 @@ mod tests {
             ("register: { keys: 0 }", "option `keys` is 0, allowed is 1 to 1024"),
             ("register: { write: 0 }", "option `write` is 0"),
             ("append: { read: 1.5 }", "option `append: read` is 1.5, allowed is 0 to 1"),
+            ("set: { read: 1 }", "option `set: read` is 1, allowed is 0 to less than 1"),
+            ("set: { elements: 3 }", "unknown field `elements`"),
+            ("counter: { amount_max: 0 }", "option `amount_max` is 0"),
+            ("bank: { accounts: 1 }", "option `accounts` is 1, allowed is 2 to 64"),
+            ("bank: { initial: 0, overdraft: false }", "option `initial` is 0, allowed is 1 to"),
             ("ycsb-a: { proportions: { read: 0 } }", "would ask nothing"),
             ("ycsb-a: { field_bytes: 4 }", "option `field_bytes` is 4"),
             ("ycsb-a: { distribution: zipf }", "unknown variant `zipf`"),
@@ -355,7 +416,12 @@ mod tests {
         let scope = Scope { phase: Phase::Load, workers: 1, seed: 1, keys_used: 0 };
         let first = |name: &str| Spec::by_name(name).expect("a known name").generator(&scope).next(0, 0);
         assert_eq!(first("register"), Next::Done);
-        assert_eq!(first("append"), Next::Done);
+        for name in ["append", "set", "counter"] {
+            assert_eq!(first(name), Next::Done, "{name}");
+        }
+        assert_eq!(parse("bank: { initial: 0 }").expect("parses").generator(&scope).next(0, 0), Next::Done);
+        let Next::Op(Call::Txn(opening)) = first("bank") else { panic!("a bank is opened") };
+        assert_eq!(opening.len(), 5);
         assert_eq!(first("put"), Next::Done);
         assert_eq!(first("ycsb-c"), Next::Op(Call::Insert { key: 0, value: 1 }));
         let reads = parse("put: { read: 0.5 }").expect("parses");

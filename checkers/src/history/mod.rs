@@ -6,6 +6,7 @@
 //! | `format.rs` | the bytes of a history file |
 //! | `writer.rs`, `reader.rs` | recording it, and reading back as much as is whole |
 //! | `load.rs` | [`History`]: all of it in memory, invocations paired with returns |
+//! | `posting.rs` | amounts with a sign as elements of lists |
 //! | `export.rs` | JSON Lines |
 
 pub mod error;
@@ -13,6 +14,7 @@ pub mod export;
 mod format;
 pub mod load;
 pub mod op;
+mod posting;
 pub mod reader;
 pub mod writer;
 
@@ -23,5 +25,6 @@ pub use op::{
     Answer, Call, Entry, FIELD_NEVER_WRITTEN, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind,
     Outcome, Phase, ProcessId,
 };
+pub use posting::Posting;
 pub use reader::{Ending, Reader};
 pub use writer::Writer;

@@ -37,6 +37,7 @@
 //! | diss. §6.4 reads | `read.rs` (leader), `follower_read.rs` |
 //! | diss. §6.2 finding the leader: routing | `forward.rs` |
 //! | configuration, times derived from it | `options.rs`, `members.rs` |
+//! | Figure 3, the five properties, for whoever checks a run | `invariants/` |
 //! | seeded bugs | `bugs.rs` |
 //! | messages, counts | `message.rs`, `metrics.rs` |
 //!
@@ -69,6 +70,7 @@ mod follower_read;
 mod forward;
 mod ids;
 mod install;
+mod invariants;
 mod leader;
 mod log;
 mod members;
@@ -86,6 +88,7 @@ mod write;
 
 pub use bugs::Bug;
 pub use ids::{LogId, LogIndex, Round, Term, Ticket};
+pub use invariants::{Invariants, Violation};
 pub use log::Log;
 pub use members::{MEMBERS_MAX, Members};
 pub use message::{

@@ -67,6 +67,18 @@ impl Log {
         LogIndex(self.base.index.0 + 1 + offset as u64)
     }
 
+    /// The entries whose records lie at `position` or behind it. Records are never moved, so this is what was appended
+    /// since the journal's end was there, whatever was cut off meanwhile.
+    pub(crate) fn since(&self, position: JournalPosition) -> impl Iterator<Item = &Arc<Entry>> {
+        let count = self.slots.iter().rev().take_while(|slot| slot.position >= position).count();
+        self.slots.range(self.slots.len() - count..).map(|slot| &slot.entry)
+    }
+
+    /// A position behind the records of all entries held here.
+    pub(crate) fn journal_end(&self) -> JournalPosition {
+        self.slots.back().map_or(JournalPosition(0), |slot| slot.position.next())
+    }
+
     /// Where the journal has the first entry held here.
     pub(crate) fn first_position(&self) -> Option<JournalPosition> {
         self.slots.front().map(|slot| slot.position)

@@ -121,6 +121,12 @@ fn life_seed(seed: u64, me: ReplicaId, next: JournalPosition, now: Time) -> u64 
 const NUMBER_MAX: u64 = 1 << 60;
 
 impl Raft {
+    /// Which replica this is.
+    #[must_use]
+    pub fn replica(&self) -> ReplicaId {
+        self.me
+    }
+
     /// The current term.
     #[must_use]
     pub fn term(&self) -> Term {

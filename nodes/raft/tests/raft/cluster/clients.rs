@@ -5,7 +5,9 @@
 //! (its *floor*), a read must return at least that much, and an append must come behind it. Every element must have one
 //! place, the same in every read. That is all: an order by lengths explains every history that passes.
 
+use super::found::{Found, ensure};
 use kv::{Command, Refusal, Reply, Response, Routing, Value};
+use protocol::Detector::{Effects, Linearizability};
 use protocol::{ClientId, ReplicaId, RequestId, Sequence, SessionId, Time};
 use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -34,20 +36,25 @@ impl Lists {
         self.keys.get(&key).map_or(0, |list| list.floor)
     }
 
-    fn place(&mut self, key: u8, place: usize, element: Element) {
-        assert_eq!(self.begun.get(&element), Some(&key), "{element} was never appended to {key}");
+    fn place(&mut self, key: u8, place: usize, element: Element) -> Result<(), Found> {
+        let begun = self.begun.get(&element) == Some(&key);
+        ensure(begun, Effects, || format!("{element} was never appended to {key}"))?;
         let list = self.keys.entry(key).or_default();
         let there = *list.places.entry(place).or_insert(element);
-        assert_eq!(there, element, "place {place} of list {key}");
+        ensure(there == element, Linearizability, || {
+            format!("at place {place} of list {key} there is {there}, and {element}")
+        })
     }
 
     /// Everything in a list, with nothing twice.
-    pub(crate) fn whole(&mut self, key: u8, elements: &[Element]) {
+    pub(crate) fn whole(&mut self, key: u8, elements: &[Element]) -> Result<(), Found> {
         for (place, element) in elements.iter().enumerate() {
-            self.place(key, place, *element);
-            assert!(!elements[..place].contains(element), "{element} is in list {key} twice");
+            self.place(key, place, *element)?;
+            let twice = elements[..place].contains(element);
+            ensure(!twice, Effects, || format!("{element} is in list {key} twice"))?;
         }
-        assert!(elements.len() >= self.floor(key), "list {key} is shorter than was told");
+        let told = elements.len() >= self.floor(key);
+        ensure(told, Linearizability, || format!("list {key} is shorter than was told"))
     }
 }
 
@@ -165,13 +172,17 @@ impl Client {
         self.op.as_ref().map(|_| RequestId(self.request))
     }
 
-    pub(crate) fn handle_reply(&mut self, lists: &mut Lists, now: Time, reply: Reply) -> Next {
-        let Some(op) = self.op.clone().filter(|_| reply.id.0 == self.request) else { return Next::Ignore };
+    pub(crate) fn handle_reply(&mut self, lists: &mut Lists, now: Time, reply: Reply) -> Result<Next, Found> {
+        let Some(op) = self.op.clone().filter(|_| reply.id.0 == self.request) else {
+            return Ok(Next::Ignore);
+        };
         match (reply.result, op.append) {
             (Ok(Response::Length(length)), Some(element)) => {
                 let length = usize::try_from(length).expect("fits");
-                assert!(length > op.floor, "{} at {now}: an append comes before what was there", self.id);
-                lists.place(op.key, length - 1, element);
+                ensure(length > op.floor, Linearizability, || {
+                    format!("{} at {now}: an append comes before what was there", self.id)
+                })?;
+                lists.place(op.key, length - 1, element)?;
                 lists.acknowledged.insert(element, op.key);
                 let list = lists.keys.entry(op.key).or_default();
                 list.floor = list.floor.max(length);
@@ -180,23 +191,24 @@ impl Client {
             (Ok(Response::Value(value)), None) => {
                 let elements = elements(value.as_ref());
                 let (length, floor) = (elements.len(), op.floor);
-                assert!(
-                    length >= floor,
-                    "{} at {now}: a stale read of {length}, {floor} were known",
-                    self.id
-                );
+                ensure(length >= floor, Linearizability, || {
+                    format!("{} at {now}: a stale read of {length}, {floor} were known", self.id)
+                })?;
                 for (place, element) in elements.into_iter().enumerate() {
-                    lists.place(op.key, place, element);
+                    lists.place(op.key, place, element)?;
                 }
                 let list = lists.keys.entry(op.key).or_default();
                 list.floor = list.floor.max(length);
                 self.done_reads += 1;
             }
-            (Err(Refusal::NotLeader { leader }), _) => return Next::Again(leader),
-            (Err(Refusal::Busy | Refusal::Uncertain(_)), _) => return Next::Again(None),
-            (other, _) => panic!("{} at {now}: {op:?} is answered by {other:?}", self.id),
+            (Err(Refusal::NotLeader { leader }), _) => return Ok(Next::Again(leader)),
+            (Err(Refusal::Busy | Refusal::Uncertain(_)), _) => return Ok(Next::Again(None)),
+            (other, _) => {
+                let what = format!("{} at {now}: {op:?} is answered by {other:?}", self.id);
+                return Err(Found { by: Effects, what });
+            }
         }
         self.op = None;
-        Next::Done
+        Ok(Next::Done)
     }
 }

@@ -1,7 +1,7 @@
 //! A random cluster: seeded storms over loss, duplication, reordering, delays, partitions, slow disks, clocks that
 //! drift, and crashes that forget what was not durable.
 //!
-//! During the storm the paper's five properties are checked after every step (`invariants.rs`) and clients check
+//! During the storm the paper's five properties are checked after every step ([`raft::Invariants`]) and clients check
 //! that what they are told is linearizable (`clients.rs`). Then everything heals, and the cluster must converge, serve,
 //! and hold every acknowledged write once.
 //!
@@ -9,12 +9,13 @@
 //! it prints all that happens.
 
 mod clients;
-mod invariants;
+mod found;
 mod storm;
 mod world;
 
+use protocol::Detector;
 use raft::ReadMode;
-use storm::Storm;
+use storm::{Setup, Storm};
 
 /// The seeds of one test: `RAFT_SEED` alone, or the first `RAFT_SEEDS`.
 fn seeds(few: u64) -> std::ops::Range<u64> {
@@ -41,25 +42,20 @@ struct Tally {
 }
 
 fn run(few: u64, replicas: u32, read: ReadMode) {
+    let setup = Setup::new(replicas, read);
     let mut tally = Tally::default();
     let range = seeds(few);
     let count = range.end - range.start;
     for seed in range {
-        let result = std::panic::catch_unwind(|| Storm::run(seed, replicas, read));
-        match result {
-            Ok(report) => {
-                tally.elections += report.elections;
-                tally.writes += report.writes;
-                tally.reads += report.reads;
-                tally.snapshots_installed += report.snapshots_installed;
-                tally.truncated += report.truncated;
-                tally.crashes += report.crashes;
-            }
-            Err(panic) => {
-                eprintln!("seed {seed} with {replicas} replicas and {read:?} reads fails");
-                std::panic::resume_unwind(panic);
-            }
-        }
+        let report = Storm::run(seed, &setup).unwrap_or_else(|found| {
+            panic!("seed {seed} of {setup:?} finds {found:?}");
+        });
+        tally.elections += report.elections;
+        tally.writes += report.writes;
+        tally.reads += report.reads;
+        tally.snapshots_installed += report.snapshots_installed;
+        tally.truncated += report.truncated;
+        tally.crashes += report.crashes;
     }
     println!(
         "{count} storms over {replicas} replicas, {read:?}: {} elections won, {} writes, {} reads, {} snapshots installed, \
@@ -93,29 +89,25 @@ fn a_storm_with_lease_reads_and_clocks_that_drift_within_the_bound_breaks_nothin
 fn a_storm_over_one_and_two_and_four_replicas_breaks_nothing() {
     for replicas in [1, 2, 4] {
         for seed in seeds(20) {
-            Storm::run(seed, replicas, ReadMode::ReadIndex);
+            let found = Storm::run(seed, &Setup::new(replicas, ReadMode::ReadIndex)).err();
+            assert!(found.is_none(), "seed {seed} of {replicas} replicas finds {found:?}");
         }
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_storm_again() {
+    let setup = Setup::new(3, ReadMode::ReadIndex);
     for seed in 0..3 {
-        let traces = [0, 1].map(|_| Storm::run(seed, 3, ReadMode::ReadIndex).trace);
-        assert_eq!(traces[0], traces[1], "seed {seed}");
+        let traces = [0, 1].map(|_| Storm::run(seed, &setup).map(|report| report.trace).ok());
+        assert!(traces[0].is_some() && traces[0] == traces[1], "seed {seed}");
     }
 }
 
 /// The oracle is not blind: reads from whatever state a replica has are found out.
 #[test]
 fn local_reads_are_found_not_to_be_linearizable() {
-    let caught = (0..20).find(|&seed| {
-        let result = std::panic::catch_unwind(|| Storm::run(seed, 3, ReadMode::Local));
-        result.is_err_and(|panic| {
-            let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-            assert!(text.contains("stale"), "{text}");
-            true
-        })
-    });
-    assert!(caught.is_some(), "20 storms with local reads showed no stale read");
+    let setup = Setup::new(3, ReadMode::Local);
+    let found = (0..20).find_map(|seed| Storm::run(seed, &setup).err()).expect("20 storms show a stale read");
+    assert!(found.by == Detector::Linearizability && found.what.contains("stale"), "{found:?}");
 }

@@ -1,10 +1,11 @@
 //! One storm: a cluster, clients, and everything that can go wrong; then calm.
 
 use super::clients::{self, Client, Lists, Next};
-use super::invariants::Invariants;
+use super::found::{Found, caught, ensure};
 use super::world::{Event, MS, Weather, World};
-use protocol::{ClientId, Protocol, ReplicaId, RequestId, Time};
-use raft::{Config, Options, ReadMode, Term};
+use protocol::Detector::{Divergence, Invariant, Linearizability, Liveness};
+use protocol::{Bugs, ClientId, Protocol, ReplicaId, RequestId, Time};
+use raft::{Bug, Config, Invariants, Options, ReadMode, Term};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -13,9 +14,25 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 const STORM: Time = Time(4_000 * MS);
 const CALM: Time = Time(20_000 * MS);
 
+/// What a storm is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) replicas: u32,
+    pub(crate) read: ReadMode,
+    pub(crate) bugs: Bugs<Bug>,
+    /// Whether replicas are looked into. Without that, only clients can find something.
+    pub(crate) inside: bool,
+}
+
+impl Setup {
+    pub(crate) fn new(replicas: u32, read: ReadMode) -> Self {
+        Self { replicas, read, bugs: Bugs::default(), inside: true }
+    }
+}
+
 pub(crate) struct Storm {
     world: World,
-    invariants: Invariants,
+    invariants: Option<Invariants>,
     clients: Vec<Client>,
     lists: Lists,
     replicas: Vec<ReplicaId>,
@@ -42,7 +59,8 @@ pub(crate) struct Report {
     pub(crate) trace: u64,
 }
 
-fn options(rng: &mut Xoshiro256PlusPlus, read: ReadMode) -> Options {
+fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
+    let read = setup.read;
     Options {
         election_timeout_ms_min: 60,
         election_timeout_ms_max: 120,
@@ -59,35 +77,43 @@ fn options(rng: &mut Xoshiro256PlusPlus, read: ReadMode) -> Options {
         snapshot_every_bytes: if rng.random_bool(0.2) { 1500 } else { 1 << 20 },
         log_keep_entries: rng.random_range(0..10),
         snapshot_chunk_bytes: rng.random_range(100..1500),
+        bugs: setup.bugs.clone(),
         ..Options::default()
     }
 }
 
 impl Storm {
-    pub(crate) fn run(seed: u64, replicas: u32, read: ReadMode) -> Report {
+    /// Runs one storm, to what happened in it or what it has found wrong.
+    pub(crate) fn run(seed: u64, setup: &Setup) -> Result<Report, Found> {
+        caught(|| {
+            let mut storm = Self::new(seed, setup);
+            storm.begin();
+            while !storm.step()? {}
+            storm.end()
+        })
+    }
+
+    fn new(seed: u64, setup: &Setup) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(!seed);
-        let replicas: Vec<ReplicaId> = (1..=replicas).map(ReplicaId).collect();
-        let options = options(&mut rng, read);
+        let replicas: Vec<ReplicaId> = (1..=setup.replicas).map(ReplicaId).collect();
+        let options = options(&mut rng, setup);
         let config = |&replica| Config { replica, members: replicas.clone(), options: options.clone() };
         let configs = replicas.iter().map(config).collect();
         let world = World::new(seed, configs, options.clock_drift_max);
         let clients = (1..=5).map(|n| Client::new(n, replicas[n as usize % replicas.len()])).collect();
-        let mut storm = Self {
+        Self {
             world,
-            invariants: Invariants::default(),
+            invariants: setup.inside.then(Invariants::default),
             clients,
             lists: Lists::default(),
             replicas,
             calm: false,
             regicide: if rng.random_bool(0.3) { 0.8 } else { 0.0 },
             perfidy: if rng.random_bool(0.3) { 0.3 } else { 0.0 },
-            isolation: if read == ReadMode::Lease { 0.5 } else { 0.0 },
+            isolation: if setup.read == ReadMode::Lease { 0.5 } else { 0.0 },
             last_leader: Term::ZERO,
             report: Report::default(),
-        };
-        storm.begin();
-        while !storm.step() {}
-        storm.end()
+        }
     }
 
     fn begin(&mut self) {
@@ -102,21 +128,21 @@ impl Storm {
     }
 
     /// Whether all is over.
-    fn step(&mut self) -> bool {
+    fn step(&mut self) -> Result<bool, Found> {
         let event = self.world.next();
         match event {
             Event::Nemesis => self.disturb(),
             Event::Client { client, attempt } => self.client_acts(client, attempt),
-            Event::Reply { client, from, reply } => self.client_hears(client, from, reply),
+            Event::Reply { client, from, reply } => self.client_hears(client, from, reply)?,
             Event::Crash { of } => {
                 if self.world.is_up(of) && !self.calm {
-                    self.crash(of);
+                    self.crash(of)?;
                 }
             }
             Event::Restart { of } => {
                 if !self.world.is_up(of) {
                     self.world.start(of);
-                    self.check(of);
+                    self.check(of)?;
                 }
             }
             Event::Deliver { to: of, .. }
@@ -128,15 +154,15 @@ impl Storm {
             | Event::IoAnswer { of } => {
                 if self.world.is_up(of) {
                     self.replica_acts(of, event);
-                    self.check(of);
+                    self.check(of)?;
                 }
             }
         }
         if !self.calm && self.world.now > STORM {
             self.calm_down();
         }
-        assert!(self.world.now < CALM, "no convergence: {}", self.describe());
-        self.calm && self.has_converged()
+        ensure(self.world.now < CALM, Liveness, || format!("no convergence: {}", self.describe()))?;
+        Ok(self.calm && self.has_converged())
     }
 
     fn replica_acts(&mut self, of: ReplicaId, event: Event) {
@@ -162,11 +188,13 @@ impl Storm {
     }
 
     /// After each step of a replica.
-    fn check(&mut self, id: ReplicaId) {
+    fn check(&mut self, id: ReplicaId) -> Result<(), Found> {
         let host = &self.world.hosts[&id];
-        self.invariants.check(id, host.raft());
+        if let Some(invariants) = &mut self.invariants {
+            invariants.after_step(host.raft())?;
+        }
         if self.calm {
-            return;
+            return Ok(());
         }
         let forgetful = host.unsynced.iter().any(|(_, r)| matches!(r, raft::Record::HardState { .. }));
         if host.raft().is_leader() && host.raft().term() > self.last_leader {
@@ -179,15 +207,19 @@ impl Storm {
         if forgetful && self.perfidy > 0.0 && self.world.rng.random_bool(self.perfidy) {
             self.world.after(0..MS, Event::Crash { of: id });
         }
+        Ok(())
     }
 
-    fn crash(&mut self, id: ReplicaId) {
+    fn crash(&mut self, id: ReplicaId) -> Result<(), Found> {
         self.report.crashes += 1;
-        self.report.count(self.world.hosts[&id].raft());
-        self.invariants.forget(id);
+        self.count(id)?;
+        if let Some(invariants) = &mut self.invariants {
+            invariants.restarted(id);
+        }
         self.world.crash(id);
         let down = if self.world.rng.random_bool(0.5) { 20 } else { 600 };
         self.world.after(MS..down * MS, Event::Restart { of: id });
+        Ok(())
     }
 
     fn disturb(&mut self) {
@@ -287,12 +319,12 @@ impl Storm {
         self.world.after(30 * MS..200 * MS, Event::Client { client: id, attempt });
     }
 
-    fn client_hears(&mut self, id: ClientId, from: ReplicaId, reply: kv::Reply) {
+    fn client_hears(&mut self, id: ClientId, from: ReplicaId, reply: kv::Reply) -> Result<(), Found> {
         let client = self.clients.iter_mut().find(|client| client.id == id).expect("a client");
         if client.target != from {
-            return;
+            return Ok(());
         }
-        match client.handle_reply(&mut self.lists, self.world.now, reply) {
+        match client.handle_reply(&mut self.lists, self.world.now, reply)? {
             Next::Done => self.world.after(0..12 * MS, Event::Client { client: id, attempt: None }),
             Next::Again(to) => {
                 let other = self.replicas.choose(&mut self.world.rng);
@@ -302,6 +334,7 @@ impl Storm {
             }
             Next::Ignore => {}
         }
+        Ok(())
     }
 
     /// Whether everybody is up, has applied everything, and no client waits.
@@ -323,9 +356,10 @@ impl Storm {
         format!("{:?} wait{}", open.collect::<Vec<_>>(), statuses.collect::<String>())
     }
 
-    fn end(mut self) -> Report {
+    fn end(mut self) -> Result<Report, Found> {
         let digests: Vec<u64> = self.world.hosts.values().map(|host| host.raft().store().digest()).collect();
-        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "the states differ: {}", self.describe());
+        let equal = digests.windows(2).all(|pair| pair[0] == pair[1]);
+        ensure(equal, Divergence, || format!("the states differ: {}", self.describe()))?;
         let store = self.world.hosts[&ReplicaId(1)].raft().store();
         let mut held = 0;
         for key in 0..clients::KEYS {
@@ -333,30 +367,31 @@ impl Storm {
                 panic!("a read answers with a value")
             };
             let elements = clients::elements(value.as_ref());
-            self.lists.whole(key, &elements);
+            self.lists.whole(key, &elements)?;
             held += elements.iter().filter(|e| self.lists.acknowledged.get(e) == Some(&key)).count();
         }
-        assert_eq!(held, self.lists.acknowledged.len(), "an acknowledged write is lost");
-        for host in self.world.hosts.values() {
-            self.report.count(host.raft());
+        let all = held == self.lists.acknowledged.len();
+        ensure(all, Linearizability, || "an acknowledged write is lost".to_owned())?;
+        for id in self.replicas.clone() {
+            self.count(id)?;
         }
         self.report.trace = self.world.trace;
         self.report.writes = self.clients.iter().map(|client| client.done_writes).sum();
         self.report.reads = self.clients.iter().map(|client| client.done_reads).sum();
-        self.report
+        Ok(self.report)
     }
-}
 
-impl Report {
     /// Takes over what a life of a replica has counted.
-    fn count(&mut self, raft: &raft::Raft) {
-        let metrics = raft.status().metrics;
-        self.elections += metrics["elections_won"];
-        self.snapshots_installed += metrics["snapshots_installed"];
-        self.truncated += metrics["entries_truncated"];
+    fn count(&mut self, id: ReplicaId) -> Result<(), Found> {
+        let metrics = self.world.hosts[&id].raft().status().metrics;
+        self.report.elections += metrics["elections_won"];
+        self.report.snapshots_installed += metrics["snapshots_installed"];
+        self.report.truncated += metrics["entries_truncated"];
         for reason in ["malformed", "absurd", "not_a_member", "second_leader", "contradicts", "never_asked"] {
             let dropped = metrics[&format!("messages_dropped_{reason}")];
-            assert_eq!(dropped, 0, "dropped what nobody sends: {reason}");
+            let none = dropped == 0 || self.invariants.is_none();
+            ensure(none, Invariant, || format!("{id} dropped what nobody sends: {reason}"))?;
         }
+        Ok(())
     }
 }

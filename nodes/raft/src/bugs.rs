@@ -93,14 +93,14 @@ bugs! {
         wrong: "A follower cuts its log off behind any AppendEntries, not only at a conflict.",
         needs: "delays that reorder",
         source: "§5.3; Figure 2, AppendEntries, step 3",
-        caught_by: [Linearizability, Divergence, Invariant],
+        caught_by: [Linearizability, Divergence, Liveness, Invariant],
         real: false,
     }
     MatchFromReject = "raft.match-from-reject" {
         wrong: "A leader takes a rejection for a match.",
         needs: "a follower whose log differs, then a healed link to it",
         source: "Figure 2, Rules for Servers, Leaders",
-        caught_by: [Linearizability, Divergence, Invariant],
+        caught_by: [Linearizability, Divergence, Liveness, Invariant],
         real: false,
     }
     CommitPastNew = "raft.commit-past-new" {
@@ -142,7 +142,7 @@ bugs! {
         wrong: "Snapshots leave client sessions out.",
         needs: "a snapshot, then a retry",
         source: "§8; diss. §6.3",
-        caught_by: [Effects, Divergence],
+        caught_by: [Effects, Divergence, Linearizability],
         real: true,
     }
     RetryAppliedTwice = "raft.retry-applied-twice" {

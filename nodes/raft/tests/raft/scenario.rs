@@ -8,7 +8,7 @@
 //! what happens
 //! ```
 //! A blank line ends what happens. `UPDATE_GOLDENS=1 cargo test -p raft scenario` writes it anew; commit a difference only
-//! if you can explain it. `n1 -> n2` leaves at once, `n1 => n2` when the sender's records are durable.
+//! if you can explain it. The paper's five properties are checked all the way. `n1 -> n2` leaves at once, `n1 => n2` when the sender's records are durable.
 //!
 //! | directive | |
 //! |---|---|
@@ -28,8 +28,8 @@
 
 use crate::host::{Host, Outgoing, Sent};
 use kv::{Command, Routing};
-use protocol::{ClientId, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time};
-use raft::{Config, Message, Options, Timer};
+use protocol::{Bugs, ClientId, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time};
+use raft::{Bug, Config, Invariants, Message, Options, Timer, Violation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,9 @@ struct Scenario {
     requests: u64,
     last: Option<(RequestId, Routing, Command)>,
     lives: u64,
+    bugs: Bugs<Bug>,
+    invariants: Invariants,
+    violation: Option<Violation>,
     out: String,
 }
 
@@ -78,7 +81,10 @@ impl Scenario {
     fn run(&mut self, directive: &str) {
         let words: Vec<&str> = directive.split_whitespace().collect();
         match &words[..] {
-            ["start", count, rest @ ..] => self.start(count.parse().expect("a count"), &options(rest)),
+            ["start", count, rest @ ..] => {
+                let options = Options { bugs: self.bugs.clone(), ..options(rest) };
+                self.start(count.parse().expect("a count"), &options);
+            }
             ["slow", who] => assert!(self.slow.insert(replica(who)), "{who} is slow already"),
             ["time", ms] => self.now = self.now + Duration::from_millis(ms.parse().expect("milliseconds")),
             ["timeout", who] => self.time_out(replica(who)),
@@ -118,7 +124,10 @@ impl Scenario {
             ["heal"] => self.cut.clear(),
             ["sync", who] => self.sync(replica(who)),
             ["io", who] => self.io(replica(who)),
-            ["crash", who] => self.host(replica(who)).crash(0),
+            ["crash", who] => {
+                self.host(replica(who)).crash(0);
+                self.invariants.restarted(replica(who));
+            }
             ["restart", who] => self.restart(replica(who)),
             ["state"] => self.print_state(),
             ["log"] => self.print_logs(),
@@ -236,6 +245,8 @@ impl Scenario {
     }
 
     fn carry(&mut self, id: ReplicaId, sent: Sent) {
+        let violation = self.invariants.after_step(self.hosts[&id].raft()).err();
+        self.violation = self.violation.take().or(violation);
         let written = std::mem::take(&mut self.host(id).written);
         for (position, record) in written {
             self.line(format_args!("    {id} writes {position} {record}"));
@@ -295,9 +306,9 @@ impl Scenario {
     }
 }
 
-/// The scenario with what happens in it now.
-fn replay(text: &str) -> String {
-    let mut scenario = Scenario::default();
+/// The scenario with what happens in it now, unless it violates a property.
+fn replay(text: &str, bugs: Bugs<Bug>) -> Result<String, Violation> {
+    let mut scenario = Scenario { bugs, ..Scenario::default() };
     let mut out = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -310,15 +321,28 @@ fn replay(text: &str) -> String {
         } else if !line.is_empty() && !line.starts_with('#') {
             println!("{line}");
             scenario.run(line);
+            if let Some(violation) = scenario.violation.take() {
+                return Err(violation);
+            }
         }
     }
     assert!(scenario.out.is_empty(), "what happens last is not printed");
-    out
+    Ok(out)
+}
+
+/// What the same directives lead to with a bug.
+pub(crate) fn replay_with(bug: Bug, scenario: &str) -> Result<String, Violation> {
+    let path = folder().join(scenario);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    replay(&text, [bug].into_iter().collect())
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
 }
 
 fn scenarios() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let entries = std::fs::read_dir(&folder).expect("the scenarios' folder");
+    let entries = std::fs::read_dir(folder()).expect("the scenarios' folder");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
     paths.sort();
     paths
@@ -333,7 +357,7 @@ fn scenarios_go_as_written() {
     for path in paths {
         println!("{}", path.display());
         let golden = std::fs::read_to_string(&path).expect("a scenario");
-        let now = replay(&golden);
+        let now = replay(&golden, Bugs::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         if update {
             std::fs::write(&path, now).expect("the scenario is written anew");
         } else if let Some((line, (is, was))) =

@@ -73,7 +73,7 @@ pub(crate) struct Client {
     sequence: u64,
     request: u64,
     op: Option<Op>,
-    /// Some mostly read: a client that waits for a write sees nothing meanwhile.
+    /// The first only reads, the second mostly: a client that waits for a write sees nothing meanwhile.
     write_share: f64,
     pub(crate) target: ReplicaId,
     pub(crate) done_writes: u64,
@@ -116,7 +116,7 @@ impl Client {
             sequence: 0,
             request: 0,
             op: None,
-            write_share: if number <= 2 { 0.1 } else { 0.8 },
+            write_share: [0.0, 0.1].get(number as usize - 1).copied().unwrap_or(0.8),
             target,
             done_writes: 0,
             done_reads: 0,

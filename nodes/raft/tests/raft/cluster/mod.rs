@@ -8,6 +8,7 @@
 //! `RAFT_SEEDS=5000 cargo test -p raft --release storm` runs more seeds, `RAFT_SEED=17` one; with `RAFT_TRACE=1`
 //! it prints all that happens.
 
+mod bugs;
 mod clients;
 mod found;
 mod storm;
@@ -15,7 +16,7 @@ mod world;
 
 use protocol::Detector;
 use raft::ReadMode;
-use storm::{Setup, Storm};
+use storm::{Setup, Standing, Storm};
 
 /// The seeds of one test: `RAFT_SEED` alone, or the first `RAFT_SEEDS`.
 fn seeds(few: u64) -> std::ops::Range<u64> {
@@ -91,6 +92,27 @@ fn a_storm_over_one_and_two_and_four_replicas_breaks_nothing() {
         for seed in seeds(20) {
             let found = Storm::run(seed, &Setup::new(replicas, ReadMode::ReadIndex)).err();
             assert!(found.is_none(), "seed {seed} of {replicas} replicas finds {found:?}");
+        }
+    }
+}
+
+/// A majority that is connected serves, and under one leader in the end; clocks that differ as much as is allowed make no
+/// read stale.
+#[test]
+fn links_that_are_cut_for_good_do_not_stop_a_majority() {
+    for read in [ReadMode::ReadIndex, ReadMode::Lease] {
+        for (replicas, standing) in [
+            (3, Standing::DeafLeader),
+            (3, Standing::LostLeader),
+            (5, Standing::DeafLeader),
+            (5, Standing::LostLeader),
+            (5, Standing::Chain),
+        ] {
+            let setup = Setup { standing: Some(standing), ..Setup::new(replicas, read) };
+            for seed in seeds(10) {
+                let found = Storm::run(seed, &setup).err();
+                assert!(found.is_none(), "seed {seed} of {setup:?} finds {found:?}");
+            }
         }
     }
 }

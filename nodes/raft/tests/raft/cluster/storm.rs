@@ -20,13 +20,33 @@ pub(crate) struct Setup {
     pub(crate) replicas: u32,
     pub(crate) read: ReadMode,
     pub(crate) bugs: Bugs<Bug>,
+    /// In place of all that can go wrong at random.
+    pub(crate) standing: Option<Standing>,
     /// Whether replicas are looked into. Without that, only clients can find something.
     pub(crate) inside: bool,
 }
 
+/// Links that are cut for good, all others being well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Standing {
+    /// Everybody hears the leader, which hears nobody.
+    DeafLeader,
+    /// The leader and the others do not hear one another, and its clock is slow and theirs fast. Timeouts are long, so
+    /// that there is time for stale reads.
+    LostLeader,
+    /// Each replica has links to the one before and the one after it.
+    Chain,
+}
+
+/// What had happened when the links were cut for good.
+struct Before {
+    writes: u64,
+    elections: u64,
+}
+
 impl Setup {
     pub(crate) fn new(replicas: u32, read: ReadMode) -> Self {
-        Self { replicas, read, bugs: Bugs::default(), inside: true }
+        Self { replicas, read, bugs: Bugs::default(), standing: None, inside: true }
     }
 }
 
@@ -43,6 +63,8 @@ pub(crate) struct Storm {
     perfidy: f64,
     /// How likely a fault is to cut a leader off from the others, but not from its clients: what leases must stand.
     isolation: f64,
+    standing: Option<Standing>,
+    before: Option<Before>,
     last_leader: Term,
     report: Report,
 }
@@ -61,9 +83,11 @@ pub(crate) struct Report {
 
 fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
     let read = setup.read;
+    let (election_timeout_ms_min, election_timeout_ms_max) =
+        if matches!(setup.standing, Some(Standing::LostLeader)) { (600, 660) } else { (60, 120) };
     Options {
-        election_timeout_ms_min: 60,
-        election_timeout_ms_max: 120,
+        election_timeout_ms_min,
+        election_timeout_ms_max,
         heartbeat_ms: 15,
         read,
         // Clocks that go wrong enough to show in leases as short as these.
@@ -100,6 +124,7 @@ impl Storm {
         let config = |&replica| Config { replica, members: replicas.clone(), options: options.clone() };
         let configs = replicas.iter().map(config).collect();
         let world = World::new(seed, configs, options.clock_drift_max);
+        let wild = |rng: &mut Xoshiro256PlusPlus| rng.random_bool(0.3) && setup.standing.is_none();
         let clients = (1..=5).map(|n| Client::new(n, replicas[n as usize % replicas.len()])).collect();
         Self {
             world,
@@ -108,9 +133,11 @@ impl Storm {
             lists: Lists::default(),
             replicas,
             calm: false,
-            regicide: if rng.random_bool(0.3) { 0.8 } else { 0.0 },
-            perfidy: if rng.random_bool(0.3) { 0.3 } else { 0.0 },
+            regicide: if wild(&mut rng) { 0.8 } else { 0.0 },
+            perfidy: if wild(&mut rng) { 0.3 } else { 0.0 },
             isolation: if setup.read == ReadMode::Lease { 0.5 } else { 0.0 },
+            standing: setup.standing,
+            before: None,
             last_leader: Term::ZERO,
             report: Report::default(),
         }
@@ -131,7 +158,10 @@ impl Storm {
     fn step(&mut self) -> Result<bool, Found> {
         let event = self.world.next();
         match event {
-            Event::Nemesis => self.disturb(),
+            Event::Nemesis => match self.standing {
+                Some(standing) => self.cut_for_good(standing),
+                None => self.disturb(),
+            },
             Event::Client { client, attempt } => self.client_acts(client, attempt),
             Event::Reply { client, from, reply } => self.client_hears(client, from, reply)?,
             Event::Crash { of } => {
@@ -159,6 +189,7 @@ impl Storm {
             }
         }
         if !self.calm && self.world.now > STORM {
+            self.expect_service()?;
             self.calm_down();
         }
         ensure(self.world.now < CALM, Liveness, || format!("no convergence: {}", self.describe()))?;
@@ -281,6 +312,50 @@ impl Storm {
         world.after(MS..250 * MS, Event::Nemesis);
     }
 
+    /// Cuts links as soon as there is a leader.
+    fn cut_for_good(&mut self, standing: Standing) {
+        let hosts = &self.world.hosts;
+        let Some(leader) = self.replicas.iter().find(|id| hosts[id].raft().is_leader()) else {
+            return self.world.after(0..50 * MS, Event::Nemesis);
+        };
+        for &from in &self.replicas {
+            for &to in &self.replicas {
+                let cut = match standing {
+                    Standing::DeafLeader => to == *leader,
+                    Standing::LostLeader => (to == *leader) != (from == *leader),
+                    Standing::Chain => from.0.abs_diff(to.0) > 1,
+                };
+                if cut {
+                    self.world.cut.insert((from, to));
+                }
+            }
+        }
+        if matches!(standing, Standing::LostLeader) {
+            let leader = *leader;
+            for &id in &self.replicas {
+                self.world.bend_clock(id, id != leader);
+            }
+        }
+        self.before = Some(Before { writes: self.writes(), elections: self.elections() });
+    }
+
+    /// A majority that is connected must serve, and must keep a leader in the end, whatever the other links do.
+    fn expect_service(&self) -> Result<(), Found> {
+        let Some(before) = &self.before else { return Ok(()) };
+        let writes = self.writes() - before.writes;
+        let elections = self.elections() - before.elections;
+        ensure(writes > 20, Liveness, || format!("only {writes} writes since links were cut"))?;
+        ensure(elections < 5, Liveness, || format!("{elections} leaders since links were cut"))
+    }
+
+    fn writes(&self) -> u64 {
+        self.clients.iter().map(|client| client.done_writes).sum()
+    }
+
+    fn elections(&self) -> u64 {
+        self.world.hosts.values().map(|host| host.raft().status().metrics["elections_won"]).sum()
+    }
+
     fn calm_down(&mut self) {
         self.calm = true;
         self.world.cut.clear();
@@ -376,7 +451,7 @@ impl Storm {
             self.count(id)?;
         }
         self.report.trace = self.world.trace;
-        self.report.writes = self.clients.iter().map(|client| client.done_writes).sum();
+        self.report.writes = self.writes();
         self.report.reads = self.clients.iter().map(|client| client.done_reads).sum();
         Ok(self.report)
     }

@@ -86,6 +86,8 @@ pub(crate) struct World {
     count: u64,
     pub(crate) hosts: BTreeMap<ReplicaId, Host>,
     clocks: BTreeMap<ReplicaId, Clock>,
+    /// By how much a clock's rate may differ from 1.
+    drift: f64,
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
     pub(crate) weather: Weather,
@@ -132,7 +134,10 @@ impl World {
                 1 => 1.0 + drift,
                 _ => rng.random_range(1.0 - drift..=1.0 + drift),
             };
-            clocks.insert(config.replica, Clock { offset: rng.random_range(0..1_000_000 * MS), rate });
+            clocks.insert(
+                config.replica,
+                Clock { offset: rng.random_range(100_000 * MS..1_000_000 * MS), rate },
+            );
             let mut host = Host::new(config);
             host.segment = rng.random_range(0..8);
             hosts.insert(host.id, host);
@@ -144,6 +149,7 @@ impl World {
             count: 0,
             hosts,
             clocks,
+            drift,
             cut: BTreeSet::new(),
             weather: Weather::default(),
             open: BTreeSet::new(),
@@ -179,6 +185,14 @@ impl World {
     fn local(&self, id: ReplicaId) -> Time {
         let clock = self.clocks[&id];
         Time(clock.offset + (self.now.0 as f64 * clock.rate) as u64)
+    }
+
+    /// From now on a node's clock goes as slowly, or as fast, as is allowed.
+    pub(crate) fn bend_clock(&mut self, id: ReplicaId, fast: bool) {
+        let rate = if fast { 1.0 + self.drift } else { 1.0 - self.drift };
+        let offset = self.local(id).0 - (self.now.0 as f64 * rate) as u64;
+        self.clocks.insert(id, Clock { offset, rate });
+        self.arm(id);
     }
 
     /// When a node's clock shows `local`, or a little later.
@@ -288,16 +302,21 @@ impl World {
         }
         host.written.clear();
         let (unsynced, io) = (!host.unsynced.is_empty(), host.has_io());
-        if let Some(at) = host.timers.values().min().copied() {
-            let at = self.true_time(id, at).max(self.now + Duration::from_micros(10));
-            self.at(at, Event::Timers { of: id });
-        }
+        self.arm(id);
         if unsynced {
             let slow = if self.rng.random_bool(0.05) { 40 } else { 3 };
             self.after(0..slow * MS, Event::Sync { of: id });
         }
         if io {
             self.after(0..20 * MS, Event::Io { of: id });
+        }
+    }
+
+    /// Sees to it that timers fire.
+    fn arm(&mut self, id: ReplicaId) {
+        if let Some(at) = self.hosts[&id].timers.values().min().copied() {
+            let at = self.true_time(id, at).max(self.now + Duration::from_micros(10));
+            self.at(at, Event::Timers { of: id });
         }
     }
 

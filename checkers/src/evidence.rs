@@ -131,7 +131,44 @@ fn txn_label(steps: &[MicroCall], outcome: &Outcome, view: View) -> String {
             (MicroCall::Write { key, value }, _) => format!("write {value} to {key}"),
         }
     });
-    let words = words.collect::<Vec<_>>().join("; ");
+    with_outcome(words.collect::<Vec<_>>().join("; "), outcome)
+}
+
+/// A step of a transaction on a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListStep<'a> {
+    Append {
+        key: u64,
+        value: u64,
+    },
+    /// Only of transactions that succeeded.
+    Read {
+        key: u64,
+        list: &'a [u64],
+    },
+}
+
+/// What a transaction did to lists, and what it read of them.
+pub(crate) fn list_steps(op: &Op) -> impl Iterator<Item = ListStep<'_>> {
+    let steps: &[MicroCall] = match &op.call {
+        Call::Txn(steps) => steps,
+        _ => &[],
+    };
+    let answers: &[MicroAnswer] = match &op.outcome {
+        Outcome::Ok(Answer::Txn(answers)) => answers,
+        Outcome::Ok(_) | Outcome::Fail(_) | Outcome::Info(_) => &[],
+    };
+    steps.iter().enumerate().filter_map(|(at, step)| match (step, answers.get(at)) {
+        (MicroCall::Append { key, value }, _) => Some(ListStep::Append { key: *key, value: *value }),
+        (MicroCall::ReadList { key }, Some(MicroAnswer::List(list))) => {
+            Some(ListStep::Read { key: *key, list })
+        }
+        (MicroCall::ReadList { .. } | MicroCall::Read { .. } | MicroCall::Write { .. }, _) => None,
+    })
+}
+
+/// What was asked in words, with how it ended if that was not well.
+pub(crate) fn with_outcome(words: String, outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok(Answer::Corrupt(what)) => format!("{words} → corrupt: {what}"),
         Outcome::Ok(_) => words,
@@ -174,12 +211,22 @@ pub(crate) fn choose(ops: &[Op], object: &[u32], culprits: &[u32], needed: &[u32
 
 /// The window of the chosen ops, in their order.
 pub(crate) fn window(ops: &[Op], chosen: &[u32], culprits: &[u32], view: View) -> Vec<WindowOp> {
+    window_of(ops, chosen, culprits, |op| label(op, view))
+}
+
+/// The same, with ops named otherwise.
+pub(crate) fn window_of(
+    ops: &[Op],
+    chosen: &[u32],
+    culprits: &[u32],
+    label: impl Fn(&Op) -> String,
+) -> Vec<WindowOp> {
     let shown = chosen.iter().map(|&position| {
         let op = &ops[position as usize];
         WindowOp {
             index: op.index,
             process: op.process.0,
-            label: label(op, view),
+            label: label(op),
             invoked: op.invoked,
             returned: end(op),
             culprit: culprits.contains(&position),

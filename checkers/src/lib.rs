@@ -1,10 +1,24 @@
 //! The history, and every judgement on it.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `history/` | what clients asked and were answered, and its file |
+//! | `verdict.rs`, `evidence.rs` | [`CheckResult`]: what a checker says, in words and in ops that can be drawn |
+//! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether the storm was one |
+//! | `linearizability/`, `append/` | registers, records, lists, transactions |
+//! | `set.rs`, `counter.rs`, `bank.rs`, `growing.rs` | what is counted: elements, sums, balances |
+//! | `digests.rs` | whether replicas agree on their state |
 
 mod append;
+pub mod bank;
+pub mod counter;
+pub mod digests;
 mod evidence;
 pub mod faults;
+mod growing;
 pub mod history;
 pub mod linearizability;
+pub mod set;
 pub mod stats;
 pub mod verdict;
 

@@ -6,17 +6,19 @@ use crate::verdict::{CheckResult, Evidence, Verdict};
 use std::collections::BTreeMap;
 
 /// What a run must have done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StatsLimits {
     /// How many ops of each kind must have succeeded in the run phase.
     pub ok_min_per_kind: u64,
+    /// How many ops, of whatever kind, must have been answered a second of the run phase.
+    pub ok_per_s_min: f64,
     /// The kinds that the workload issues. A kind that was issued in the run phase is judged in any case.
     pub expected_kinds: Vec<OpKind>,
 }
 
 impl Default for StatsLimits {
     fn default() -> Self {
-        Self { ok_min_per_kind: 1, expected_kinds: Vec::new() }
+        Self { ok_min_per_kind: 1, ok_per_s_min: 0.0, expected_kinds: Vec::new() }
     }
 }
 
@@ -26,7 +28,7 @@ const EVIDENCE_MAX: usize = 3;
 /// How the ops of one kind, or of one phase, ended.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Took effect; of cas: those that swapped.
+    /// Answered, refused cas among them.
     ok: u64,
     /// Cas that found another value.
     refused: u64,
@@ -39,11 +41,18 @@ impl Tally {
     fn count(&mut self, op: &Op) {
         match &op.outcome {
             Outcome::Ok(Answer::Corrupt(_)) => self.corrupt += 1,
-            Outcome::Ok(Answer::Swapped(false)) => self.refused += 1,
-            Outcome::Ok(_) => self.ok += 1,
+            Outcome::Ok(answer) => {
+                self.ok += 1;
+                self.refused += u64::from(*answer == Answer::Swapped(false));
+            }
             Outcome::Fail(_) => self.fail += 1,
             Outcome::Info(_) => self.info += 1,
         }
+    }
+
+    /// Those that did what they were asked for.
+    fn effective(self) -> u64 {
+        self.ok - self.refused
     }
 
     fn report(self, name: &str, numbers: &mut BTreeMap<String, f64>) {
@@ -56,9 +65,10 @@ impl Tally {
 }
 
 /// Judges counts. Invalid if the run phase is empty, if a kind succeeded less often than it must, or if any answer of
-/// the whole history is corrupt. A cas that is refused counts for itself: it succeeded only if it swapped.
+/// the whole history is corrupt. A cas that is refused was answered, and counts as ok, but not as one that succeeded. Unknown if
+/// less was answered a second than [`StatsLimits::ok_per_s_min`].
 ///
-/// Numbers: `read_ok`, `read_fail`, `read_info`, … of the run phase, `cas_refused`, `read_corrupt`, … where there are any, and
+/// Numbers: `read_ok`, `read_fail`, `read_info`, … of the run phase, `cas_refused` (of `cas_ok`), `read_corrupt`, … where there are any, and
 /// `load_ok`, `run_ok`, `final_ok`, … of all kinds together.
 #[must_use]
 pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
@@ -91,9 +101,9 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
         faults.push("no op was issued in the run phase".to_string());
     }
     for (kind, tally) in &kinds {
-        if tally.ok < limits.ok_min_per_kind {
-            let (name, least) = (kind.name(), limits.ok_min_per_kind);
-            faults.push(format!("{} of {name} succeeded in the run phase, at least {least} must", tally.ok));
+        if tally.effective() < limits.ok_min_per_kind {
+            let (name, least, count) = (kind.name(), limits.ok_min_per_kind, tally.effective());
+            faults.push(format!("{count} of {name} succeeded in the run phase, at least {least} must"));
         }
     }
     let corrupt: Vec<u32> =
@@ -101,20 +111,44 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
     if !corrupt.is_empty() {
         faults.push(format!("{} answers are corrupt", corrupt.len()));
     }
-    let summary = if faults.is_empty() {
-        let run = phases.get(&Phase::Run).copied().unwrap_or_default();
-        let of = run.ok + run.refused + run.fail + run.info;
-        format!("{} of {of} ops of the run phase succeeded, {} are unknown", run.ok, run.info)
-    } else {
-        faults.join("; ")
+    let run = phases.get(&Phase::Run).copied().unwrap_or_default();
+    let too_slow = too_slow(history, run.ok, limits.ok_per_s_min);
+    let (verdict, summary) = match (faults.is_empty(), too_slow) {
+        (false, _) => (Verdict::Invalid, faults.join("; ")),
+        (true, Some(why)) => (Verdict::Unknown, why),
+        (true, None) => (Verdict::Valid, answered(run)),
     };
     CheckResult {
         checker: "stats".to_string(),
-        verdict: if faults.is_empty() { Verdict::Valid } else { Verdict::Invalid },
+        verdict,
         summary: with_ending(summary, &history.ending),
         numbers,
         evidence: corrupt.iter().take(EVIDENCE_MAX).map(|op| corrupt_evidence(history, *op)).collect(),
     }
+}
+
+fn answered(run: Tally) -> String {
+    let of = run.ok + run.fail + run.info;
+    let refused = match run.refused {
+        0 => String::new(),
+        refused => format!(" ({refused} cas were refused)"),
+    };
+    format!("{} of {of} ops of the run phase were answered{refused}, {} are unknown", run.ok, run.info)
+}
+
+/// Why the run phase says little, if less was answered in it than should have been.
+fn too_slow(history: &History, ok: u64, ok_per_s_min: f64) -> Option<String> {
+    let begin = history.phases.iter().find(|(_, phase)| *phase == Phase::Run).map_or(0, |(time, _)| *time);
+    let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run);
+    let end = in_run.map(|op| op.returned.unwrap_or(op.invoked)).max().unwrap_or(begin);
+    let length_s = end.saturating_sub(begin) as f64 / 1e9;
+    let is_slow = (ok as f64) < ok_per_s_min * length_s;
+    is_slow.then(|| {
+        format!(
+            "{ok} ops were answered in {length_s:.1} s of the run phase, fewer than {ok_per_s_min} a second: that says \
+             little"
+        )
+    })
 }
 
 /// A summary that says so if the history was cut.

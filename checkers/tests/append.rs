@@ -4,6 +4,7 @@ use crate::support::build::{Written, history};
 use checkers::history::{Answer, Call, MicroAnswer, MicroCall, Outcome};
 use checkers::linearizability::check_append;
 use checkers::verdict::{CheckResult, Evidence, Verdict, WINDOW_OPS_MAX};
+use std::time::Duration;
 
 /// A step of a transaction with its answer.
 type Step = (MicroCall, MicroAnswer);
@@ -30,7 +31,7 @@ fn failed(txn: Written) -> Written {
 }
 
 fn judge(txns: impl IntoIterator<Item = Written>) -> CheckResult {
-    check_append(&history(txns))
+    check_append(&history(txns), Duration::from_secs(60))
 }
 
 fn caught(txns: impl IntoIterator<Item = Written>) -> Evidence {
@@ -236,4 +237,26 @@ fn the_window_is_bounded_whatever_the_history() {
         "{}",
         evidence.story
     );
+}
+
+#[test]
+fn a_check_that_runs_out_of_time_is_unknown() {
+    let txns =
+        || (0..5_000u64).map(|n| at(0, 2 * n, 2 * n + 1, vec![append(n / 10, n), append(1_000 + n / 10, n)]));
+    let history = history(txns());
+    let nothing = check_append(&history, Duration::ZERO);
+    assert_eq!(nothing.verdict, Verdict::Unknown);
+    assert_eq!(nothing.summary, "out of time with 0 of 1000 lists judged");
+    // Wherever the time runs out, nothing passes before all was looked at.
+    let judged = |time_us| check_append(&history, Duration::from_micros(time_us));
+    let mut results = (0..).map(|doubled| judged(1 << doubled));
+    let passed = results.by_ref().take(40).skip_while(|result| {
+        assert!(
+            result.verdict == Verdict::Valid || result.summary.contains("out of time"),
+            "{}",
+            result.summary
+        );
+        result.verdict == Verdict::Unknown
+    });
+    assert!(passed.into_iter().next().is_some(), "with time enough it is valid");
 }

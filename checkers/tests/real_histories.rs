@@ -68,7 +68,7 @@ fn synthetic_registers() {
 
 /// Whether Elle's verdict, for strict serializability, is ours.
 fn expect_append(name: &str, is_valid: bool, history: &History) {
-    let result = check_append(history);
+    let result = check_append(history, Duration::from_secs(60));
     let verdict = if is_valid { Verdict::Valid } else { Verdict::Invalid };
     assert_eq!(result.verdict, verdict, "{name}: {}", result.summary);
     assert_eq!(result.evidence.is_empty(), is_valid, "{name}");
@@ -107,7 +107,11 @@ fn transactions_on_lists_of_elles_own_tests() {
             (Value::Bool(false), _) => expect_append(&name, false, &history),
             (Value::Bool(true), true) => expect_append(&name, true, &history),
             (Value::Bool(true), false) => continue,
-            _ => assert_eq!(check_append(&history).verdict, Verdict::Unknown, "{name}"),
+            _ => assert_eq!(
+                check_append(&history, Duration::from_secs(60)).verdict,
+                Verdict::Unknown,
+                "{name}"
+            ),
         }
         judged += 1;
     }

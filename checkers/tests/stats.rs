@@ -6,7 +6,7 @@ use checkers::stats::{StatsLimits, check_stats};
 use checkers::verdict::{CheckResult, Verdict, WINDOW_OPS_MAX};
 
 fn limits(kinds: &[OpKind]) -> StatsLimits {
-    StatsLimits { ok_min_per_kind: 1, expected_kinds: kinds.to_vec() }
+    StatsLimits { ok_min_per_kind: 1, expected_kinds: kinds.to_vec(), ..StatsLimits::default() }
 }
 
 fn number(result: &CheckResult, name: &str) -> f64 {
@@ -37,14 +37,19 @@ fn a_run_of_which_every_kind_succeeded_is_valid_and_counted() {
         ("read_info", 1.0),
         ("read_fail", 1.0),
         ("write_ok", 1.0),
-        ("cas_ok", 1.0),
+        ("cas_ok", 2.0),
         ("cas_refused", 1.0),
         ("load_ok", 1.0),
         ("final_ok", 1.0),
-        ("run_ok", 3.0),
+        ("run_ok", 4.0),
+        ("run_refused", 1.0),
     ] {
         assert_eq!(number(&result, name), count, "{name}");
     }
+    assert_eq!(
+        result.summary,
+        "4 of 6 ops of the run phase were answered (1 cas were refused), 1 are unknown"
+    );
 }
 
 #[test]
@@ -78,9 +83,24 @@ fn a_refused_cas_is_not_a_success() {
 #[test]
 fn the_minimum_is_honoured() {
     let history = history((0..5).map(|n| at(0, 2 * n, 2 * n + 1, write(1, n))));
-    let at_least = |ok_min_per_kind| StatsLimits { ok_min_per_kind, expected_kinds: vec![OpKind::Write] };
+    let at_least = |ok_min_per_kind| StatsLimits { ok_min_per_kind, ..limits(&[OpKind::Write]) };
     assert_eq!(check_stats(&history, &at_least(5)).verdict, Verdict::Valid);
     assert_eq!(check_stats(&history, &at_least(6)).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_run_in_which_hardly_anything_was_answered_is_unknown() {
+    // Eleven writes in 100 s.
+    let ops = (0..11).map(|n| at(0, 10_000 * n, 10_000 * n + 1, write(1, n)));
+    let history = phased([(Phase::Run, ops.collect())]);
+    let at_least = |ok_per_s_min| StatsLimits { ok_per_s_min, ..limits(&[OpKind::Write]) };
+    assert_eq!(check_stats(&history, &at_least(0.1)).verdict, Verdict::Valid);
+    let result = check_stats(&history, &at_least(0.2));
+    assert_eq!(result.verdict, Verdict::Unknown);
+    assert!(result.summary.starts_with("11 ops were answered in 100.0 s"), "{}", result.summary);
+    // A kind that never succeeded is worse.
+    let limits = StatsLimits { ok_per_s_min: 0.2, ..limits(&[OpKind::Cas]) };
+    assert_eq!(check_stats(&history, &limits).verdict, Verdict::Invalid);
 }
 
 #[test]

@@ -1,14 +1,21 @@
 //! Step 10 of a run, and `gauntlet check`: every judgement on what a run left in its folder.
 
-use crate::plan::Plan;
-use crate::store::HISTORY;
+use crate::plan::{Checks, Plan};
+use crate::store::{HISTORY, STATUSES};
+use crate::subject::System;
 use anyhow::Context;
+use checkers::bank::{BankOptions, check_bank};
+use checkers::counter::check_counter;
+use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
 use checkers::history::{Ending, History, Phase};
 use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
+use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
 use reports::stored::{RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, read_json, write_json};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use workloads::Spec;
 
@@ -24,25 +31,71 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let workload = plan.workloads.first().context("the plan has no workload")?;
     let limits = StatsLimits {
         ok_min_per_kind: plan.checks.ok_min_per_kind,
+        ok_per_s_min: plan.checks.ok_per_s_min,
         expected_kinds: workload.expected_kinds(),
     };
-    let mut checks = vec![check_run(&info, &history), check_stats(&history, &limits), check_faults(&history)];
+    let mut checks = vec![
+        guarded("run", || check_run(&info, &history)),
+        guarded("stats", || check_stats(&history, &limits)),
+        guarded("faults", || check_faults(&history)),
+    ];
     if plan.checks.consistency {
-        checks.push(match workload {
-            Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => {
-                let memory_bytes_max = plan.checks.memory_mib_max << 20;
-                check_linearizable(
-                    &history,
-                    &LinearizabilityOptions { deadline: plan.checks.deadline, memory_bytes_max },
-                )
-            }
-            Spec::Append(_) => check_append(&history),
-        });
+        checks.push(check_consistency(&history, workload, &plan.checks));
+        let subject = plan.subjects.first().context("the plan has no subject")?;
+        checks.push(guarded("agreement", || agreement(dir, subject.system)));
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
     let results = Results { verdict, checks };
     write_json(&dir.join(RESULTS_FILE), &results)?;
     Ok(results)
+}
+
+/// What clients were answered, judged by what the workload asked.
+fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
+    let deadline = checks.deadline;
+    match workload {
+        Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => guarded("linearizability", || {
+            let memory_bytes_max = checks.memory_mib_max << 20;
+            check_linearizable(history, &LinearizabilityOptions { deadline, memory_bytes_max })
+        }),
+        Spec::Append(_) => guarded("append", || check_append(history, deadline)),
+        Spec::Set(_) => guarded("set", || check_set(history, deadline)),
+        Spec::Counter(_) => guarded("counter", || check_counter(history, deadline)),
+        Spec::Bank(bank) => guarded("bank", || {
+            let options = BankOptions { accounts: bank.accounts, overdraft: bank.overdraft };
+            check_bank(history, &options, deadline)
+        }),
+    }
+}
+
+/// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
+fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
+    // What it was about to change is gone with it: checkers only read.
+    let panic = match catch_unwind(AssertUnwindSafe(check)) {
+        Ok(result) => return result,
+        Err(panic) => panic,
+    };
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
+    plain(checker, Verdict::Unknown, format!("the checker panicked: {words}"))
+}
+
+/// A judgement without numbers and evidence.
+fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
+    CheckResult { checker: checker.into(), verdict, summary, numbers: BTreeMap::new(), evidence: Vec::new() }
+}
+
+/// Whether the replicas agreed on their states.
+fn agreement(dir: &Path, system: System) -> CheckResult {
+    if let Err(why) = system.agreement() {
+        return plain("agreement", Verdict::Valid, format!("not judged: {why}"));
+    }
+    match read_json::<Statuses>(&dir.join(STATUSES)) {
+        Ok(statuses) => check_agreement(&statuses),
+        Err(error) => {
+            plain("agreement", Verdict::Unknown, format!("what replicas said of their states: {error:#}"))
+        }
+    }
 }
 
 /// Whether the run went through all its steps: its history is whole, no node died by itself, everything was healed and
@@ -72,4 +125,88 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     let numbers =
         [("entries".to_string(), history.entries() as f64), ("crashes".to_string(), crashes.len() as f64)];
     CheckResult { checker: "run".into(), verdict, summary, numbers: numbers.into(), evidence: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use checkers::history::{Entry, Phase};
+
+    fn fine(checker: &str) -> CheckResult {
+        plain(checker, Verdict::Valid, "all is well".into())
+    }
+
+    #[test]
+    fn a_checker_that_panics_is_unknown_with_its_words_and_the_others_are_heard() {
+        let checks = [
+            guarded("one", || panic!("op 7 has no return")),
+            guarded("two", || panic!("{} is not {}", 1, 2)),
+            guarded("three", || std::panic::panic_any(7_u32)),
+            guarded("four", || fine("four")),
+        ];
+        let words: Vec<_> = checks.iter().map(|check| (check.verdict, check.summary.as_str())).collect();
+        assert_eq!(
+            words,
+            [
+                (Verdict::Unknown, "the checker panicked: op 7 has no return"),
+                (Verdict::Unknown, "the checker panicked: 1 is not 2"),
+                (Verdict::Unknown, "the checker panicked: it did not say why"),
+                (Verdict::Valid, "all is well"),
+            ]
+        );
+    }
+
+    fn info() -> RunInfo {
+        let run = include_str!("../tests/data/run.json");
+        serde_json::from_str(run).expect("a run's description")
+    }
+
+    fn phases(phases: &[Phase]) -> History {
+        let entry = |(time, phase): (u64, &Phase)| Entry::Phase { time, phase: *phase };
+        History::from_entries((0..).zip(phases).map(entry)).expect("phases pair")
+    }
+
+    #[test]
+    fn a_run_without_its_final_heal_or_its_final_reads_is_unknown() {
+        let all = [Phase::Load, Phase::Run, Phase::Final];
+        assert_eq!(check_run(&info(), &phases(&all)).verdict, Verdict::Valid);
+        let unread = check_run(&info(), &phases(&all[..2]));
+        assert_eq!((unread.verdict, unread.summary.as_str()), (Verdict::Unknown, "there was no final read"));
+        let unhealed = RunInfo { heal_problems: vec!["n2 is still paused".into()], ..info() };
+        let unhealed = check_run(&unhealed, &phases(&all));
+        assert_eq!(
+            (unhealed.verdict, unhealed.summary.as_str()),
+            (Verdict::Unknown, "not healed: n2 is still paused")
+        );
+    }
+
+    #[test]
+    fn a_run_that_did_not_come_to_its_end_is_unknown_and_one_whose_node_crashed_invalid() {
+        let all = phases(&[Phase::Load, Phase::Run, Phase::Final]);
+        for outcome in [RunOutcome::Interrupted, RunOutcome::Failed("no disk".into())] {
+            let run = RunInfo { outcome, ..info() };
+            assert_eq!(check_run(&run, &all).verdict, Verdict::Unknown);
+        }
+        let crashed = RunInfo { crashes: vec![("n1".into(), "signal 11".into())], ..info() };
+        let result = check_run(&crashed, &all);
+        assert_eq!(
+            (result.verdict, result.summary.as_str()),
+            (Verdict::Invalid, "n1 ended by itself: signal 11")
+        );
+        let cut = History { ending: Ending::Truncated { entries: 3, reason: "it is cut".into() }, ..all };
+        assert_eq!(check_run(&info(), &cut).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn agreement_is_not_asked_of_systems_that_do_not_tell_their_state_and_missing_otherwise() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let etcd = agreement(dir.path(), System::Etcd);
+        assert_eq!(etcd.verdict, Verdict::Valid);
+        assert!(etcd.summary.starts_with("not judged: etcd"), "{}", etcd.summary);
+        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown);
+        std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
+        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "a file that is none");
+        write_json(&dir.path().join(STATUSES), &Statuses::default()).expect("the folder is writable");
+        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "nobody was asked");
+    }
 }

@@ -163,6 +163,8 @@ pub(crate) struct Checks {
     pub memory_mib_max: usize,
     /// Of each kind of operation so many must succeed in the run phase.
     pub ok_min_per_kind: u64,
+    /// So many operations must be answered a second of the run phase, or the run says too little.
+    pub ok_per_s_min: f64,
 }
 
 impl Default for Checks {
@@ -172,6 +174,7 @@ impl Default for Checks {
             deadline: Duration::from_secs(60),
             memory_mib_max: 4096,
             ok_min_per_kind: 10,
+            ok_per_s_min: 1.0,
         }
     }
 }
@@ -337,6 +340,7 @@ impl Plan {
         if let Some(rate) = self.load.rate {
             within("rate", rate, 0.1, 10e6)?;
         }
+        within("ok_per_s_min", self.checks.ok_per_s_min, 0.0, 10e6)?;
         let mut workloads = BTreeSet::new();
         for workload in &self.workloads {
             if !workloads.insert(workload.name()) {
@@ -556,6 +560,7 @@ repeats: 2
             (with("[1, 4]", "[]"), "clients is an empty list"),
             (with("stale", "raft"), "two subjects are named raft"),
             (with("repeats: 2", "baseline: nobody"), "baseline nobody"),
+            (with("repeats: 2", "checks: { ok_per_s_min: -1 }"), "ok_per_s_min is -1"),
         ] {
             let error = refusal(&text);
             assert!(error.contains(expected), "{error}");

@@ -1,7 +1,7 @@
 //! One cell, from deployment to verdict:
 //!
 //! write the resolved plan → deploy and start → wait until it serves → load phase → run phase (workload beside nemesis) →
-//! heal and verify → settle, final reads → stop → check. Rendering is the caller's.
+//! heal and verify → settle, final reads → compare states → stop → check. Rendering is the caller's.
 //!
 //! Whatever goes wrong on the way, the nodes are gone at the end, the history is on disk as far as it got, and what there
 //! is of it is judged.
@@ -11,11 +11,12 @@ use crate::exit::Exit;
 use crate::judge;
 use crate::plan::Cell;
 use crate::progress::Progress;
-use crate::store::{self, HISTORY};
+use crate::store::{self, HISTORY, STATUSES};
 use crate::world::LocalCluster;
-use crate::world::local::{Site, wait_for_agreement};
+use crate::world::local::{Site, wait_for_agreement, wait_for_one_state};
 use anyhow::{Context, anyhow};
 use checkers::Verdict;
+use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
 use nemesis::{HealReport, Runner};
 use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
@@ -25,7 +26,7 @@ use tokio::sync::{oneshot, watch};
 use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadSummary, run_load};
 use workloads::recorder::{Recorder, RecorderHandle};
 
-/// How long a fresh or healed cluster may take to agree on a leader and serve.
+/// How long a fresh or healed cluster may take to agree on a leader and serve, and a quiet one to come to one state.
 const SERVE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the load phase and the final reads may take.
 const BRACKET_DEADLINE: Duration = Duration::from_secs(300);
@@ -120,16 +121,17 @@ async fn drive(
             return Err(error);
         }
     };
-    let mut steps =
-        Steps { cell, endpoint: cluster.endpoint(), interrupt, progress, recorder: Some(recorder) };
+    let endpoint = cluster.endpoint();
+    let mut steps = Steps { cell, endpoint, interrupt, progress, recorder: Some(recorder), settled: None };
     let (mut cluster, driven) = steps.all(cluster, info).await;
     progress.step("stopping the nodes");
     cluster.stop().await;
+    let told = write_json(&dir.join(STATUSES), &cluster.statuses(steps.settled.take()));
     let saved = match steps.recorder.take() {
         Some(recorder) => recorder.finish().context("writing the end of the history"),
         None => Err(anyhow!("the load generator panicked: its history ends early")),
     };
-    driven.and(saved)
+    driven.and(saved).and(told)
 }
 
 struct Steps<'a> {
@@ -139,6 +141,8 @@ struct Steps<'a> {
     progress: &'a Progress,
     /// `None` while the load generator has it.
     recorder: Option<Recorder>,
+    /// What the replicas said in the end, if the run came that far.
+    settled: Option<Settled>,
 }
 
 impl Steps<'_> {
@@ -167,6 +171,10 @@ impl Steps<'_> {
             Ok(()) => self.bracket(Phase::Final).await,
             Err(error) => Err(error),
         };
+        if read.is_ok() {
+            self.progress.step("comparing states");
+            self.settled = wait_for_one_state(&mut cluster, SERVE_DEADLINE).await;
+        }
         (cluster, read)
     }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use reports::stored::HISTORY_FILE as HISTORY;
 
+/// What replicas said of their states: `checkers::digests::Statuses`.
+pub(crate) const STATUSES: &str = "statuses.json";
+
 /// Makes the folder of a new run or comparison and points `latest` at it.
 ///
 /// # Errors

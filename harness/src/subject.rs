@@ -51,6 +51,17 @@ impl System {
         }
     }
 
+    /// Whether replicas can be held to having equal states where they have applied equally much.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub(crate) fn agreement(self) -> Result<(), &'static str> {
+        match self {
+            System::Raft | System::Standalone => Ok(()),
+            System::Etcd => Err("etcd does not tell a digest of its state"),
+        }
+    }
+
     /// Whether its nodes are our own processes, with link conditioner, clock and control socket.
     #[must_use]
     pub(crate) fn is_ours(self) -> bool {

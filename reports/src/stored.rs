@@ -5,6 +5,7 @@
 //!   plan.yaml                            the resolved plan
 //!   run.json                             RunInfo
 //!   history.bin                          checkers::history
+//!   statuses.json                        what replicas said of their states: checkers::digests
 //!   results.json                         Results
 //!   perf.json  report.html  *.png        written by this crate
 //!   gauntlet.log  n1/ n2/ …              the controller's log; one folder a node

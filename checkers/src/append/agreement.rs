@@ -134,7 +134,7 @@ fn compare(ops: u32, time: u64, span: u64, unknown: f64) {
         let judged = list.judge();
         assert_eq!(judged.is_ok(), expected, "seed {seed}: {judged:?} {:#?}", history.ops);
         if expected {
-            let cycles = super::cycles::find(&history, &all);
+            let cycles = super::cycles::find(&history, &all, Instant::now() + Duration::from_secs(60));
             assert!(!matches!(cycles, super::cycles::Cycles::Found(_)), "seed {seed}: {:#?}", history.ops);
         }
         valid += u64::from(expected);

@@ -7,6 +7,9 @@
 use crate::history::{Answer, Call, History, MicroAnswer, MicroCall, Op, Outcome};
 use adya::history::{Id, Interner, Mop, Op as Entry, OpType, ReadValue, Scalar};
 use adya::{Anomaly, Opts, Report, Valid, Workload};
+use std::panic::resume_unwind;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
 
 /// A circle of transactions, or another fault that involves several lists.
 pub(super) struct Circle {
@@ -46,9 +49,11 @@ pub(super) enum Cycles {
     Unknown(String),
 }
 
-/// Looks for circles among the transactions on lists (positions in the history's ops).
-pub(super) fn find(history: &History, transactions: &[u32]) -> Cycles {
-    let report = adya::check(&translate(history, transactions), Workload::ListAppend, &Opts::default());
+/// Looks for circles among the transactions on lists (positions in the history's ops), until `end`.
+pub(super) fn find(history: &History, transactions: &[u32], end: Instant) -> Cycles {
+    let Some(report) = analyse(translate(history, transactions), end) else {
+        return Cycles::Unknown("out of time while looking for circles".to_string());
+    };
     match report.valid {
         Valid::True => Cycles::None,
         Valid::False => Cycles::Found(circles(history, report)),
@@ -57,6 +62,27 @@ pub(super) fn find(history: &History, transactions: &[u32]) -> Cycles {
             let reasons: Vec<String> = anomalies.map(|anomaly| anomaly.explanation).collect();
             Cycles::Unknown(reasons.join("; "))
         }
+    }
+}
+
+/// `adya`'s report, if there is one by `end`. It cannot be told to stop, so it has a thread of its own; one that is late goes
+/// on by itself, and nobody hears what it finds.
+fn analyse(history: adya::History, end: Instant) -> Option<Report> {
+    let (sender, receiver) = channel();
+    let work = move || {
+        let report = adya::check(&history, Workload::ListAppend, &Opts::default());
+        // Nobody waits for one that is late.
+        drop(sender.send(report));
+    };
+    let analysis =
+        std::thread::Builder::new().name("adya".to_string()).spawn(work).expect("a thread can be made");
+    match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        Ok(report) => Some(report),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => match analysis.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => unreachable!("it ends with a report or a panic"),
+        },
     }
 }
 

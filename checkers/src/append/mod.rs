@@ -21,6 +21,7 @@ use crate::history::{Call, History, MicroCall, Outcome};
 use crate::verdict::{CheckResult, Verdict};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The most faults that are shown; all lists with faults are counted.
 const EVIDENCE_MAX: usize = 3;
@@ -29,9 +30,10 @@ const EVIDENCE_MAX: usize = 3;
 /// strict serializability.
 ///
 /// Failed transactions must have left nothing. Those of unknown outcome count as far as somebody saw their appends.
-/// Steps on registers are not judged.
+/// Steps on registers are not judged. What is not decided within `deadline` is unknown.
 #[must_use]
-pub fn check_append(history: &History) -> CheckResult {
+pub fn check_append(history: &History, deadline: Duration) -> CheckResult {
+    let end = Instant::now() + deadline;
     let mut transactions = Vec::new();
     let mut register_steps = 0_u64;
     let mut lists: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
@@ -50,7 +52,7 @@ pub fn check_append(history: &History) -> CheckResult {
             }
         }
     }
-    let mut judged = judge(history, &transactions, &lists);
+    let mut judged = judge(history, &transactions, &lists, end);
     if register_steps > 0 {
         judged.summary = format!("{}; {register_steps} steps on registers were not judged", judged.summary);
     }
@@ -65,7 +67,12 @@ pub fn check_append(history: &History) -> CheckResult {
     judged
 }
 
-fn judge(history: &History, transactions: &[u32], lists: &BTreeMap<u64, Vec<u32>>) -> CheckResult {
+fn judge(
+    history: &History,
+    transactions: &[u32],
+    lists: &BTreeMap<u64, Vec<u32>>,
+    end: Instant,
+) -> CheckResult {
     let mut result = CheckResult {
         checker: "append".to_string(),
         verdict: Verdict::Valid,
@@ -79,7 +86,12 @@ fn judge(history: &History, transactions: &[u32], lists: &BTreeMap<u64, Vec<u32>
         return result;
     }
     let mut wrong: Vec<(Wrong, u64)> = Vec::new();
+    let mut judged = 0;
     for (key, ops) in lists {
+        if Instant::now() >= end {
+            break;
+        }
+        judged += 1;
         let list = match List::new(history, *key, ops) {
             Ok(list) => list,
             Err(repeated) => {
@@ -109,7 +121,12 @@ fn judge(history: &History, transactions: &[u32], lists: &BTreeMap<u64, Vec<u32>
         );
         return result;
     }
-    match cycles::find(history, transactions) {
+    if judged < lists.len() {
+        result.verdict = Verdict::Unknown;
+        result.summary = format!("out of time with {judged} of {} lists judged", lists.len());
+        return result;
+    }
+    match cycles::find(history, transactions, end) {
         Cycles::None => {
             result.summary = format!(
                 "{} transactions on {} lists are strictly serializable as far as their reads tell: each list is \

@@ -138,7 +138,7 @@ fn judge_all(history: &History, objects: &Objects, options: &LinearizabilityOpti
         let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
         let mut done = work();
         for other in others {
-            done.extend(other.join().expect("a judge does not panic"));
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         done
     });

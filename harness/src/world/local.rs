@@ -6,17 +6,22 @@ use crate::plan::Cell;
 use crate::subject::{Reads, System};
 use crate::world::node::{Node, Ready, Recipe};
 use anyhow::{Context, bail};
+use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
 use protocol::ReplicaId;
+use protocol::Status;
 use protocol::control::{ControlRequest, NodeStatus};
 use runtime::{NodeConfig, SOCKET_NAME};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use workloads::load::Endpoint;
+
+/// The most states that are taken down on the way: hours of polling.
+const SIGHTINGS_MAX: usize = 100_000;
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +69,8 @@ pub(crate) struct LocalCluster {
     serializable_reads: bool,
     nodes: BTreeMap<ReplicaId, Node>,
     ports: BTreeMap<ReplicaId, Ports>,
+    /// What replicas were heard to say of their states.
+    sightings: BTreeSet<Sighting>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -93,8 +100,8 @@ impl LocalCluster {
             nodes.insert(*id, Node::new(recipe));
         }
         let serializable_reads = subject.reads == Reads::Local;
-        let mut cluster =
-            LocalCluster { system: subject.system, serializable_reads, nodes, ports, _short: short };
+        let (system, sightings) = (subject.system, BTreeSet::new());
+        let mut cluster = LocalCluster { system, serializable_reads, nodes, ports, sightings, _short: short };
         for node in cluster.nodes.values_mut() {
             node.start().await?;
         }
@@ -128,9 +135,35 @@ impl LocalCluster {
         }
     }
 
+    /// All that replicas said of their states.
+    #[must_use]
+    pub(crate) fn statuses(&self, settled: Option<Settled>) -> Statuses {
+        Statuses { sightings: self.sightings.iter().cloned().collect(), settled }
+    }
+
+    /// What a node of ours says of itself.
+    async fn status(&mut self, id: ReplicaId) -> anyhow::Result<NodeStatus> {
+        let status = self.node(id).control(&ControlRequest::Status).await?;
+        self.saw(&status);
+        Ok(status)
+    }
+
+    /// Takes down what a replica has said of its state.
+    fn saw(&mut self, status: &NodeStatus) {
+        // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
+        if self.nodes.len() > 1 && self.sightings.len() < SIGHTINGS_MAX {
+            self.sightings.insert(sighting(status));
+        }
+    }
+
     fn node(&mut self, id: ReplicaId) -> &mut Node {
         self.nodes.get_mut(&id).expect("the schedule names nodes of this cluster only")
     }
+}
+
+fn sighting(status: &NodeStatus) -> Sighting {
+    let Status { applied, digest, .. } = status.core;
+    Sighting { node: status.replica.to_string(), applied, digest }
 }
 
 /// One of our own nodes, with its configuration written.
@@ -229,12 +262,13 @@ impl World for LocalCluster {
             return self.ports.iter().find(|(_, ports)| ports.client == leader).map(|(id, _)| *id);
         }
         let mut leaders = Vec::new();
-        for (id, node) in self.nodes.iter().filter(|(_, node)| node.is_up() && !node.is_paused()) {
-            let asked = timeout(Duration::from_millis(500), node.control(&ControlRequest::Status)).await;
+        let awake = self.nodes.iter().filter(|(_, node)| node.is_up() && !node.is_paused());
+        for id in awake.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let asked = timeout(Duration::from_millis(500), self.status(id)).await;
             if let Ok(Ok(status)) = asked
                 && status.core.is_leader
             {
-                leaders.push((status.core.epoch, *id));
+                leaders.push((status.core.epoch, id));
             }
         }
         leaders.into_iter().max().map(|(_, id)| id)
@@ -269,7 +303,9 @@ impl World for LocalCluster {
             );
             return Err(InjectError::Unsupported(why));
         }
-        self.node(node).control(&request).await.map_err(failed)
+        let status = self.node(node).control(&request).await.map_err(failed)?;
+        self.saw(&status);
+        Ok(status)
     }
 
     fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
@@ -289,9 +325,7 @@ pub(crate) async fn wait_for_agreement(cluster: &mut LocalCluster, deadline: Dur
         loop {
             let mut leaders = Vec::new();
             for id in cluster.nodes() {
-                leaders.push(
-                    cluster.node(id).control(&ControlRequest::Status).await.ok().and_then(|s| s.core.leader),
-                );
+                leaders.push(cluster.status(id).await.ok().and_then(|status| status.core.leader));
             }
             if leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0]) {
                 return;
@@ -300,4 +334,32 @@ pub(crate) async fn wait_for_agreement(cluster: &mut LocalCluster, deadline: Dur
         }
     });
     if agreed.await.is_err() { bail!("no leader that all nodes follow within {deadline:?}") } else { Ok(()) }
+}
+
+/// Asks every node for its state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
+/// they must come to the same place. `None` where states are not told.
+pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Duration) -> Option<Settled> {
+    cluster.system.agreement().ok()?;
+    let deadline = Instant::now() + bound;
+    loop {
+        let (mut last, mut silent) = (Vec::new(), Vec::new());
+        for id in cluster.nodes() {
+            match cluster.status(id).await {
+                Ok(status) => last.push(sighting(&status)),
+                Err(error) => {
+                    tracing::warn!(node = %id, %error, "it does not tell its state");
+                    silent.push(id.to_string());
+                }
+            }
+        }
+        let is_one = silent.is_empty()
+            && last
+                .windows(2)
+                .all(|pair| (pair[0].applied, pair[0].digest) == (pair[1].applied, pair[1].digest));
+        if is_one || Instant::now() >= deadline {
+            let bound_ms = u64::try_from(bound.as_millis()).expect("some seconds");
+            return Some(Settled { bound_ms, last, silent });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

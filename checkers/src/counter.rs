@@ -1,0 +1,355 @@
+//! Counters: every read must be a sum that the counter can have had.
+//!
+//! A counter is a list of [`Posting`]s; only the sum of what a read returns is judged. Its bounds are Jepsen's: what was
+//! acknowledged before the read was invoked counts, what was invoked before the read returned may count, what failed
+//! does not. They are tightened by the reads before: what a read has counted, all later ones count. So a
+//! counter of increments never goes back, even where additions of unknown outcome would leave room for it.
+//!
+//! For a read *b* that was invoked after a read *a* had returned with the sum *v*, the least sum is *v*, and all that was
+//! both invoked after *a*'s return and acknowledged before *b*'s invocation, and everything negative that may have come
+//! in between. The zeroth read is of 0, before everything. The greatest sum is the same with all signs turned.
+
+use crate::evidence::{ListStep, choose, end, interval, list_steps, window_of, with_outcome};
+use crate::history::{History, Op, Outcome, Posting};
+use crate::verdict::{CheckResult, Evidence, Verdict};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The most faults that are shown; all are counted.
+const EVIDENCE_MAX: usize = 3;
+
+/// Something that happens to a counter, in order of time. Of what happens at one instant, invocations come first: ops that
+/// touch are concurrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    AddInvoked { add: usize },
+    ReadInvoked { read: usize },
+    AddAcknowledged { add: usize },
+    ReadReturned { read: usize },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Add {
+    op: u32,
+    amount: i64,
+    /// At some time; otherwise it is never known to have happened.
+    is_acknowledged: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    op: u32,
+    sum: i64,
+}
+
+/// A counter and the ops on it.
+#[derive(Default)]
+struct Counter {
+    adds: Vec<Add>,
+    reads: Vec<Read>,
+    ops: Vec<u32>,
+}
+
+/// A read outside of its bounds.
+#[derive(Clone, Copy, Debug)]
+struct Outside {
+    read: Read,
+    bound: i64,
+    /// 1: the sum is under the least; -1: over the greatest.
+    sign: i64,
+    /// The read that the bound comes from; `None`: it comes from additions alone.
+    base: Option<Read>,
+}
+
+/// Judges every list of a history as a counter. A checker that takes longer than `deadline` says unknown.
+#[must_use]
+pub fn check_counter(history: &History, deadline: Duration) -> CheckResult {
+    let stop = Instant::now() + deadline;
+    let counters = counters(history);
+    let mut wrong: Vec<(u64, Outside)> = Vec::new();
+    let mut judged = 0;
+    for (key, counter) in &counters {
+        if Instant::now() >= stop {
+            break;
+        }
+        wrong.extend(counter.judge(history).into_iter().map(|outside| (*key, outside)));
+        judged += 1;
+    }
+    wrong.sort_by_key(|(_, outside)| history.ops[outside.read.op as usize].returned);
+    let evidence: Vec<Evidence> = wrong
+        .iter()
+        .take(EVIDENCE_MAX)
+        .map(|(key, outside)| show(history, *key, &counters[key], outside))
+        .collect();
+    let is_ok = |add: &&Add| matches!(history.ops[add.op as usize].outcome, Outcome::Ok(_));
+    let adds_ok = counters.values().flat_map(|counter| &counter.adds).filter(is_ok).count();
+    let reads: usize = counters.values().map(|counter| counter.reads.len()).sum();
+    let mut doubts = Vec::new();
+    if judged < counters.len() {
+        doubts.push(format!("out of time with {judged} of {} counters judged", counters.len()));
+    }
+    if reads == 0 || adds_ok == 0 {
+        doubts.push(format!("{adds_ok} additions and {reads} reads succeeded: there is nothing to judge"));
+    }
+    let (verdict, summary) = match (evidence.first(), doubts.is_empty()) {
+        (Some(first), _) => (
+            Verdict::Invalid,
+            format!("{} of {reads} reads are out of their bounds: {}", wrong.len(), first.story),
+        ),
+        (None, false) => (Verdict::Unknown, doubts.join("; ")),
+        (None, true) => (
+            Verdict::Valid,
+            format!(
+                "{reads} reads of {} counters are within the bounds that {adds_ok} acknowledged additions, those of \
+                 unknown outcome and earlier reads leave",
+                counters.len()
+            ),
+        ),
+    };
+    let numbers = [
+        ("counters", counters.len()),
+        ("adds_ok", adds_ok),
+        ("reads", reads),
+        ("reads_out_of_bounds", wrong.len()),
+    ];
+    let numbers = numbers.map(|(name, count)| (name.to_string(), count as f64)).into();
+    CheckResult { checker: "counter".to_string(), verdict, summary, numbers, evidence }
+}
+
+fn counters(history: &History) -> BTreeMap<u64, Counter> {
+    let mut counters: BTreeMap<u64, Counter> = BTreeMap::new();
+    for (position, op) in (0..).zip(&history.ops) {
+        for step in list_steps(op) {
+            let (ListStep::Append { key, .. } | ListStep::Read { key, .. }) = step;
+            let counter = counters.entry(key).or_default();
+            if counter.ops.last() != Some(&position) {
+                counter.ops.push(position);
+            }
+            match step {
+                ListStep::Append { value, .. } => {
+                    if !matches!(op.outcome, Outcome::Fail(_)) {
+                        counter.adds.push(Add {
+                            op: position,
+                            amount: Posting::of(value).amount,
+                            is_acknowledged: end(op).is_some(),
+                        });
+                    }
+                }
+                ListStep::Read { list, .. } => {
+                    counter.reads.push(Read { op: position, sum: sum(list) });
+                }
+            }
+        }
+    }
+    counters
+}
+
+fn sum(list: &[u64]) -> i64 {
+    list.iter().map(|value| Posting::of(*value).amount).sum()
+}
+
+impl Counter {
+    /// All reads out of their bounds.
+    fn judge(&self, history: &History) -> Vec<Outside> {
+        // The least sums, and the greatest: the least with all signs turned.
+        let mut floors = [Floor::new(1), Floor::new(-1)];
+        let mut begun: FxHashMap<usize, [Mark; 2]> = FxHashMap::default();
+        let mut outside = Vec::new();
+        for moment in self.moments(history) {
+            match moment {
+                Moment::AddInvoked { add } => {
+                    floors.iter_mut().for_each(|floor| floor.invoked(add, &self.adds[add]));
+                }
+                Moment::AddAcknowledged { add } => {
+                    floors.iter_mut().for_each(|floor| floor.acknowledged(add, &self.adds[add]));
+                }
+                Moment::ReadInvoked { read } => {
+                    begun.insert(read, floors.each_ref().map(Floor::highest));
+                }
+                Moment::ReadReturned { read } => {
+                    let marks = begun.remove(&read).expect("it was invoked");
+                    let read = self.reads[read];
+                    let wrong = floors.iter().zip(&marks).find_map(|(floor, mark)| floor.judge(read, mark));
+                    outside.extend(wrong);
+                    if wrong.is_none() {
+                        // One that is wrong would make others look wrong.
+                        floors.iter_mut().zip(&marks).for_each(|(floor, mark)| floor.returned(read, mark));
+                    }
+                }
+            }
+        }
+        outside
+    }
+
+    fn moments(&self, history: &History) -> Vec<Moment> {
+        let mut moments = Vec::with_capacity(2 * (self.adds.len() + self.reads.len()));
+        for (add, Add { op, .. }) in self.adds.iter().enumerate() {
+            let op = &history.ops[*op as usize];
+            moments.push((op.invoked, false, Moment::AddInvoked { add }));
+            moments.extend(end(op).map(|time| (time, true, Moment::AddAcknowledged { add })));
+        }
+        for (read, Read { op, .. }) in self.reads.iter().enumerate() {
+            let op = &history.ops[*op as usize];
+            let returned = op.returned.expect("a read that succeeded has returned");
+            moments.push((op.invoked, false, Moment::ReadInvoked { read }));
+            moments.push((returned, true, Moment::ReadReturned { read }));
+        }
+        moments.sort_unstable();
+        moments.into_iter().map(|(.., moment)| moment).collect()
+    }
+}
+
+/// What a read that comes now must at least return, seen from each read before it.
+struct Floor {
+    /// -1: all signs are turned.
+    sign: i64,
+    /// By return. Marks that can never again be the highest are dropped, so there are hardly more than additions are open.
+    marks: Vec<Mark>,
+    /// The sum of everything negative that was invoked: it counts under every mark.
+    taken: i64,
+    /// Of that, what was acknowledged.
+    taken_for_certain: i64,
+    /// How many additions were invoked.
+    invocations: u64,
+    /// The numbers of those that are open: positive, and to be acknowledged.
+    open: BTreeMap<usize, u64>,
+}
+
+/// A read that has returned, or is under way.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// `None`: before everything.
+    read: Option<Read>,
+    /// The least sum from here on, without [`Floor::taken`].
+    at: i64,
+    /// How many additions were invoked before the read returned: those may be in it.
+    invoked_before: u64,
+    /// [`Floor::taken_for_certain`] when this was the highest.
+    taken_for_certain: i64,
+}
+
+impl Floor {
+    fn new(sign: i64) -> Self {
+        let start = Mark { read: None, at: 0, invoked_before: 0, taken_for_certain: 0 };
+        Self {
+            sign,
+            marks: vec![start],
+            taken: 0,
+            taken_for_certain: 0,
+            invocations: 0,
+            open: BTreeMap::new(),
+        }
+    }
+
+    fn invoked(&mut self, add: usize, what: &Add) {
+        let amount = self.sign * what.amount;
+        self.taken += amount.min(0);
+        if amount > 0 && what.is_acknowledged {
+            self.open.insert(add, self.invocations);
+        }
+        self.invocations += 1;
+    }
+
+    /// What is acknowledged is certain for reads to come, over all marks of reads that had returned before it was invoked.
+    fn acknowledged(&mut self, add: usize, what: &Add) {
+        let amount = self.sign * what.amount;
+        self.taken_for_certain += amount.min(0);
+        let Some(number) = self.open.remove(&add) else { return };
+        for mark in self.marks.iter_mut().filter(|mark| mark.invoked_before <= number) {
+            mark.at += amount;
+        }
+        self.prune();
+    }
+
+    /// What a read that is invoked now is held against.
+    fn highest(&self) -> Mark {
+        let highest = self.marks.iter().max_by_key(|mark| mark.at);
+        let highest = *highest.expect("there is a mark from the beginning on");
+        Mark { taken_for_certain: self.taken_for_certain, ..highest }
+    }
+
+    /// Whether a read that returns now is under the mark that was the highest when it was invoked.
+    fn judge(&self, read: Read, mark: &Mark) -> Option<Outside> {
+        let least = mark.at + self.taken;
+        let base = mark.read;
+        (self.sign * read.sum < least).then_some(Outside {
+            read,
+            bound: self.sign * least,
+            sign: self.sign,
+            base,
+        })
+    }
+
+    /// A read returns; `mark` was the highest when it was invoked.
+    fn returned(&mut self, read: Read, mark: &Mark) {
+        self.marks.push(Mark {
+            read: Some(read),
+            // What was taken off for certain before the read is in its sum.
+            at: self.sign * read.sum - mark.taken_for_certain,
+            invoked_before: self.invocations,
+            taken_for_certain: 0,
+        });
+        self.prune();
+    }
+
+    /// Whatever raises a mark raises all earlier ones too. So a later mark must be higher to matter, and a lower, earlier one
+    /// matters only while something is open that was invoked between the two.
+    fn prune(&mut self) {
+        let mut kept: Vec<Mark> = Vec::with_capacity(self.marks.len());
+        for mark in self.marks.drain(..) {
+            if kept.last().is_some_and(|before| before.at >= mark.at) {
+                continue;
+            }
+            let open = &self.open;
+            let is_between =
+                |from: u64| open.values().any(|number| (from..mark.invoked_before).contains(number));
+            while kept.last().is_some_and(|before| !is_between(before.invoked_before)) {
+                kept.pop();
+            }
+            kept.push(mark);
+        }
+        self.marks = kept;
+    }
+}
+
+fn label(op: &Op, key: u64) -> String {
+    let words = list_steps(op).filter_map(|step| match step {
+        ListStep::Append { key: of, value } if of == key => {
+            Some(format!("add {:+}", Posting::of(value).amount))
+        }
+        ListStep::Read { key: of, list } if of == key => Some(format!("read → {}", sum(list))),
+        ListStep::Append { .. } | ListStep::Read { .. } => None,
+    });
+    let words: Vec<String> = words.collect();
+    with_outcome(if words.is_empty() { "read".to_string() } else { words.join("; ") }, &op.outcome)
+}
+
+fn show(history: &History, key: u64, counter: &Counter, outside: &Outside) -> Evidence {
+    let who = |op: u32| {
+        let op = &history.ops[op as usize];
+        format!("process {} ({})", op.process, interval(op))
+    };
+    let Outside { read, bound, sign, base } = *outside;
+    let (side, certain, possible) =
+        if sign > 0 { ("least", "added", "taken off") } else { ("most", "taken off", "added") };
+    let why = match base {
+        Some(base) => format!(
+            "{} had read {}, and what was certainly {certain} and may have been {possible} since comes to {:+}",
+            who(base.op),
+            base.sum,
+            bound - base.sum
+        ),
+        None => format!("what was certainly {certain} and may have been {possible} by then comes to that"),
+    };
+    let story =
+        format!("{} read counter {key} as {}, but it is at {side} {bound}: {why}", who(read.op), read.sum);
+    let culprits: Vec<u32> = base.into_iter().chain([read]).map(|read| read.op).collect();
+    let chosen = choose(&history.ops, &counter.ops, &culprits, &[]);
+    Evidence {
+        object: format!("counter {key}"),
+        story,
+        window: window_of(&history.ops, &chosen, &culprits, |op| label(op, key)),
+        prefixes: Vec::new(),
+    }
+}

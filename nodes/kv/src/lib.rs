@@ -31,5 +31,6 @@ pub use command::{Command, Key, MicroOp};
 pub use image::Image;
 pub use request::{Reply, Request, Routing};
 pub use response::{MicroResponse, Refusal, Response};
+pub use session::SITUATIONS;
 pub use store::{Limits, Store};
 pub use value::Value;

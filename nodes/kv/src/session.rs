@@ -29,11 +29,18 @@
 use crate::digest::{mix, of_response};
 use crate::response::Response;
 use imbl::OrdMap;
-use protocol::{Sequence, SessionId};
+use protocol::{Sequence, SessionId, reached};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Situations that runs should come across, each marked with [`reached!`] where it arises.
+pub const SITUATIONS: &[&str] = &[
+    "a retry is answered from the session table",
+    "a command is refused as one of a forgotten session",
+    "a session is forgotten",
+];
 
 /// What is to be done with a command.
 pub(crate) enum Admission<'a> {
@@ -86,9 +93,16 @@ impl Sessions {
     pub(crate) fn admit(&self, session: SessionId, sequence: Sequence) -> Admission<'_> {
         match self.table.sessions.get(&session) {
             Some(known) if sequence > known.sequence => Admission::New,
-            Some(known) if sequence == known.sequence => Admission::Answered(&known.answer),
+            Some(known) if sequence == known.sequence => {
+                reached!("a retry is answered from the session table");
+                Admission::Answered(&known.answer)
+            }
             None if sequence == Sequence(1) => Admission::New,
-            Some(_) | None => Admission::Expired,
+            Some(_) => Admission::Expired,
+            None => {
+                reached!("a command is refused as one of a forgotten session");
+                Admission::Expired
+            }
         }
     }
 
@@ -106,6 +120,7 @@ impl Sessions {
 
     fn evict(&mut self) {
         while self.table.sessions.len() > self.sessions_max {
+            reached!("a session is forgotten");
             let (_, oldest) = self.by_use.pop_first().expect("every other session is listed");
             let forgotten = self.table.sessions.remove(&oldest).expect("what is listed is there");
             self.table.digest = self.table.digest.wrapping_sub(forgotten.hash);
@@ -231,6 +246,17 @@ mod tests {
         assert_eq!(apply(&mut sessions, A, 2, 9), Some(7), "A is remembered");
         assert_eq!(apply(&mut sessions, B, 2, 9), None, "B is forgotten");
         assert_eq!((sessions.table.len(), sessions.by_use.len()), (2, 2));
+    }
+
+    #[test]
+    fn each_situation_is_marked_where_it_arises() {
+        drop(protocol::reached::take());
+        let mut sessions = sessions(1);
+        for (session, sequence) in [(A, 1), (A, 1), (B, 1), (A, 2)] {
+            apply(&mut sessions, session, sequence, 1);
+        }
+        let reached = protocol::reached::take();
+        assert_eq!(reached, SITUATIONS.iter().map(|&situation| (situation, 1)).collect());
     }
 
     /// The limit of the guarantee, as documented above.

@@ -6,7 +6,7 @@ use crate::message::{AppendEntries, AppendOutcome, AppendReply, Message};
 use crate::metrics::DropReason;
 use crate::record::Record;
 use crate::replica::{LeaderView, Raft};
-use protocol::{Effects, ReplicaId, Time};
+use protocol::{Effects, ReplicaId, Time, reached};
 use std::sync::Arc;
 
 impl Raft {
@@ -101,6 +101,7 @@ impl Raft {
     fn cut_off(&mut self, index: LogIndex) {
         let last = self.log.last().index;
         if index <= last {
+            reached!("a follower cuts off conflicting entries");
             self.metrics.entries_truncated += last.0 - index.previous().0;
             self.log.truncate(index);
             self.durable = self.durable.min(index.previous());
@@ -112,8 +113,12 @@ impl Raft {
     pub(crate) fn learn_commit(&mut self, commit: LogIndex, out: &mut Effects<Self>) {
         self.view.commit = self.view.commit.max(commit);
         let LeaderView { commit, mut matched, .. } = self.view;
+        let last = self.log.last().index;
+        if matched < commit && matched < last {
+            reached!("a follower may not commit what it has behind the leader's entries");
+        }
         if self.options.bugs.has(Bug::CommitPastNew) {
-            matched = self.log.last().index;
+            matched = last;
         }
         self.commit_to(commit.min(matched), out);
     }

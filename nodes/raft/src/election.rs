@@ -8,7 +8,7 @@ use crate::message::{Message, VoteReply, VoteRequest};
 use crate::metrics::DropReason;
 use crate::record::{Payload, Record};
 use crate::replica::{LeaderView, Raft, Role, Timer};
-use protocol::{Effects, ReplicaId, Time};
+use protocol::{Effects, ReplicaId, Time, reached};
 use rand::Rng;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -75,6 +75,9 @@ impl Raft {
 
     /// Asks whether an election could be won, without disturbing anybody by a new term (§9.6).
     fn start_pre_vote(&mut self, now: Time, out: &mut Effects<Self>) {
+        if matches!(self.role, Role::Candidate(_)) {
+            reached!("a candidacy ends without a leader");
+        }
         self.leader = None;
         if self.options.bugs.has(Bug::NoPreVote) {
             return self.campaign(now, out);
@@ -125,9 +128,12 @@ impl Raft {
         request: VoteRequest,
         out: &mut Effects<Self>,
     ) {
-        let granted = request.term > self.term
-            && !self.is_sticky(now)
-            && request.last.is_up_to_date_with(self.log.last());
+        let sticky = self.is_sticky(now);
+        let wanted = request.term > self.term && request.last.is_up_to_date_with(self.log.last());
+        if wanted && sticky {
+            reached!("a pre-vote is refused for the sake of a leader");
+        }
+        let granted = wanted && !sticky;
         // Early: it promises nothing.
         let term = if granted { request.term } else { self.term };
         out.early.messages.push((from, Message::PreVoteReply(VoteReply { term, granted })));
@@ -144,12 +150,18 @@ impl Raft {
         // Not even the term is taken over. This holds in every term: a lease rests on the promise to a leader,
         // and the term may have been raised since by a message that asks for no vote.
         if request.term >= self.term && self.is_sticky(now) && !again {
+            reached!("a candidate is ignored for the sake of a leader");
             return self.metrics.drop(DropReason::Sticky);
         }
         let vote = if request.term > self.term { None } else { self.vote };
-        let granted = request.term >= self.term
-            && vote.is_none_or(|vote| vote == from)
-            && request.last.is_up_to_date_with(self.log.last());
+        let free = request.term >= self.term && vote.is_none_or(|vote| vote == from);
+        let granted = free && request.last.is_up_to_date_with(self.log.last());
+        if free && !granted {
+            reached!("a candidate is refused for its log");
+        }
+        if granted && again {
+            reached!("a vote is given again");
+        }
         if request.term > self.term {
             self.take_over(now, request.term, granted.then_some(from), out);
         } else if granted && vote.is_none() {
@@ -260,6 +272,9 @@ impl Raft {
             Role::Follower => {}
             Role::PreCandidate(_) | Role::Candidate(_) => out.cancel_timer(Timer::Heartbeat),
             Role::Leader(leader) => {
+                if self.log.last().index > self.commit {
+                    reached!("a leader loses its office with uncommitted entries");
+                }
                 self.metrics.leaderships_lost += 1;
                 self.leader = None;
                 self.give_up_pending(out);
@@ -275,6 +290,9 @@ impl Raft {
     /// Recognises `from` as the leader of `term`, which is not over.
     pub(crate) fn follow(&mut self, now: Time, from: ReplicaId, term: Term, out: &mut Effects<Self>) {
         assert!(term > self.term || !self.is_leader(), "{from} leads {term}, and so does this replica");
+        if term == self.term && matches!(self.role, Role::Candidate(_)) {
+            reached!("a candidate hears from the leader of its term");
+        }
         self.become_follower(now, term, out);
         self.clock.heard_at = now;
         // Later than the timer is set to, which finds out when it fires.
@@ -290,6 +308,7 @@ impl Raft {
     fn become_leader(&mut self, now: Time, out: &mut Effects<Self>) {
         let mut leader = Leader::new(&self.members, self.me, now, self.log.last().index);
         for read in self.follower_reads.take_unanswered() {
+            reached!("a new leader takes over its own followers' reads");
             leader.reads.push(read);
         }
         self.role = Role::Leader(Box::new(leader));
@@ -311,6 +330,7 @@ impl Raft {
         // refusing clients the news (§6.2).
         let unheard = leader.quorum_heard_at(&self.members, now) + self.timing.election_max <= now;
         if unheard && !self.options.bugs.has(Bug::NoCheckQuorum) {
+            reached!("a leader that hears no majority steps down");
             self.become_follower(now, self.term, out);
         } else {
             self.retry_transfers(now, out);

@@ -8,7 +8,7 @@ use crate::metrics::DropReason;
 use crate::read::Read;
 use crate::replica::{Raft, Timer};
 use kv::Refusal;
-use protocol::{ClientId, Effects, ReplicaId, Time};
+use protocol::{ClientId, Effects, ReplicaId, Time, reached};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -123,6 +123,9 @@ impl Raft {
         // The leader's word on what is committed came early: no need to wait for a heartbeat that repeats it.
         if reply.term == self.term && self.leader == Some(from) {
             self.learn_commit(reply.index, out);
+        }
+        if self.applied < reply.index {
+            reached!("a follower's read waits for entries");
         }
         self.serve_ready_reads(out);
     }

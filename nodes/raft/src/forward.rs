@@ -9,7 +9,7 @@ use crate::metrics::DropReason;
 use crate::replica::Raft;
 use crate::write::Waiter;
 use kv::{Refusal, Reply, Response};
-use protocol::{ClientId, Effects, ReplicaId, RequestId, Time};
+use protocol::{ClientId, Effects, ReplicaId, RequestId, Time, reached};
 use std::collections::BTreeMap;
 
 /// More than a forwarded write's own fields and the tags of its command take.
@@ -159,6 +159,7 @@ impl Raft {
             };
             let result = match result {
                 Err(refusal @ (Refusal::NotLeader { .. } | Refusal::Busy)) => {
+                    reached!("a forwarded write is refused, and so uncertain");
                     Err(Refusal::Uncertain(format!("passed on to {}: {refusal}", open.to)))
                 }
                 result => result,
@@ -173,6 +174,7 @@ impl Raft {
         self.forwards.open.retain(|_, open| {
             let keep = open.to == leader;
             if !keep {
+                reached!("a forwarded write outlives its leader");
                 let reason = format!("passed on to {}, which does not lead any more", open.to);
                 answer(open.asker, Err(Refusal::Uncertain(reason)), out);
             }
@@ -186,6 +188,7 @@ impl Raft {
         while let Some(entry) = self.forwards.open.first_entry()
             && entry.get().since + self.timing.patience <= now
         {
+            reached!("a forwarded write is given up");
             let open = entry.remove();
             let reason = format!("passed on to {}, which does not answer", open.to);
             answer(open.asker, Err(Refusal::Uncertain(reason)), out);

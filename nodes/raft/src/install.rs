@@ -15,7 +15,7 @@ use crate::replica::{Raft, Role};
 use crate::snapshot::Image;
 use bytes::Bytes;
 use kv::Store;
-use protocol::{Effects, ReplicaId, SnapshotEffect, SnapshotId, Time};
+use protocol::{Effects, ReplicaId, SnapshotEffect, SnapshotId, Time, reached};
 
 /// A snapshot on its way, at the leader.
 #[derive(Debug)]
@@ -64,11 +64,13 @@ impl Transfer {
     ) {
         if matched.0 >= self.id.upto {
             // Installed, but meanwhile the leader has discarded what follows.
+            reached!("a follower needs a newer snapshot than it has received");
             *self = Self::begin(saved, to, options, out);
         } else if let Phase::Sent { round: sent, .. } = self.phase
             && round > sent
         {
             // The heartbeat went out after the chunk, and the chunk was not answered: it is lost.
+            reached!("a chunk of a snapshot is lost");
             self.read(to, options, out);
         }
     }
@@ -254,6 +256,7 @@ impl Raft {
         let last = LogId::from(id);
         if last.index <= self.commit || self.is_leader() {
             // Overtaken by the log. The driver may keep the snapshot: all in it is committed.
+            reached!("a snapshot arrives that the log has overtaken");
             return;
         }
         if image.members != self.members {
@@ -262,9 +265,15 @@ impl Raft {
         let there = self.log.term_at(last.index);
         if there == Some(last.term) || there.is_some() && self.options.bugs.has(Bug::SnapshotKeepsLog) {
             // What follows may be acknowledged: it stays.
+            if self.log.last().index > last.index {
+                reached!("a snapshot is installed below entries that stay");
+            }
             self.log.compact(last.index);
             self.durable = self.durable.max(last.index);
         } else {
+            if there.is_some() {
+                reached!("a snapshot is installed over a conflicting log");
+            }
             self.log.reset(last);
             self.durable = last.index;
             self.view.matched = self.view.matched.min(last.index);

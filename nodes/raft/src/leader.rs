@@ -77,6 +77,11 @@ impl Confirmation {
         self.confirmed.is_some_and(|(confirmed, _)| confirmed >= round)
     }
 
+    /// Whether only a later round tells that `round` was answered.
+    pub(crate) fn has_overtaken(&self, round: Round) -> bool {
+        self.confirmed.is_some_and(|(confirmed, _)| confirmed > round)
+    }
+
     /// When the newest confirmed round began: what it sent cannot have arrived earlier.
     pub(crate) fn began_at(&self) -> Option<Time> {
         self.confirmed.map(|(_, at)| at)

@@ -38,7 +38,7 @@
 //! | diss. §6.2 finding the leader: routing | `forward.rs` |
 //! | configuration, times derived from it | `options.rs`, `members.rs` |
 //! | Figure 3, the five properties, for whoever checks a run | `invariants/` |
-//! | seeded bugs | `bugs.rs` |
+//! | seeded bugs; situations that runs should come across | `bugs.rs`; `situations.rs` |
 //! | messages, counts | `message.rs`, `metrics.rs` |
 //!
 //! # Deviations, and why
@@ -83,6 +83,7 @@ mod record;
 mod recovery;
 mod replica;
 mod replication;
+mod situations;
 mod snapshot;
 mod write;
 
@@ -98,4 +99,5 @@ pub use message::{
 pub use options::{Config, Options, ReadMode};
 pub use record::{ENTRY_BYTES_MAX, Entry, Payload, Record};
 pub use replica::{Raft, Timer};
+pub use situations::SITUATIONS;
 pub use snapshot::Image;

@@ -13,7 +13,7 @@ use crate::metrics::DropReason;
 use crate::options::ReadMode;
 use crate::replica::{Raft, Role};
 use kv::{Command, Refusal, Reply, Response, Routing};
-use protocol::{ClientId, Effects, ReplicaId, RequestId, Time};
+use protocol::{ClientId, Effects, ReplicaId, RequestId, Time, reached};
 use std::collections::BTreeMap;
 
 /// A client's read that waits.
@@ -107,9 +107,14 @@ impl Raft {
     /// taken after the read arrived: the read takes effect at `now`, however long the answer takes from there.
     fn lease_holds(&self, now: Time) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        self.options.read == ReadMode::Lease
-            && self.commit >= leader.noop
-            && leader.confirmation.began_at().is_some_and(|began| now < began + self.timing.lease)
+        if self.options.read != ReadMode::Lease || self.commit < leader.noop {
+            return false;
+        }
+        let holds = leader.confirmation.began_at().is_some_and(|began| now < began + self.timing.lease);
+        if !holds {
+            reached!("a read comes when the lease has ended");
+        }
+        holds
     }
 
     /// A follower's reads wait for this leader's word.
@@ -158,6 +163,9 @@ impl Raft {
         let Some(asked) = leader.reads.round else { return };
         if !leader.confirmation.covers(asked.round) && !self.options.bugs.has(Bug::LocalRead) {
             return;
+        }
+        if leader.confirmation.has_overtaken(asked.round) {
+            reached!("a read is confirmed by a later round than its own");
         }
         assert!(self.applied >= asked.index, "applied {} but {} was committed", self.applied, asked.index);
         leader.reads.round = None;

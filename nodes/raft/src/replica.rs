@@ -18,7 +18,7 @@ use crate::write::Pending;
 use kv::{Reply, Request, Store};
 use protocol::{
     ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, SnapshotEvent, Status,
-    Time,
+    Time, reached,
 };
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -222,7 +222,12 @@ impl Protocol for Raft {
             None => (None, Store::new(options.limits)),
         };
         let durable_before = out.next_position();
+        let disk_has_both = saved.is_some() && !durable.entries.is_empty();
+        if disk_has_both {
+            reached!("a replica recovers from a snapshot and entries behind it");
+        }
         if durable.log_must_start {
+            reached!("a replica recovers from a snapshot that its log does not reach");
             out.record(Record::LogStart { after: durable.base });
         }
         let mut log = Log::new(durable.base);

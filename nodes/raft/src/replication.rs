@@ -18,7 +18,7 @@ use crate::metrics::DropReason;
 use crate::progress::{Flow, Progress};
 use crate::record::Entry;
 use crate::replica::{Raft, Role};
-use protocol::{Effects, ReplicaId, Time};
+use protocol::{Effects, ReplicaId, Time, reached};
 use std::sync::Arc;
 
 /// What every `AppendEntries` of this moment carries.
@@ -136,11 +136,15 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.follower(from).expect("every other member is a follower");
         if !progress.is_current_rejection(rejected) || conflict_index > rejected {
+            reached!("a rejection is overtaken");
             return self.metrics.drop(DropReason::Stale);
         }
         // From the conflicting term's first entry on, the follower has nothing of the leader's, except if the
         // leader has entries of that term before the rejected place: then the last of those may be common.
         let common = conflict_term.and_then(|term| self.log.last_of_term(term)).filter(|&i| i < rejected);
+        if common.is_some() {
+            reached!("logs part within a term");
+        }
         progress.probe(common.map_or(conflict_index, LogIndex::next));
     }
 
@@ -153,7 +157,13 @@ impl Raft {
         if agreed <= self.commit {
             return;
         }
-        if self.log.term_at(agreed) == Some(self.term) || self.options.bugs.has(Bug::CommitPriorTerm) {
+        let own_term = self.log.term_at(agreed) == Some(self.term);
+        if !own_term {
+            reached!("an earlier term's entry is on a majority of disks and not committed");
+        } else if self.commit.next() < leader.noop {
+            reached!("entries of earlier terms are committed with one of the own term");
+        }
+        if own_term || self.options.bugs.has(Bug::CommitPriorTerm) {
             self.commit_to(agreed, out);
         }
     }

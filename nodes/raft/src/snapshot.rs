@@ -7,7 +7,7 @@ use crate::members::Members;
 use crate::progress::Flow;
 use crate::record::Record;
 use crate::replica::{Raft, Role};
-use protocol::{Effects, SnapshotEffect, SnapshotEvent, SnapshotId, Time};
+use protocol::{Effects, SnapshotEffect, SnapshotEvent, SnapshotId, Time, reached};
 use serde::{Deserialize, Serialize};
 
 /// What a snapshot holds besides its last entry's index and term, which are its [`SnapshotId`].
@@ -85,6 +85,7 @@ impl Raft {
             }
             SnapshotEvent::Received { id, image } => self.install(id, &image, out),
             SnapshotEvent::Failed { id, .. } => {
+                reached!("a snapshot cannot be read or saved");
                 self.metrics.snapshots_failed += 1;
                 // Tried again when as much has been applied once more.
                 self.snapshots.saving.take_if(|saving| *saving == id);
@@ -99,7 +100,11 @@ impl Raft {
             return;
         }
         self.metrics.snapshots_saved += 1;
-        self.compact(id, self.snapshot_in_transfer(now), out);
+        let in_transfer = self.snapshot_in_transfer(now);
+        if in_transfer.is_some() {
+            reached!("a log is compacted while a follower receives a snapshot");
+        }
+        self.compact(id, in_transfer, out);
         self.save_snapshot_if_due(out);
     }
 

@@ -126,6 +126,27 @@ fn the_same_seed_gives_the_same_storm_again() {
     }
 }
 
+/// Once in a thousand storms. `paper/snapshots.rs` has a test of each.
+const TOO_RARE: [&str; 2] =
+    ["a snapshot is installed below entries that stay", "a snapshot arrives that the log has overtaken"];
+
+/// What is hard to get right has happened, and went right.
+#[test]
+fn storms_come_across_every_situation() {
+    drop(protocol::reached::take());
+    for (replicas, read) in [(3, ReadMode::ReadIndex), (5, ReadMode::ReadIndex), (3, ReadMode::Lease)] {
+        for seed in 0..120 {
+            assert!(Storm::run(seed, &Setup::new(replicas, read)).is_ok());
+        }
+    }
+    let reached = protocol::reached::take();
+    println!("{reached:#?}");
+    let missed = raft::SITUATIONS.iter().filter(|situation| !reached.contains_key(*situation));
+    let missed: Vec<_> = missed.filter(|situation| !TOO_RARE.contains(situation)).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    assert!(reached.contains_key("a retry is answered from the session table"));
+}
+
 /// The oracle is not blind: reads from whatever state a replica has are found out.
 #[test]
 fn local_reads_are_found_not_to_be_linearizable() {

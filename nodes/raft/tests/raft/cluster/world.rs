@@ -86,6 +86,8 @@ pub(crate) struct World {
     count: u64,
     pub(crate) hosts: BTreeMap<ReplicaId, Host>,
     clocks: BTreeMap<ReplicaId, Clock>,
+    /// Whose snapshot stores take their time.
+    slow_stores: BTreeSet<ReplicaId>,
     /// By how much a clock's rate may differ from 1.
     drift: f64,
     /// Directed links that are cut.
@@ -127,6 +129,7 @@ impl World {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut hosts = BTreeMap::new();
         let mut clocks = BTreeMap::new();
+        let mut slow_stores = BTreeSet::new();
         for config in configs {
             // Mostly as wrong as allowed.
             let rate = match rng.random_range(0..3) {
@@ -139,6 +142,9 @@ impl World {
                 Clock { offset: rng.random_range(100_000 * MS..1_000_000 * MS), rate },
             );
             let mut host = Host::new(config);
+            if rng.random_bool(0.3) {
+                slow_stores.insert(host.id);
+            }
             host.segment = rng.random_range(0..8);
             hosts.insert(host.id, host);
         }
@@ -149,6 +155,7 @@ impl World {
             count: 0,
             hosts,
             clocks,
+            slow_stores,
             drift,
             cut: BTreeSet::new(),
             weather: Weather::default(),
@@ -308,7 +315,8 @@ impl World {
             self.after(0..slow * MS, Event::Sync { of: id });
         }
         if io {
-            self.after(0..20 * MS, Event::Io { of: id });
+            let most = if self.slow_stores.contains(&id) { 600 } else { 20 };
+            self.after(0..most * MS, Event::Io { of: id });
         }
     }
 

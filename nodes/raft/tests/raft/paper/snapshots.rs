@@ -1,7 +1,7 @@
 use super::solo::*;
 use crate::host::{Host, Sent};
 use kv::{Response, Routing};
-use protocol::{Protocol, ReplicaId, Time};
+use protocol::{Protocol, ReplicaId, SnapshotId, Time};
 use raft::{Config, LogIndex, Message, Options, Payload, Timer};
 
 fn options() -> Options {
@@ -186,19 +186,13 @@ fn sent_to(to: ReplicaId, messages: impl IntoIterator<Item = Message>) -> Sent {
 /// prefix of its log, entries following the snapshot are still valid and must be retained."
 #[test]
 fn what_follows_a_matching_entry_is_kept_and_a_conflicting_log_is_discarded() {
+    drop(protocol::reached::take());
     let (leader, _) = transferring();
     let (id3, bytes) = leader.host.disk.snapshots.last_key_value().unwrap();
     assert_eq!((id3.upto, id3.epoch), (3, 1));
     for (terms, kept) in [(&[1, 1, 1, 1, 1][..], &[1, 1][..]), (&[1, 1, 2, 2], &[]), (&[1, 1], &[])] {
         let mut follower = Solo::follower(3, terms);
-        let whole = raft::InstallSnapshot {
-            term: raft::Term(3),
-            id: *id3,
-            offset: 0,
-            bytes: bytes.clone(),
-            last: true,
-        };
-        follower.deliver(N2, Message::InstallSnapshot(whole));
+        follower.deliver(N2, whole(*id3, bytes));
         let sent = follower.io();
         assert_eq!((follower.terms(), follower.commit()), (kept.to_vec(), 3), "from a log of {terms:?}");
         assert_eq!(sent.printed(), ["early n2 AppendReply t3 r0 accepted up to 3"]);
@@ -206,6 +200,31 @@ fn what_follows_a_matching_entry_is_kept_and_a_conflicting_log_is_discarded() {
         follower.restart();
         assert_eq!((follower.terms(), follower.commit()), (kept.to_vec(), 3));
     }
+    let reached = protocol::reached::take();
+    assert_eq!(reached["a snapshot is installed below entries that stay"], 1);
+    assert_eq!(reached["a snapshot is installed over a conflicting log"], 1);
+}
+
+/// A snapshot in one chunk, from the leader of term 3.
+fn whole(id: SnapshotId, bytes: &bytes::Bytes) -> Message {
+    let (term, bytes) = (raft::Term(3), bytes.clone());
+    Message::InstallSnapshot(raft::InstallSnapshot { term, id, offset: 0, bytes, last: true })
+}
+
+/// The snapshot store takes its time, and meanwhile the log brings all that is in the snapshot and more.
+#[test]
+fn a_snapshot_that_the_log_has_overtaken_changes_nothing() {
+    drop(protocol::reached::take());
+    let (leader, _) = transferring();
+    let (id3, bytes) = leader.host.disk.snapshots.last_key_value().unwrap();
+    let mut follower = Solo::follower(3, &[1, 1]);
+    follower.deliver(N2, whole(*id3, bytes));
+    follower.deliver(N2, append(3, id(2, 1), 4, &[1, 3, 3]));
+    let digest = follower.host.raft().store().digest();
+    assert!(follower.io().printed().is_empty());
+    assert_eq!((follower.terms(), follower.commit()), (vec![1, 1, 1, 3, 3], 4));
+    assert_eq!(follower.host.raft().store().digest(), digest);
+    assert_eq!(protocol::reached::take()["a snapshot arrives that the log has overtaken"], 1);
 }
 
 /// The log, not only the snapshot, holds what clients were told.

@@ -353,3 +353,120 @@ fn show(history: &History, key: u64, counter: &Counter, outside: &Outside) -> Ev
         prefixes: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Answer, Call, Ending, MicroAnswer, MicroCall, Phase, ProcessId};
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    /// Adds of unknown, known and no effect, and reads that are honest but for a few.
+    fn random(count: u32, time: u64, span: u64, chance: &mut impl Rng) -> History {
+        let mut ops: Vec<(u64, Op)> = (0..count)
+            .map(|n| {
+                let invoked = chance.random_range(0..time);
+                let returned = invoked + chance.random_range(0..=span);
+                let amount = chance.random_range(-3..=4);
+                let (step, answer) = match chance.random_bool(0.5) {
+                    true => (MicroCall::ReadList { key: 1 }, MicroAnswer::List(Vec::new())),
+                    false => {
+                        let value = Posting { id: u64::from(n), amount }.value();
+                        (MicroCall::Append { key: 1, value }, MicroAnswer::Done)
+                    }
+                };
+                let outcome = match chance.random_range(0..10) {
+                    0..=2 => Outcome::Info("timed out".into()),
+                    3 => Outcome::Fail("refused".into()),
+                    _ => Outcome::Ok(Answer::Txn(vec![answer])),
+                };
+                let late = if matches!(outcome, Outcome::Info(_)) { time } else { 0 };
+                let effect = chance.random_range(invoked..=returned + late);
+                let op = Op {
+                    index: u64::from(n),
+                    process: ProcessId(n),
+                    phase: Phase::Run,
+                    call: Call::Txn(vec![step]),
+                    intended: invoked,
+                    invoked,
+                    returned: Some(returned),
+                    outcome,
+                };
+                (effect, op)
+            })
+            .collect();
+        ops.sort_by_key(|(effect, _)| *effect);
+        let mut value = 0;
+        for (_, op) in &mut ops {
+            let Call::Txn(steps) = &op.call else { unreachable!("all are transactions") };
+            match (&steps[0], &mut op.outcome) {
+                (MicroCall::Append { value: of, .. }, Outcome::Ok(_)) => value += Posting::of(*of).amount,
+                (MicroCall::Append { value: of, .. }, Outcome::Info(_)) if chance.random_bool(0.7) => {
+                    value += Posting::of(*of).amount;
+                }
+                (MicroCall::ReadList { .. }, Outcome::Ok(Answer::Txn(answers))) => {
+                    let lie = if chance.random_bool(0.05) { chance.random_range(-4..=4) } else { 0 };
+                    answers[0] = MicroAnswer::List(vec![Posting { id: 0, amount: value + lie }.value()]);
+                }
+                _ => {}
+            }
+        }
+        let mut ops: Vec<Op> = ops.into_iter().map(|(_, op)| op).collect();
+        ops.sort_by_key(|op| op.invoked);
+        History { ops, faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete }
+    }
+
+    /// The bounds as the head of this file says them: for each pair of reads, over all additions.
+    fn by_definition(counter: &Counter, history: &History) -> Vec<u32> {
+        let op = |op: u32| &history.ops[op as usize];
+        let mut reads = counter.reads.clone();
+        let returned = |read: &Read| op(read.op).returned.expect("it succeeded");
+        reads.sort_by_key(|read| (returned(read), read.op));
+        let mut right: Vec<Read> = Vec::new();
+        let mut wrong = Vec::new();
+        for b in reads {
+            let is_out = |sign: i64, a: Option<&Read>| {
+                let known = |add: &Add, time: u64| end(op(add.op)).is_some_and(|end| end < time);
+                let mut least = a.map_or(0, |a| sign * a.sum);
+                for add in &counter.adds {
+                    let amount = sign * add.amount;
+                    let is_in_a = a.is_some_and(|a| known(add, op(a.op).invoked));
+                    let is_after_a = a.is_none_or(|a| op(add.op).invoked > returned(a));
+                    if is_in_a || op(add.op).invoked > returned(&b) {
+                        continue;
+                    }
+                    let is_certain = is_after_a && known(add, op(b.op).invoked);
+                    least += if is_certain { amount } else { amount.min(0) };
+                }
+                sign * b.sum < least
+            };
+            let before: Vec<&Read> = right.iter().filter(|a| returned(a) < op(b.op).invoked).collect();
+            let bases = || before.iter().copied().map(Some).chain([None]);
+            if bases().any(|a| is_out(1, a) || is_out(-1, a)) {
+                wrong.push(b.op);
+            } else {
+                right.push(b);
+            }
+        }
+        wrong
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_definition() {
+        let (mut clean, mut accused) = (0, 0);
+        for (count, time, span) in [(8, 12, 8), (14, 30, 10), (20, 10, 3), (30, 200, 40)] {
+            for seed in 0..3_000 {
+                let history = random(count, time, span, &mut Xoshiro256PlusPlus::seed_from_u64(seed));
+                let Some(counter) = counters(&history).remove(&1) else { continue };
+                let mut found: Vec<u32> =
+                    counter.judge(&history).iter().map(|outside| outside.read.op).collect();
+                let mut expected = by_definition(&counter, &history);
+                found.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(found, expected, "seed {seed}: {history:#?}");
+                if found.is_empty() { clean += 1 } else { accused += 1 }
+            }
+        }
+        assert!(clean > 1_000 && accused > 1_000, "{clean} are clean, {accused} not");
+    }
+}

@@ -1,6 +1,7 @@
 //! The tests of the crate's outside.
 
 mod append;
+mod counting;
 mod history_file;
 mod linearizability;
 mod models;

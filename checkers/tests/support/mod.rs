@@ -1,6 +1,7 @@
 //! What tests share: histories random or written by hand, and readers of other tools' formats.
 
 pub(crate) mod build;
+pub(crate) mod counting;
 pub(crate) mod data;
 pub(crate) mod edn;
 pub(crate) mod elle;

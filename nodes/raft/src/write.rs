@@ -122,14 +122,14 @@ impl Raft {
     /// What the command at `index` will be answered if all up to there is committed: for [`Bug::AckOnAppend`] only.
     fn expected_result(&self, index: LogIndex) -> Result<Response, Refusal> {
         let mut store = self.store.clone();
-        let ahead = self.log.entries().skip_while(|entry| entry.index <= self.applied);
-        let mut result = Err(Refusal::Busy);
-        for entry in ahead.take_while(|entry| entry.index <= index) {
-            if let Payload::Command { session, sequence, command } = &entry.payload {
-                result = store.apply(*session, *sequence, command);
+        let ahead = (self.applied.0 + 1..=index.0).filter_map(|index| self.log.entry(LogIndex(index)));
+        let results = ahead.filter_map(|entry| match &entry.payload {
+            Payload::Command { session, sequence, command } => {
+                Some(store.apply(*session, *sequence, command))
             }
-        }
-        result
+            Payload::Noop => None,
+        });
+        results.last().expect("there is a command at the index")
     }
 
     /// This replica leads no more: whether what its clients asked will be committed, others decide.

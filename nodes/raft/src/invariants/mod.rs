@@ -24,7 +24,7 @@ use crate::replica::Raft;
 use election_safety::ElectionSafety;
 use leader_completeness::LeaderCompleteness;
 use log_matching::LogMatching;
-use protocol::{JournalPosition, ReplicaId};
+use protocol::{Detector, JournalPosition, ReplicaId};
 use state_machine_safety::StateMachineSafety;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +36,14 @@ pub struct Violation {
     pub invariant: &'static str,
     /// Who and what.
     pub what: String,
+}
+
+impl Violation {
+    /// What kind of evidence it is.
+    #[must_use]
+    pub fn detector(&self) -> Detector {
+        if self.invariant == state_machine_safety::NAME { Detector::Divergence } else { Detector::Invariant }
+    }
 }
 
 impl fmt::Display for Violation {

@@ -17,8 +17,10 @@ struct Applied {
     digest: Option<u64>,
 }
 
+pub(super) const NAME: &str = "State Machine Safety";
+
 fn violation(what: String) -> Violation {
-    Violation { invariant: "State Machine Safety", what }
+    Violation { invariant: NAME, what }
 }
 
 impl StateMachineSafety {
@@ -36,8 +38,9 @@ impl StateMachineSafety {
     }
 
     fn entry(&mut self, look: &Look<'_>, index: LogIndex) -> Result<(), Violation> {
-        let term =
-            look.log.term_at(index).expect("what is committed is in the log, or the last of a snapshot");
+        let Some(term) = look.log.term_at(index) else {
+            return Err(violation(format!("{} applies {index}, which is not in its log", look.replica)));
+        };
         let Some(applied) = self.applied.at(index) else { return Ok(()) };
         let applied = applied.get_or_insert(Applied { term, digest: None });
         if applied.term == term {
@@ -77,19 +80,23 @@ mod tests {
     use crate::log::Log;
     use protocol::ReplicaId;
 
-    const NAME: Option<&str> = Some("State Machine Safety");
-
     #[test]
     fn another_entry_at_an_index_is_found_even_before_the_last() {
         let (one, other) = (log(&[1, 1, 2]), log(&[1, 2, 3]));
         assert_eq!(violated([follower(1, 3, &one, 1), follower(2, 3, &other, 1)]), None);
-        assert_eq!(violated([follower(1, 3, &one, 2), follower(2, 3, &other, 3)]), NAME);
+        assert_eq!(violated([follower(1, 3, &one, 2), follower(2, 3, &other, 3)]), Some(NAME));
+    }
+
+    #[test]
+    fn what_is_not_in_the_log_cannot_be_applied() {
+        let log = log(&[1, 1]);
+        assert_eq!(violated([follower(1, 1, &log, 3)]), Some(NAME));
     }
 
     #[test]
     fn a_snapshot_of_another_entry_is_found() {
         let one = log(&[1, 1, 2]);
-        for (term, found) in [(1, None), (2, NAME)] {
+        for (term, found) in [(1, None), (2, Some(NAME))] {
             let installed = Log::new(LogId { index: LogIndex(2), term: Term(term) });
             assert_eq!(violated([follower(1, 2, &one, 3), follower(2, 2, &installed, 2)]), found);
         }
@@ -99,15 +106,15 @@ mod tests {
     fn another_state_after_the_same_entries_is_found() {
         let log = log(&[1, 1]);
         let other = Look { digest: 77, ..follower(2, 1, &log, 2) };
-        assert_eq!(violated([follower(1, 1, &log, 2), other]), NAME);
+        assert_eq!(violated([follower(1, 1, &log, 2), other]), Some(NAME));
         assert_eq!(violated([follower(1, 1, &log, 1), other]), None);
-        assert_eq!(violated([follower(2, 1, &log, 2), other]), NAME, "nothing was applied");
+        assert_eq!(violated([follower(2, 1, &log, 2), other]), Some(NAME), "nothing was applied");
     }
 
     #[test]
     fn what_is_applied_stays_applied_until_a_restart() {
         let log = log(&[1, 1]);
-        assert_eq!(violated([follower(1, 1, &log, 2), follower(1, 1, &log, 1)]), NAME);
+        assert_eq!(violated([follower(1, 1, &log, 2), follower(1, 1, &log, 1)]), Some(NAME));
         let mut invariants = Invariants::default();
         invariants.check(follower(1, 1, &log, 2)).unwrap();
         invariants.restarted(ReplicaId(1));

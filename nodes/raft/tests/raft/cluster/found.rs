@@ -16,11 +16,7 @@ pub(crate) fn ensure(is_so: bool, by: Detector, what: impl FnOnce() -> String) -
 
 impl From<Violation> for Found {
     fn from(violation: Violation) -> Self {
-        let by = match violation.invariant {
-            "State Machine Safety" => Detector::Divergence,
-            _ => Detector::Invariant,
-        };
-        Self { by, what: violation.to_string() }
+        Self { by: violation.detector(), what: violation.to_string() }
     }
 }
 

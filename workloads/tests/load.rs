@@ -3,7 +3,12 @@
 
 mod support;
 
+use checkers::Verdict;
+use checkers::bank::{BankOptions, check_bank};
+use checkers::counter::check_counter;
 use checkers::history::{Answer, Call, History, MicroAnswer, MicroCall, Outcome, Phase};
+use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
+use checkers::set::check_set;
 use kv::{Refusal, Response};
 use protocol::{ClientOutcome, ReplicaId};
 use std::cell::Cell;
@@ -328,4 +333,50 @@ fn one_command_at_a_time_for_a_shell() {
         assert!(matches!(invalid, ClientOutcome::Failed(_)), "{invalid:?}");
         assert_eq!(seen.get(), 2);
     });
+}
+
+/// What a replica says to a read if it has heard of nothing since it started.
+fn answer_of_an_empty_replica(command: &kv::Command) -> Option<Response> {
+    match command {
+        kv::Command::Read { .. } => Some(Response::Value(None)),
+        kv::Command::Txn(steps) if command.is_read_only() => {
+            Some(Response::Txn(steps.iter().map(|_| kv::MicroResponse::Value(None)).collect()))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_follower_that_answers_from_the_past_is_seen_by_the_clients_bound_to_it() {
+    for name in ["register", "append", "set", "counter", "bank"] {
+        run(async {
+            let stale = ReplicaId(3);
+            let conduct = move |_: usize, id, request: &kv::Request| {
+                let lie = answer_of_an_empty_replica(&request.command).filter(|_| id == stale);
+                lie.map_or(Deed::Obey, Deed::Lie)
+            };
+            let servers = serve(3, conduct).await;
+            let mut run = Run::new();
+            let spec = spec(name);
+            run.load(&servers, &spec, Phase::Load, &config(6, u64::MAX)).await;
+            run.load(&servers, &spec, Phase::Run, &config(6, 600)).await;
+            run.load(&servers, &spec, Phase::Final, &config(6, u64::MAX)).await;
+            let history = run.history();
+            let minute = Duration::from_secs(60);
+            let result = match &spec {
+                Spec::Append(_) => check_append(&history, minute),
+                Spec::Set(_) => check_set(&history, minute),
+                Spec::Counter(_) => check_counter(&history, minute),
+                Spec::Bank(bank) => {
+                    check_bank(&history, &BankOptions { accounts: bank.accounts, overdraft: true }, minute)
+                }
+                _ => check_linearizable(&history, &LinearizabilityOptions::default()),
+            };
+            assert_eq!(result.verdict, Verdict::Invalid, "{name}: {}", result.summary);
+            // Clients take the replicas in turn.
+            let of_stale = |process: u32| process % 6 % 3 == 2;
+            let blamed = result.evidence.iter().flat_map(|evidence| &evidence.window).filter(|op| op.culprit);
+            assert!(blamed.clone().any(|op| of_stale(op.process)), "{name}: {}", result.summary);
+        });
+    }
 }

@@ -63,7 +63,7 @@ impl Bank {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        Layout { names: Names::Lists, value_bytes: 16, fields: 0 }
+        Layout { names: Names::Accounts, value_bytes: 16, fields: 0 }
     }
 
     /// What opens the bank of this number.

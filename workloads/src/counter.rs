@@ -45,7 +45,7 @@ impl Counter {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        Layout { names: Names::Lists, value_bytes: 16, fields: 0 }
+        Layout { names: Names::Counters, value_bytes: 16, fields: 0 }
     }
 }
 

@@ -38,7 +38,7 @@ impl Set {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        Layout { names: Names::Lists, value_bytes: 16, fields: 0 }
+        Layout { names: Names::Sets, value_bytes: 16, fields: 0 }
     }
 }
 

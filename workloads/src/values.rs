@@ -32,6 +32,12 @@ pub enum Names {
     Registers,
     /// `l17`.
     Lists,
+    /// `s17`: lists that are sets.
+    Sets,
+    /// `c17`: lists that are counters.
+    Counters,
+    /// `a17`: lists that are accounts.
+    Accounts,
     /// `user6284781860667377211`: hashed, so that neighbours in insertion are none in the store, as upstream YCSB does.
     Users,
     /// `k00000000000017`, of this many bytes.
@@ -46,6 +52,9 @@ impl Layout {
         let written = match self.names {
             Names::Registers => write!(name, "r{key}"),
             Names::Lists => write!(name, "l{key}"),
+            Names::Sets => write!(name, "s{key}"),
+            Names::Counters => write!(name, "c{key}"),
+            Names::Accounts => write!(name, "a{key}"),
             Names::Users => write!(name, "user{}", fnv64(key)),
             Names::Padded(bytes) => write!(name, "k{key:0width$}", width = bytes - 1),
         };
@@ -184,6 +193,9 @@ mod tests {
         let name = |names, key| Layout { names, value_bytes: 8, fields: 0 }.key(key);
         assert_eq!(name(Names::Registers, 17), "r17");
         assert_eq!(name(Names::Lists, 0), "l0");
+        assert_eq!(name(Names::Sets, 1), "s1");
+        assert_eq!(name(Names::Counters, 2), "c2");
+        assert_eq!(name(Names::Accounts, 3), "a3");
         assert_eq!(name(Names::Padded(16), 17), "k000000000000017");
         assert_eq!(name(Names::Padded(16), 17).len(), 16);
         // The first record of every YCSB run, as upstream names it.

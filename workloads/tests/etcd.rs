@@ -1,6 +1,10 @@
 //! The same workloads against a real etcd of three members. Skipped, and said so, where no etcd is on the PATH.
 
+use checkers::Verdict;
+use checkers::bank::{BankOptions, check_bank};
+use checkers::counter::check_counter;
 use checkers::history::{Answer, History, OpKind, Outcome, Phase};
+use checkers::set::check_set;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -181,6 +185,22 @@ async fn every_workload_runs_on_etcd_and_outlives_its_leader() {
     assert!(summary.ok() > 190 && summary.info() == 0, "{summary:?}");
     run.load(&append, Phase::Final, &config(4, u64::MAX)).await;
     run.history();
+
+    for yaml in ["set", "counter", "bank: { transfers_per_bank: 40 }"] {
+        let spec = spec(yaml);
+        let mut run = Run::new(&cluster);
+        for (phase, ops_max) in [(Phase::Load, u64::MAX), (Phase::Run, 200), (Phase::Final, u64::MAX)] {
+            let summary = run.load(&spec, phase, &config(4, ops_max)).await;
+            assert_eq!(summary.info(), 0, "{yaml}: {summary:?}");
+        }
+        let (history, minute) = (run.history(), Duration::from_secs(60));
+        let result = match &spec {
+            Spec::Set(_) => check_set(&history, minute),
+            Spec::Counter(_) => check_counter(&history, minute),
+            _ => check_bank(&history, &BankOptions { accounts: 5, overdraft: true }, minute),
+        };
+        assert_eq!(result.verdict, Verdict::Valid, "{yaml}: {}", result.summary);
+    }
 
     cluster.kill(leader);
     let mut run = Run::new(&cluster);

@@ -120,7 +120,9 @@ fn a_run_ends_valid_and_its_folder_can_be_judged_rendered_and_exported_again() {
     assert_exit(&output, 0);
     let dir = arena.latest();
     assert!(said(&output).contains("report.html"), "{}", said(&output));
-    for file in ["plan.yaml", "run.json", "history.bin", "results.json", "perf.json", "report.html"] {
+    for file in
+        ["plan.yaml", "run.json", "history.bin", "statuses.json", "results.json", "perf.json", "report.html"]
+    {
         assert!(dir.join(file).is_file(), "no {file}");
     }
     let results = json(&dir.join("results.json"));
@@ -142,6 +144,32 @@ fn a_run_ends_valid_and_its_folder_can_be_judged_rendered_and_exported_again() {
     let again = arena.run(&dir.join("plan.yaml"), &[]);
     assert_exit(&again, 0);
     assert_eq!(fs::read(dir.join("plan.yaml")).unwrap(), fs::read(arena.latest().join("plan.yaml")).unwrap());
+}
+
+#[test]
+fn what_is_counted_survives_kills_and_the_replicas_end_in_one_state() {
+    let arena = Arena::new();
+    let plan = arena.plan(
+        "
+subjects: [raft]
+workloads: [set, counter, { bank: { overdraft: false } }]
+duration: 2s
+seed: 5
+nemesis:
+  - { faults: [kill], targets: leader, start: 500ms, for: 300ms }
+  - { faults: [kill], targets: one, start: 1200ms, for: 300ms }
+",
+    );
+    assert_exit(&arena.run(&plan, &[]), 0);
+    for check in ["set", "counter", "bank"] {
+        let results = json(&arena.latest().join(format!("{check}-raft/results.json")));
+        for name in [check, "agreement", "faults"] {
+            let check = results["checks"].as_array().unwrap().iter().find(|check| check["checker"] == name);
+            assert_eq!(check.unwrap()["verdict"], "valid", "{results}");
+        }
+        let statuses = json(&arena.latest().join(format!("{check}-raft/statuses.json")));
+        assert_eq!(statuses["settled"]["last"].as_array().unwrap().len(), 3, "{statuses}");
+    }
 }
 
 #[test]

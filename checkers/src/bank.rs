@@ -7,7 +7,7 @@
 //! 2. a read has all postings of a transfer or none; an account that is empty after the bank was opened is missing;
 //! 3. where balances must not become negative, none is;
 //! 4. the transfers that reads see are a set that only grows, in real time: an acknowledged transfer is in all later
-//!    reads, and all reads can be put in one order (see [`crate::growing`]).
+//!    reads, and all reads can be put in one order (see `growing/`).
 //!
 //! From 1, 2 and 4 it follows that every read has the right sum; that it does not is said where it does not.
 

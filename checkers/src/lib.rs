@@ -6,7 +6,7 @@
 //! | `verdict.rs`, `evidence.rs` | [`CheckResult`]: what a checker says, in words and in ops that can be drawn |
 //! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether the storm was one |
 //! | `linearizability/`, `append/` | registers, records, lists, transactions |
-//! | `set.rs`, `counter.rs`, `bank.rs`, `growing.rs` | what is counted: elements, sums, balances |
+//! | `set.rs`, `counter.rs`, `bank.rs`, `growing/` | what is counted: elements, sums, balances |
 //! | `digests.rs` | whether replicas agree on their state |
 
 mod append;

@@ -2,7 +2,7 @@
 //!
 //! A set is a list; an element is added by appending it. What is found per element is what Jepsen's `set-full` finds: elements
 //! that were lost, that were missing from a read and came back (*stale*), that are there twice, that nobody added. An
-//! addition of unknown outcome may appear at any time (it is *recovered* then) or never. See [`crate::growing`] for what
+//! addition of unknown outcome may appear at any time (it is *recovered* then) or never. See `growing/` for what
 //! is asked of the set as a whole.
 
 use crate::evidence::{ListStep, View, choose, list_steps, window};

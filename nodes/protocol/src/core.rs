@@ -1,8 +1,9 @@
 //! What a protocol core accepts, and what it starts from.
 
+use crate::admin::{AdminReply, AdminRequest};
 use crate::codec::Wire;
 use crate::effects::Effects;
-use crate::ids::{ClientId, JournalPosition, ReplicaId};
+use crate::ids::{ClientId, Incarnation, JournalPosition, ReplicaId};
 use crate::snapshot::{SnapshotEvent, SnapshotId};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,11 @@ pub trait Protocol: Sized {
 
     /// The snapshot store answers.
     fn handle_snapshot(&mut self, now: Time, event: SnapshotEvent<Self::Image>, out: &mut Effects<Self>);
+
+    /// An operator asks for other members or another leader.
+    fn handle_admin(&mut self, _now: Time, request: AdminRequest, _out: &mut Effects<Self>) -> AdminReply {
+        AdminReply::Refused { reason: format!("{request:?}: this protocol has no such thing") }
+    }
 
     /// The driver has nothing more at hand: send what was held back.
     fn end_turn(&mut self, now: Time, out: &mut Effects<Self>);
@@ -120,6 +126,13 @@ pub struct Status {
     pub digest: u64,
     /// Keys in the state.
     pub keys: u64,
+    /// Who votes, as far as this replica knows; empty where the protocol cannot change it. While one set takes
+    /// over from another, the set to be.
+    #[serde(default)]
+    pub voters: BTreeMap<ReplicaId, Incarnation>,
+    /// Whether one set of voters is taking over from another.
+    #[serde(default)]
+    pub changing: bool,
     /// Protocol-specific numbers, also exported as metrics. Names are snake case with the unit last.
     pub metrics: BTreeMap<String, u64>,
 }

@@ -51,6 +51,12 @@ id!(
     "@"
 );
 
+id!(
+    /// Which life of a replica's disk: 0 is the one it was founded with, each wipe begins the next.
+    Incarnation(u32),
+    "i"
+);
+
 impl JournalPosition {
     /// The position after this one.
     #[must_use]

@@ -10,6 +10,7 @@
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
 //! | `snapshot.rs` | saving, sending and receiving state |
 //! | `client.rs` | [`ClientCore`], the sans-IO client |
+//! | `admin.rs` | other members, another leader |
 //! | `control.rs` | link conditions, clock settings, what the control socket speaks |
 //! | `quorum.rs` | every quorum size, in one place |
 //! | `codec.rs`, `frame.rs` | the one wire codec and the one frame format |
@@ -17,6 +18,7 @@
 //! | `reached.rs` | [`reached!`], marks of situations |
 //! | `ids.rs`, `time.rs` | newtypes |
 
+pub mod admin;
 pub mod bug;
 pub mod client;
 pub mod codec;
@@ -30,11 +32,12 @@ pub mod reached;
 pub mod snapshot;
 pub mod time;
 
+pub use admin::{AdminReply, AdminRequest};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome};
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered, Status};
 pub use effects::{Effects, Outbox, TimerChange};
-pub use ids::{ClientId, JournalPosition, ReplicaId, RequestId, Sequence, SessionId};
+pub use ids::{ClientId, Incarnation, JournalPosition, ReplicaId, RequestId, Sequence, SessionId};
 pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
 pub use time::Time;

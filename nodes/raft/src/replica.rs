@@ -358,6 +358,7 @@ impl Protocol for Raft {
             digest: self.store.digest(),
             keys: self.store.len() as u64,
             metrics,
+            ..Status::default()
         }
     }
 }

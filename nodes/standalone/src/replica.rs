@@ -274,6 +274,7 @@ impl Protocol for Standalone {
             digest: self.store.digest(),
             keys: self.store.len() as u64,
             metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Status::default()
         }
     }
 }

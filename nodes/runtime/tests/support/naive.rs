@@ -209,6 +209,7 @@ impl Protocol for Naive {
             keys: self.store.len() as u64,
             metrics: [("ticks".to_owned(), self.ticks), ("snapshots_saved".to_owned(), self.snapshots)]
                 .into(),
+            ..Status::default()
         }
     }
 }

@@ -65,9 +65,12 @@
 
 mod append;
 mod bugs;
+mod change;
+mod configurations;
 mod election;
 mod follower_read;
 mod forward;
+mod handover;
 mod ids;
 mod install;
 mod invariants;
@@ -91,7 +94,7 @@ pub use bugs::Bug;
 pub use ids::{LogId, LogIndex, Round, Term, Ticket};
 pub use invariants::{Invariants, Violation};
 pub use log::Log;
-pub use members::{MEMBERS_MAX, Members};
+pub use members::{Configuration, MEMBERS_MAX, Member, Members};
 pub use message::{
     AppendEntries, AppendOutcome, AppendReply, ForwardAnswer, Forwarded, InstallReply, InstallSnapshot,
     Message, ReadIndex, ReadIndexReply, VoteReply, VoteRequest,

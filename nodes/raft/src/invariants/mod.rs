@@ -115,6 +115,12 @@ impl Invariants {
         *seen = Seen { life: seen.life + 1, base: seen.base, ..Seen::default() };
     }
 
+    /// A replica's disk was wiped: it begins anew, as somebody else. What it has discarded may come back to it.
+    pub fn wiped(&mut self, replica: ReplicaId) {
+        let seen = self.seen.entry(replica).or_default();
+        *seen = Seen { life: seen.life + 1, ..Seen::default() };
+    }
+
     fn check(&mut self, look: Look<'_>) -> Result<(), Violation> {
         let seen = *self.seen.entry(look.replica).or_default();
         let mut now = Seen {

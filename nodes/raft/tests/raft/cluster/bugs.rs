@@ -71,6 +71,8 @@ hunts! {
     snapshot_no_sessions_is_caught: SnapshotNoSessions in storms(3);
     retry_applied_twice_is_caught: RetryAppliedTwice in storms(3);
     ack_on_append_is_caught: AckOnAppend in storms(3);
+    single_server_change_is_caught: SingleServerChange in storms(4);
+    amnesia_is_caught: Amnesia in storms(3);
 }
 
 /// What clients see is enough for most of them: a checker of histories need not look into replicas.

@@ -4,7 +4,7 @@ use super::clients::{self, Client, Lists, Next};
 use super::found::{Found, caught, ensure};
 use super::world::{Event, MS, Weather, World};
 use protocol::Detector::{Divergence, Invariant, Linearizability, Liveness};
-use protocol::{Bugs, ClientId, Protocol, ReplicaId, RequestId, Time};
+use protocol::{Bugs, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Time};
 use raft::{Bug, Config, Invariants, Options, ReadMode, Term};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -121,7 +121,9 @@ impl Storm {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(!seed);
         let replicas: Vec<ReplicaId> = (1..=setup.replicas).map(ReplicaId).collect();
         let options = options(&mut rng, setup);
-        let config = |&replica| Config { replica, members: replicas.clone(), options: options.clone() };
+        let incarnation = Incarnation(0);
+        let config =
+            |&replica| Config { replica, incarnation, members: replicas.clone(), options: options.clone() };
         let configs = replicas.iter().map(config).collect();
         let world = World::new(seed, configs, options.clock_drift_max);
         let wild = |rng: &mut Xoshiro256PlusPlus| rng.random_bool(0.3) && setup.standing.is_none();
@@ -462,7 +464,7 @@ impl Storm {
         self.report.elections += metrics["elections_won"];
         self.report.snapshots_installed += metrics["snapshots_installed"];
         self.report.truncated += metrics["entries_truncated"];
-        for reason in ["malformed", "absurd", "not_a_member", "second_leader", "contradicts", "never_asked"] {
+        for reason in ["malformed", "absurd", "from_itself", "second_leader", "contradicts", "never_asked"] {
             let dropped = metrics[&format!("messages_dropped_{reason}")];
             let none = dropped == 0 || self.invariants.is_none();
             ensure(none, Invariant, || format!("{id} dropped what nobody sends: {reason}"))?;

@@ -7,3 +7,5 @@ mod reads;
 mod replication;
 mod snapshots;
 mod solo;
+
+pub(crate) use solo::founder;

@@ -53,7 +53,6 @@ impl Raft {
             Ok(target) => target,
             Err(reason) => return refused(reason),
         };
-        let target = if self.options.bugs.has(Bug::Amnesia) { target.in_first_life() } else { target };
         let configuration = self.configurations.newest();
         let settled = !configuration.is_joint() && self.configurations.newest_at() <= self.commit;
         let Role::Leader(leader) = &mut self.role else {
@@ -105,7 +104,8 @@ impl Raft {
         let Some(change) = &mut leader.change else { return };
         let last = self.log.last().index;
         for newcomer in change.newcomers.iter_mut().filter(|newcomer| !newcomer.ready) {
-            let progress = leader.followers.iter().find(|progress| progress.member == newcomer.member);
+            let mut followers = leader.followers.iter();
+            let progress = followers.find(|progress| progress.member == newcomer.member);
             if progress.expect("a newcomer is sent the log").matched < newcomer.goal {
                 continue;
             }
@@ -115,7 +115,15 @@ impl Raft {
                 (newcomer.goal, newcomer.began) = (last, now);
             }
         }
-        if change.newcomers.iter().any(|newcomer| !newcomer.ready) {
+        // Two sets decide more slowly than one, so nobody gets a vote who has fallen silent since.
+        let silent_since = |newcomer: &Newcomer| {
+            let mut followers = leader.followers.iter();
+            followers.find(|progress| progress.member == newcomer.member).map(|progress| progress.heard_at)
+        };
+        let attends = |newcomer: &Newcomer| {
+            newcomer.ready && silent_since(newcomer).is_some_and(|at| now < at + self.timing.election_max)
+        };
+        if !change.newcomers.iter().all(attends) {
             return;
         }
         if !change.newcomers.is_empty() {

@@ -33,6 +33,12 @@ impl Configurations {
         &until.unwrap_or(&self.history[0]).1
     }
 
+    /// The last one at `index` or before, and all later ones.
+    pub(crate) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Configuration> {
+        let earlier = self.history.iter().filter(|(at, _)| *at <= index).count().saturating_sub(1);
+        self.history.range(earlier..).map(|(_, configuration)| configuration)
+    }
+
     pub(crate) fn append(&mut self, index: LogIndex, configuration: Configuration) {
         assert!(index > self.newest_at(), "a configuration at {index}, behind one at {}", self.newest_at());
         self.history.push_back((index, configuration));
@@ -85,6 +91,8 @@ mod tests {
         assert_eq!((history.newest(), history.newest_at()), (&of(3), LogIndex(8)));
         let as_of = [0, 3, 4, 7, 8, 99].map(|index| history.as_of(LogIndex(index)).new.lives().len());
         assert_eq!(as_of, [1, 1, 2, 2, 3, 3]);
+        let since = |index| history.since(LogIndex(index)).count();
+        assert_eq!([0, 3, 4, 7, 8, 99].map(since), [3, 3, 2, 2, 1, 1]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Raft {
         }
         if now < self.clock.deadline {
             self.arm_election_timer(out);
-        } else if self.is_voter() {
+        } else if self.may_lead() {
             self.start_pre_vote(now, out);
         } else {
             reached!("a replica that does not vote hears no leader and waits");
@@ -102,6 +102,9 @@ impl Raft {
     fn start_pre_vote(&mut self, now: Time, out: &mut Effects<Self>) {
         if matches!(self.role, Role::Candidate(_)) {
             reached!("a candidacy ends without a leader");
+        }
+        if !self.configurations.newest().seats(self.me).any() {
+            reached!("a replica that does not vote any more seeks election");
         }
         self.leader = None;
         if self.options.bugs.has(Bug::NoPreVote) {
@@ -152,7 +155,7 @@ impl Raft {
         request: VoteRequest,
         out: &mut Effects<Self>,
     ) {
-        if request.voter != self.me.incarnation {
+        if request.voter != self.identify(self.me.replica, self.me.incarnation).incarnation {
             return self.drop_of_another_life();
         }
         let sticky = self.is_sticky(now);
@@ -180,7 +183,7 @@ impl Raft {
         request: VoteRequest,
         out: &mut Effects<Self>,
     ) {
-        if request.voter != self.me.incarnation {
+        if request.voter != self.identify(self.me.replica, self.me.incarnation).incarnation {
             return self.drop_of_another_life();
         }
         let candidate = Member { replica: from, incarnation: request.candidate };
@@ -234,7 +237,7 @@ impl Raft {
         if !reply.granted && reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
-        let voter = Member { replica: from, incarnation: reply.voter };
+        let voter = self.identify(from, reply.voter);
         match &mut self.role {
             Role::PreCandidate(votes) if reply.granted && reply.term == self.term.next() => {
                 votes.add(voter);
@@ -256,7 +259,7 @@ impl Raft {
         if reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
-        let voter = Member { replica: from, incarnation: reply.voter };
+        let voter = self.identify(from, reply.voter);
         match &mut self.role {
             Role::Candidate(votes) if reply.granted && reply.term == self.term => {
                 if !votes.add(voter) && self.options.bugs.has(Bug::CountDuplicateVotes) {
@@ -283,7 +286,7 @@ impl Raft {
         let configuration = self.configurations.newest();
         match &self.role {
             // A snapshot may have come in between.
-            _ if !self.is_voter() => {}
+            _ if !self.may_lead() => {}
             Role::PreCandidate(votes) if configuration.elects(&votes.granted) => {
                 self.campaign(now, false, out)
             }
@@ -399,6 +402,8 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.begin_round(now, self.configurations.newest());
         }
+        // If this replica is all that is left of the group, nobody else's answer will bring it up.
+        self.finish_read_round(out);
         out.set_timer(Timer::Heartbeat, now + self.timing.heartbeat);
     }
 }

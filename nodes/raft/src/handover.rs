@@ -83,7 +83,7 @@ impl Raft {
         // In any other term this replica was told already, or is told by nobody who leads.
         if term != self.term
             || !matches!(self.role, Role::Follower | Role::PreCandidate(_))
-            || !self.is_voter()
+            || !self.may_lead()
         {
             return self.metrics.drop(DropReason::Stale);
         }

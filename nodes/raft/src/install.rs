@@ -6,7 +6,6 @@
 
 use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round, Term};
-use crate::members::Member;
 use crate::message::{AppendOutcome, InstallReply, InstallSnapshot, Message};
 use crate::metrics::DropReason;
 use crate::options::Options;
@@ -164,11 +163,11 @@ impl Raft {
         if reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
+        let member = self.identify(from, reply.follower);
         let Role::Leader(leader) = &mut self.role else { return self.metrics.drop(DropReason::Stale) };
         if reply.term < self.term {
             return self.metrics.drop(DropReason::Stale);
         }
-        let member = Member { replica: from, incarnation: reply.follower };
         let Some(progress) = leader.follower(member) else { return self.drop_of_stranger(member) };
         progress.heard_at = now;
         match &mut progress.flow {

@@ -57,11 +57,6 @@ impl Members {
         Ok(founders)
     }
 
-    /// As if no disk had ever been wiped: for [`Bug::Amnesia`](crate::Bug) only.
-    pub(crate) fn in_first_life(self) -> Self {
-        Self(self.0.into_keys().map(|replica| (replica, Incarnation(0))).collect())
-    }
-
     fn validate(&self) -> Result<(), String> {
         let count = self.0.len();
         if (1..=MEMBERS_MAX).contains(&count) {

@@ -151,9 +151,25 @@ impl Raft {
         newcomers || configurations.newest().is_joint() || configurations.newest_at() > self.commit
     }
 
-    /// Whether this life of the replica's disk votes, as far as its log says.
-    pub(crate) fn is_voter(&self) -> bool {
-        self.configurations.newest().seats(self.me).any()
+    /// Who a replica in this life of its disk is: nobody else.
+    pub(crate) fn identify(&self, replica: ReplicaId, incarnation: Incarnation) -> Member {
+        let member = Member { replica, incarnation };
+        if !self.options.bugs.has(Bug::Amnesia) {
+            return member;
+        }
+        let is_followed = |leader: &Leader| leader.followers.iter().any(|progress| progress.member == member);
+        match (&self.role, self.configurations.newest().new.lives().get(&replica)) {
+            (Role::Leader(leader), _) if is_followed(leader) => member,
+            (_, Some(&known)) => Member { replica, incarnation: known },
+            (_, None) => member,
+        }
+    }
+
+    /// Whether this life of the replica's disk may seek election: it votes, or it did before a change that is not known
+    /// to be committed. Such a change may be in no log that is as long as this replica's, and then nobody
+    /// else can be elected (diss. §4.2.2).
+    pub(crate) fn may_lead(&self) -> bool {
+        self.configurations.since(self.commit).any(|configuration| configuration.seats(self.me).any())
     }
 
     /// The current term.
@@ -242,10 +258,7 @@ impl Protocol for Raft {
         out: &mut Effects<Self>,
     ) -> Result<Self, RecoverError> {
         let founders = config.validate().map_err(RecoverError::Config)?;
-        let Config { replica, mut incarnation, options, .. } = config;
-        if options.bugs.has(Bug::Amnesia) {
-            incarnation = Incarnation(0);
-        }
+        let Config { replica, incarnation, options, .. } = config;
         let me = Member { replica, incarnation };
         let durable = Durable::read(disk.snapshot.as_ref().map(|(id, _)| *id), disk.records)?;
         let (saved, store, configuration) = match disk.snapshot {

@@ -77,13 +77,13 @@ impl Raft {
             return self.become_follower(now, reply.term, out);
         }
         let last = self.log.last().index;
+        let from = self.identify(from, reply.follower);
         let Role::Leader(leader) = &mut self.role else { return self.metrics.drop(DropReason::Stale) };
         // "Your term is over" may arrive when this replica has won the very term that it speaks of.
         if reply.term < self.term || reply.outcome == AppendOutcome::Stale {
             return self.metrics.drop(DropReason::Stale);
         }
         let newest = leader.confirmation.round;
-        let from = Member { replica: from, incarnation: reply.follower };
         let Some(progress) = leader.follower(from) else { return self.drop_of_stranger(from) };
         let matched_max = match reply.outcome {
             AppendOutcome::Accepted { matched } => matched,
@@ -107,6 +107,7 @@ impl Raft {
             }
             AppendOutcome::Stale => unreachable!("dropped above"),
         }
+        self.bring_up_newcomers(now, out);
         self.finish_read_round(out);
     }
 
@@ -138,7 +139,6 @@ impl Raft {
         }
         if news {
             self.advance_commit(now, out);
-            self.bring_up_newcomers(now, out);
         }
     }
 

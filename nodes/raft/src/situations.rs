@@ -45,6 +45,7 @@ pub const SITUATIONS: &[&str] = &[
     "a leader completes the change that an earlier one began",
     "a leader that is no member any more steps down",
     "a configuration is rolled back",
+    "a replica that does not vote any more seeks election",
     "a replica that does not vote hears no leader and waits",
     "a stranger is asked for the vote of another life",
     "an answer of another life of a follower's disk does not count",

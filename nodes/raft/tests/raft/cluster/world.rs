@@ -55,6 +55,8 @@ pub(crate) enum Event {
     },
     /// Whatever disturbs.
     Nemesis,
+    /// Whoever changes members.
+    Operator,
     Crash {
         of: ReplicaId,
     },
@@ -225,6 +227,10 @@ impl World {
         let kept = self.rng.random_range(0..=host.unsynced.len());
         host.crash(kept);
         self.open.remove(&id);
+    }
+
+    pub(crate) fn wipe(&mut self, id: ReplicaId) {
+        self.hosts.get_mut(&id).expect("a host").wipe();
     }
 
     /// An input to a replica that is up, as part of a turn.

@@ -8,7 +8,7 @@ use crate::world::node::{Node, Ready, Recipe};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
-use protocol::ReplicaId;
+use protocol::{Incarnation, ReplicaId};
 use protocol::Status;
 use protocol::control::{ControlRequest, NodeStatus};
 use runtime::{NodeConfig, SOCKET_NAME};
@@ -183,6 +183,8 @@ fn own_recipe(
         .with_context(|| format!("linking {}", data_dir.display()))?;
     let config = NodeConfig {
         replica: id,
+        incarnation: Incarnation(0),
+        members: None,
         peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
         client_address: ports[&id].client,
         http_address: ports[&id].http,

@@ -288,7 +288,7 @@ impl Raft {
             // A snapshot may have come in between.
             _ if !self.may_lead() => {}
             Role::PreCandidate(votes) if configuration.elects(&votes.granted) => {
-                self.campaign(now, false, out)
+                self.campaign(now, false, out);
             }
             Role::Candidate(votes) if configuration.elects(&votes.granted) => {
                 if votes.handed_over {

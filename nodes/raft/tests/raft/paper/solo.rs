@@ -3,7 +3,10 @@
 use crate::host::{Host, Sent};
 use bytes::Bytes;
 use kv::{Command, Routing};
-use protocol::{ClientId, Incarnation, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time};
+use protocol::{
+    AdminReply, AdminRequest, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Sequence, SessionId,
+    Time,
+};
 use raft::{
     AppendEntries, AppendOutcome, AppendReply, Config, Entry, LogId, LogIndex, Member, Message, Options,
     Payload, Record, Round, Term, Timer, VoteReply, VoteRequest,
@@ -194,6 +197,19 @@ impl Solo {
             self.host.input(|raft, out| raft.handle_request(now, client, request, out));
         }
         self.host.end_turn(now)
+    }
+
+    /// An operator asks.
+    pub(crate) fn admin(&mut self, request: AdminRequest) -> (AdminReply, Sent) {
+        let (now, mut answer) = (self.now, None);
+        self.host.input(|raft, out| answer = Some(raft.handle_admin(now, request, out)));
+        (answer.expect("an answer"), self.host.end_turn(now))
+    }
+
+    /// An operator asks for these voters, in the first life of their disks.
+    pub(crate) fn change(&mut self, voters: &[u32]) -> (AdminReply, Sent) {
+        let voters = voters.iter().map(|&id| (ReplicaId(id), Incarnation(0))).collect();
+        self.admin(AdminRequest::ChangeMembers { voters })
     }
 
     /// The snapshot store does all that it was asked.

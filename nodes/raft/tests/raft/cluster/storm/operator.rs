@@ -1,8 +1,8 @@
 //! Who changes members, has others lead, and has disks wiped: as much as the group must stand, and no more.
 
 use super::{Event, Found, MS, Storm};
-use protocol::{AdminReply, AdminRequest, Incarnation, Protocol, ReplicaId, Time};
-use raft::{LogIndex, Member, Members, Payload, Record};
+use protocol::{AdminReply, AdminRequest, Incarnation, Protocol, ReplicaId, Time, codec};
+use raft::{Image, LogIndex, Member, Members, Payload, Record};
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use std::collections::BTreeMap;
@@ -140,8 +140,14 @@ impl Storm {
                 None
             }
         });
+        // The journal may begin behind them.
+        let saved = hosts.values().filter_map(|host| host.disk.snapshots.last_key_value());
+        let in_snapshots = saved.filter(|(id, _)| in_force(LogIndex(id.upto))).map(|(_, bytes)| {
+            codec::decode::<Image>(bytes).expect("what was encoded can be decoded").configuration
+        });
         let mut configurations = later.chain([newest.committed_configuration()]);
         configurations.all(|configuration| configuration.sets().all(spares))
+            && in_snapshots.into_iter().all(|configuration| configuration.sets().all(spares))
             && self.operator.asked.iter().all(|(_, asked)| spares(asked))
     }
 

@@ -54,7 +54,7 @@ impl Raft {
             Err(reason) => return refused(reason),
         };
         let configuration = self.configurations.newest();
-        let settled = !configuration.is_joint() && self.configurations.newest_at() <= self.commit;
+        let settled = self.is_settled();
         let Role::Leader(leader) = &mut self.role else {
             return AdminReply::NotLeader { leader: self.leader };
         };
@@ -88,7 +88,10 @@ impl Raft {
         let mut newcomers = Vec::new();
         for member in target.iter().filter(|&member| member != self.me) {
             if !configuration.new.contains(member) {
-                leader.followers.push(Progress::new(member, now, goal));
+                // It may have been left out a moment ago.
+                if leader.follower(member).is_none() {
+                    leader.followers.push(Progress::new(member, now, goal));
+                }
                 newcomers.push(Newcomer { member, goal, began: now, ready: false });
             }
         }
@@ -135,12 +138,21 @@ impl Raft {
         self.append(now, Payload::Configuration(Configuration { old, new }), out);
     }
 
-    /// With each heartbeat: newcomers that do not catch up do not keep others from asking for something else.
+    /// Whether the newest configuration is committed and not joint.
+    fn is_settled(&self) -> bool {
+        !self.configurations.newest().is_joint() && self.configurations.newest_at() <= self.commit
+    }
+
+    /// With each heartbeat: newcomers that do not catch up do not keep others from asking for something else, and who was
+    /// left out has been told by now.
     pub(crate) fn expire_change(&mut self, now: Time) {
+        let settled = self.is_settled();
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.change.take_if(|change| change.until <= now).is_some() {
             reached!("a newcomer does not catch up, and the change is given up");
             self.metrics.changes_given_up += 1;
+        }
+        if settled && leader.change.is_none() {
             leader.followers.retain(|progress| progress.seats.any());
         }
     }
@@ -160,14 +172,16 @@ impl Raft {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.followers.retain(|progress| progress.seats.any());
         self.metrics.changes_done += 1;
         if leader.seats.any() {
+            // Everybody is told at once: who is left out gives up seeking election when it knows.
+            leader.begin_round(now, newest);
             return;
         }
         reached!("a leader that is no member any more steps down");
         // Rather than have the others wait for an election timeout.
-        let heir = leader.followers.iter().max_by_key(|progress| progress.matched);
+        let voters = leader.followers.iter().filter(|progress| progress.seats.any());
+        let heir = voters.max_by_key(|progress| progress.matched);
         if let Some(heir) = heir.map(|progress| progress.member.replica) {
             out.early.messages.push((heir, Message::TimeoutNow(self.term)));
         }

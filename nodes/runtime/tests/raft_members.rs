@@ -127,7 +127,7 @@ fn members_come_and_go_and_come_back_with_new_disks() {
 
     // The leader leaves, and the others go on at once.
     let first = group.leader();
-    let mut three = four.clone();
+    let mut three = four;
     three.remove(&first);
     group.change(&three);
     group.put(60);

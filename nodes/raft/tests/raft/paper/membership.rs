@@ -253,6 +253,8 @@ fn a_configuration_outlives_the_entry_that_made_it() {
         leader.sync();
         leader.deliver(N2, reply(1, 1, accepted(index)));
         leader.io();
+        leader.advance(50);
+        leader.fire(Timer::Heartbeat);
         leader.request(Routing::Leader, write("x", "1"));
     }
     leader.sync();

@@ -1,6 +1,7 @@
 //! One storm: a cluster, clients, and everything that can go wrong; then calm.
 
 mod operator;
+mod standing;
 
 use super::clients::{self, Client, Lists, Next};
 use super::found::{Found, caught, ensure};
@@ -13,6 +14,8 @@ use raft::{Bug, Config, Invariants, Options, ReadMode, Term};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use standing::Before;
+pub(crate) use standing::Standing;
 
 /// How long everything goes wrong, and by when all must be well afterwards.
 const STORM: Time = Time(4_000 * MS);
@@ -30,24 +33,6 @@ pub(crate) struct Setup {
     pub(crate) operator: Option<u32>,
     /// Whether replicas are looked into. Without that, only clients can find something.
     pub(crate) inside: bool,
-}
-
-/// Links that are cut for good, all others being well.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Standing {
-    /// Everybody hears the leader, which hears nobody.
-    DeafLeader,
-    /// The leader and the others do not hear one another, and its clock is slow and theirs fast. Timeouts are long, so
-    /// that there is time for stale reads.
-    LostLeader,
-    /// Each replica has links to the one before and the one after it.
-    Chain,
-}
-
-/// What had happened when the links were cut for good.
-struct Before {
-    writes: u64,
-    elections: u64,
 }
 
 impl Setup {
@@ -94,8 +79,12 @@ pub(crate) struct Report {
 
 fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
     let read = setup.read;
-    let (election_timeout_ms_min, election_timeout_ms_max) =
-        if matches!(setup.standing, Some(Standing::LostLeader)) { (600, 660) } else { (60, 120) };
+    let (election_timeout_ms_min, election_timeout_ms_max) = match (setup.standing, setup.operator) {
+        (Some(Standing::LostLeader), _) => (600, 660),
+        // Long leases, so that a leader that has handed over would have time to use its own.
+        (_, Some(_)) if read == ReadMode::Lease && rng.random_bool(0.4) => (300, 360),
+        _ => (60, 120),
+    };
     Options {
         election_timeout_ms_min,
         election_timeout_ms_max,
@@ -139,7 +128,10 @@ impl Storm {
         let config =
             |&replica| Config { replica, incarnation, members: founders.clone(), options: options.clone() };
         let configs = replicas.iter().map(config).collect();
-        let world = World::new(seed, configs, options.clock_drift_max);
+        let mut world = World::new(seed, configs, options.clock_drift_max);
+        // What leases must stand.
+        let isolation = if setup.read == ReadMode::Lease { 0.5 } else { 0.0 };
+        world.isolation_of_testators = isolation;
         let wild = |rng: &mut Xoshiro256PlusPlus| rng.random_bool(0.3) && setup.standing.is_none();
         let clients = (1..=5).map(|n| Client::new(n, replicas[n as usize % replicas.len()])).collect();
         Self {
@@ -151,7 +143,7 @@ impl Storm {
             calm: false,
             regicide: if wild(&mut rng) { 0.8 } else { 0.0 },
             perfidy: if wild(&mut rng) { 0.3 } else { 0.0 },
-            isolation: if setup.read == ReadMode::Lease { 0.5 } else { 0.0 },
+            isolation,
             standing: setup.standing,
             operated: setup.operator.is_some(),
             operator: Operator::default(),
@@ -287,11 +279,8 @@ impl Storm {
         let victim = *leader.or(self.replicas.choose(&mut world.rng)).expect("there are replicas");
         let isolated = leader.filter(|_| world.rng.random_bool(self.isolation));
         if let Some(&leader) = isolated {
-            world.cut.clear();
-            for &other in &self.replicas {
-                world.cut.extend([(leader, other), (other, leader)]);
-            }
-            return world.after(80 * MS..250 * MS, Event::Nemesis);
+            self.world.isolate(leader);
+            return self.world.after(80 * MS..250 * MS, Event::Nemesis);
         }
         match world.rng.random_range(0..10) {
             0..3 => {
@@ -335,42 +324,6 @@ impl Storm {
         world.after(MS..250 * MS, Event::Nemesis);
     }
 
-    /// Cuts links as soon as there is a leader.
-    fn cut_for_good(&mut self, standing: Standing) {
-        let hosts = &self.world.hosts;
-        let Some(leader) = self.replicas.iter().find(|id| hosts[id].raft().is_leader()) else {
-            return self.world.after(0..50 * MS, Event::Nemesis);
-        };
-        for &from in &self.replicas {
-            for &to in &self.replicas {
-                let cut = match standing {
-                    Standing::DeafLeader => to == *leader,
-                    Standing::LostLeader => (to == *leader) != (from == *leader),
-                    Standing::Chain => from.0.abs_diff(to.0) > 1,
-                };
-                if cut {
-                    self.world.cut.insert((from, to));
-                }
-            }
-        }
-        if matches!(standing, Standing::LostLeader) {
-            let leader = *leader;
-            for &id in &self.replicas {
-                self.world.bend_clock(id, id != leader);
-            }
-        }
-        self.before = Some(Before { writes: self.writes(), elections: self.elections() });
-    }
-
-    /// A majority that is connected must serve, and must keep a leader in the end, whatever the other links do.
-    fn expect_service(&self) -> Result<(), Found> {
-        let Some(before) = &self.before else { return Ok(()) };
-        let writes = self.writes() - before.writes;
-        let elections = self.elections() - before.elections;
-        ensure(writes > 20, Liveness, || format!("only {writes} writes since links were cut"))?;
-        ensure(elections < 5, Liveness, || format!("{elections} leaders since links were cut"))
-    }
-
     fn writes(&self) -> u64 {
         self.clients.iter().map(|client| client.done_writes).sum()
     }
@@ -381,6 +334,7 @@ impl Storm {
 
     fn calm_down(&mut self) {
         self.calm = true;
+        self.world.isolation_of_testators = 0.0;
         self.world.cut.clear();
         self.world.weather = Weather::default();
         for id in self.replicas.clone() {

@@ -95,6 +95,8 @@ pub(crate) struct World {
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
     pub(crate) weather: Weather,
+    /// How likely a leader that has told another to lead hears nothing more.
+    pub(crate) isolation_of_testators: f64,
     open: BTreeSet<ReplicaId>,
     /// Fingerprint of all that happened.
     pub(crate) trace: u64,
@@ -161,6 +163,7 @@ impl World {
             drift,
             cut: BTreeSet::new(),
             weather: Weather::default(),
+            isolation_of_testators: 0.0,
             open: BTreeSet::new(),
             trace: 0,
             lives: 0,
@@ -334,6 +337,14 @@ impl World {
         }
     }
 
+    /// Cuts all links of a replica, but for those to clients, and no others.
+    pub(crate) fn isolate(&mut self, replica: ReplicaId) {
+        self.cut.clear();
+        for &other in self.hosts.keys() {
+            self.cut.extend([(replica, other), (other, replica)]);
+        }
+    }
+
     fn send(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) {
         let weather = self.weather;
         if self.cut.contains(&(from, to)) || self.rng.random_bool(weather.loss) {
@@ -343,6 +354,9 @@ impl World {
         for _ in 0..copies {
             let most = if self.rng.random_bool(weather.delay) { 400 * MS } else { 4 * MS };
             self.after(MS / 20..most, Event::Deliver { from, to, message: message.clone() });
+        }
+        if matches!(message, Message::TimeoutNow(_)) && self.rng.random_bool(self.isolation_of_testators) {
+            self.isolate(from);
         }
     }
 }

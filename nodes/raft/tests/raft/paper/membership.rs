@@ -263,6 +263,25 @@ fn a_configuration_outlives_the_entry_that_made_it() {
     assert_eq!(leader.host.raft().configuration(), &Configuration::of(members(&[1, 2])));
 }
 
+/// §7: of what is behind its last entry, a snapshot knows nothing.
+#[test]
+fn a_snapshot_does_not_hold_a_configuration_that_may_yet_be_cut_off() {
+    let options = Options { snapshot_every_entries: 1, log_keep_entries: 0, ..Options::default() };
+    let mut replica = Solo::with(options);
+    replica.deliver(N2, append(1, LogId::ZERO, 0, &[1]));
+    replica.deliver(N2, configuration(2, 1, joint(&[1, 2, 3], &[1, 4])));
+    replica.deliver(N2, append(1, id(2, 1), 1, &[]));
+    replica.sync();
+    replica.io();
+    replica.sync();
+    assert_eq!(replica.host.raft().log().base(), id(1, 1));
+    replica.restart();
+    assert_eq!(replica.host.raft().configuration(), &joint(&[1, 2, 3], &[1, 4]), "it is in the log");
+    replica.deliver(N3, append(2, id(1, 1), 0, &[2]));
+    replica.sync();
+    assert_eq!(replica.host.raft().configuration(), &Configuration::of(members(&[1, 2, 3])));
+}
+
 /// Diss. §4.1: "servers process incoming RPC requests without consulting their current configurations."
 #[test]
 fn a_replica_follows_and_votes_for_whom_its_configuration_does_not_name() {

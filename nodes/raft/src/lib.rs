@@ -2,7 +2,8 @@
 //!
 //! **Tolerates** crashes of any minority of replicas, with loss of everything that was not durable, and a network
 //! that loses, duplicates, reorders and delays. Not lies: what no correct replica sends is dropped and counted, as far as it
-//! can be told, but a replica is believed. Clocks matter for availability only, except under [`ReadMode::Lease`],
+//! can be told, but a replica is believed. A minority's disks may be lost altogether, if what comes back says so
+//! ([`Config::incarnation`]). Clocks matter for availability only, except under [`ReadMode::Lease`],
 //! which rests on [`Options::clock_drift_max`].
 //!
 //! **Paper**: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm (Extended Version)*, 2014 (§), and

@@ -216,6 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wiped_replica_begins_anew_and_is_another_leader() {
+        let mut invariants = Invariants::default();
+        let mut long = log(&[1, 1, 2]);
+        invariants.check(leader(1, 2, &long, 3)).unwrap();
+        long.compact(LogIndex(2));
+        invariants.check(leader(1, 2, &long, 3)).unwrap();
+        invariants.wiped(ReplicaId(1));
+        let empty = log(&[]);
+        invariants.check(follower(1, 0, &empty, 0)).unwrap();
+        invariants.check(follower(1, 1, &log(&[1, 1]), 1)).unwrap();
+        let again = invariants.check(leader(1, 2, &long, 3));
+        assert_eq!(again.unwrap_err().invariant, "Election Safety");
+    }
+
+    #[test]
     fn a_log_that_was_looked_at_is_not_looked_at_again() {
         let mut log = log(&[1, 1, 1]);
         let mut invariants = Invariants::default();

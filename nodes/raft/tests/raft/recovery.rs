@@ -144,6 +144,36 @@ fn a_journal_that_no_crash_leaves_is_refused() {
     }
 }
 
+fn nobody() -> Configuration {
+    let nobody = codec::encode(&std::collections::BTreeMap::<u32, u32>::new());
+    Configuration::of(codec::decode(&nobody).expect("a map is a map"))
+}
+
+#[test]
+fn a_configuration_of_nobody_is_refused_wherever_it_stands() {
+    let payload = Payload::Configuration(nobody());
+    let record = Record::Entry(Arc::new(Entry { index: LogIndex(1), term: Term(1), payload }));
+    let error = start(None, &[hard_state(1, None), record]).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, RecoverError::Inconsistent { reason, .. } if reason.contains("0 of them")),
+        "{error}"
+    );
+    let mut host = Host::new(config());
+    let image = Image { configuration: nobody(), kv: kv::Store::new(kv::Limits::default()).image() };
+    host.disk.snapshots.insert(SnapshotId { upto: 4, epoch: 1 }, codec::encode(&image).into());
+    host.disk.records.push_back((JournalPosition(0), hard_state(1, None)));
+    let error = host.start(1, Time::ZERO).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RecoverError::Config(_)), "{error}");
+}
+
+/// A replica that does not found the group starts all the same, and waits.
+#[test]
+fn a_replica_outside_of_the_group_starts() {
+    let mut host = Host::new(Config { members: vec![ReplicaId(2), ReplicaId(3)], ..config() });
+    host.start(1, Time::ZERO).unwrap();
+    assert_eq!(host.raft().configuration().to_string(), "members n2,n3");
+}
+
 #[test]
 fn positions_follow_one_another() {
     let mut host = Host::new(config());

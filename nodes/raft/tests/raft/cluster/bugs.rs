@@ -85,6 +85,7 @@ hunts! {
 fn clients_alone_catch_most_bugs() {
     for bug in [
         Bug::AckOnAppend,
+        Bug::Amnesia,
         Bug::LeaseNoDrift,
         Bug::LocalRead,
         Bug::MatchFromReject,

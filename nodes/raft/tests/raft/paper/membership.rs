@@ -225,6 +225,28 @@ fn whoever_is_left_out_seeks_election_until_it_knows_that_the_change_is_committe
     }
 }
 
+/// Diss. §4.2.2: such a leader leads a group that it is no part of, and only until the change is committed.
+#[test]
+fn whoever_is_left_out_leads_by_the_others_votes_and_commits_by_their_disks() {
+    let mut replica = Solo::follower(1, &[1]);
+    replica.deliver(N2, configuration(2, 1, joint(&[1, 2, 3], &[2, 3])));
+    replica.deliver(N2, configuration(3, 1, Configuration::of(members(&[2, 3]))));
+    replica.sync();
+    replica.advance(2000);
+    replica.fire(Timer::Election);
+    replica.deliver(N2, pre_vote(2, true));
+    assert_eq!(replica.role(), "pre-candidate", "its own word is not asked for");
+    replica.deliver(N3, pre_vote(2, true));
+    replica.sync();
+    replica.deliver_all([(N2, vote(2, true)), (N3, vote(2, true))]);
+    replica.sync();
+    assert_eq!(replica.role(), "leader");
+    replica.deliver(N2, reply(2, 1, accepted(4)));
+    assert_eq!(replica.commit(), 0, "half of n2, n3");
+    replica.deliver(N3, reply(2, 1, accepted(4)));
+    assert_eq!((replica.commit(), replica.role().as_str()), (4, "follower"));
+}
+
 /// §6: a configuration that is overwritten has never counted for anything that was decided.
 #[test]
 fn a_configuration_that_is_cut_off_gives_way_to_the_one_before() {

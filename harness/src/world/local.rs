@@ -188,6 +188,7 @@ fn own_recipe(
         http_address: ports[&id].http,
         data_dir: data_dir.clone(),
         durability: subject.durability,
+        storage_bugs: subject.storage_bugs.clone(),
         seed: cell.seed.wrapping_mul(1_000).wrapping_add(u64::from(id.0)),
         options: subject.node_options().map_err(anyhow::Error::msg)?,
     };

@@ -2,8 +2,9 @@
 
 use super::format::{self, HEADER_BYTES, Salt, Tail};
 use super::{Damage, JournalError};
-use crate::disk::Disk;
-use protocol::JournalPosition;
+use crate::bugs::Bug;
+use crate::disk::{Disk, DiskFile};
+use protocol::{Bugs, JournalPosition};
 
 /// What a disk held.
 #[derive(Debug)]
@@ -22,7 +23,11 @@ pub(super) struct Found {
 pub(super) type Take<'a> = dyn FnMut(JournalPosition, &[u8]) -> Result<(), String> + 'a;
 
 /// Reads all segments, oldest record first; a torn tail is cut off, durably. `None`: there is no journal.
-pub(super) fn recover(disk: &Disk, take: &mut Take<'_>) -> Result<Option<Found>, JournalError> {
+pub(super) fn recover<D: Disk>(
+    disk: &D,
+    bugs: &Bugs<Bug>,
+    take: &mut Take<'_>,
+) -> Result<Option<Found>, JournalError> {
     let io = |what: &'static str| move |source| JournalError::Io { what, source };
     let names = disk.names().map_err(io("listing the journal"))?;
     let segments: Vec<_> = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
@@ -31,7 +36,7 @@ pub(super) fn recover(disk: &Disk, take: &mut Take<'_>) -> Result<Option<Found>,
     for &segment in &segments {
         let name = format::segment_name(segment);
         let bytes = disk.read(&name).map_err(io("reading a journal segment"))?;
-        let read = read_segment(&bytes, segment, &mut next, segment == last, take);
+        let read = read_segment(&bytes, segment, &mut next, (segment == last, bugs), take);
         (end, salt) = read.map_err(|(offset, position, reason)| {
             let file = disk.path(&name);
             JournalError::Damaged(Damage { file, offset: offset as u64, position, reason })
@@ -54,7 +59,7 @@ fn read_segment(
     bytes: &[u8],
     segment: JournalPosition,
     next: &mut JournalPosition,
-    is_last: bool,
+    (is_last, bugs): (bool, &Bugs<Bug>),
     take: &mut Take<'_>,
 ) -> Result<(usize, Salt), At> {
     if segment != *next {
@@ -62,7 +67,9 @@ fn read_segment(
     }
     let salt = format::check_header(bytes, segment).map_err(|reason| (0, segment, reason))?;
     let mut offset = HEADER_BYTES;
-    while let Some(batch) = format::parse_batch(&bytes[offset..], salt) {
+    while let Some(batch) = format::parse_batch(&bytes[offset..], salt)
+        .or_else(|| format::parse_unchecked(&bytes[offset..], salt, bugs, is_last))
+    {
         if batch.first != *next {
             return Err((offset, *next, format!("here stands the batch of {}", batch.first)));
         }
@@ -80,6 +87,7 @@ fn read_segment(
             Ok((offset, salt))
         }
         Tail::Torn(_) => Err((offset, *next, "no batch, though a later segment exists".to_owned())),
+        Tail::Damaged { .. } if is_last && bugs.has(Bug::TruncateAtCorruption) => Ok((offset, salt)),
         Tail::Damaged { behind, position } => {
             let reason = format!("no batch, though the batch of {position} is at offset {}", offset + behind);
             Err((offset, *next, reason))

@@ -15,6 +15,8 @@ pub struct Writer<D: Disk> {
     salt: Salt,
     /// Where the next batch goes.
     offset: u64,
+    /// Where the last one begins.
+    last_batch: u64,
     /// Up to here the file is zeroes behind `offset`.
     zeroed: u64,
     /// Kept for its memory.
@@ -37,8 +39,8 @@ impl<D: Disk> Writer<D> {
         let file = disk
             .open_file(&format::segment_name(*last))
             .map_err(|source| JournalError::Io { what: "opening the journal", source })?;
-        let (salt, offset) = (found.salt, found.end);
-        Ok(Writer { disk, file, settings, salt, offset, zeroed: offset, frame: Vec::new() })
+        let (salt, offset, last_batch) = (found.salt, found.end, found.last_batch);
+        Ok(Writer { disk, file, settings, salt, offset, last_batch, zeroed: offset, frame: Vec::new() })
     }
 
     /// Begins a journal.
@@ -46,13 +48,29 @@ impl<D: Disk> Writer<D> {
         let first = JournalPosition(0);
         let (file, salt) = begin_segment(&disk, first)?;
         let offset = HEADER_BYTES as u64;
-        Ok(Writer { disk, file, settings, salt, offset, zeroed: offset, frame: Vec::new() })
+        Ok(Writer {
+            disk,
+            file,
+            settings,
+            salt,
+            offset,
+            last_batch: offset,
+            zeroed: offset,
+            frame: Vec::new(),
+        })
     }
 
     /// Where the next batch goes in the last segment, in bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Where the last batch of this writer begins in the last segment, in bytes: damage from here on cannot be told from a
+    /// torn write.
+    #[must_use]
+    pub fn last_batch(&self) -> u64 {
+        self.last_batch
     }
 
     /// Writes a batch and waits until it is on disk. After an error the journal's end is unknown: the writer must
@@ -94,6 +112,7 @@ impl<D: Disk> Writer<D> {
         self.file
             .write_all_at(&self.frame, self.offset)
             .map_err(|source| JournalError::Io { what: "writing the journal", source })?;
+        self.last_batch = self.offset;
         self.offset = end;
         Ok(Written { bytes, segment })
     }

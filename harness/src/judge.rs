@@ -33,6 +33,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         ok_min_per_kind: plan.checks.ok_min_per_kind,
         ok_per_s_min: plan.checks.ok_per_s_min,
         expected_kinds: workload.expected_kinds(),
+        came_to_its_end: info.outcome == RunOutcome::Completed,
     };
     let mut checks = vec![
         guarded("run", || check_run(&info, &history)),

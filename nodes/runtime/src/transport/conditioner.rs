@@ -55,8 +55,11 @@ impl<T> Conditioner<T> {
     /// Replaces the condition. What is held is lost if the link is blocked now, and leaves at once, in order, if
     /// it is clear.
     pub(super) fn set(&mut self, now: Instant, condition: LinkCondition) {
+        // A lease is renewed by setting the same again: what the rate limit has taken on is still under way then.
+        if condition.rate_bytes_s != self.condition.rate_bytes_s || condition.blocked {
+            self.rate_free = None;
+        }
         self.condition = condition;
-        self.rate_free = None;
         if condition.blocked {
             self.counters.blocked += self.held.len() as u64;
             self.held.clear();
@@ -338,6 +341,23 @@ mod tests {
         let arrived = link.arrived(10 * MS + 1_000_000 * MS).len() as u64;
         assert!((queued..queued + 3).contains(&arrived), "{arrived} of {queued}");
         assert_eq!(link.counters().throttled, 20_010);
+    }
+
+    #[test]
+    fn a_rate_limit_holds_although_it_is_set_again_and_again() {
+        let condition = LinkCondition { rate_bytes_s: 100_000, ..Default::default() };
+        let mut link = Bench::new(condition);
+        // Twice as much as passes, renewed ten times.
+        for renewal in 0..10u32 {
+            link.conditioner.set(link.start + 100 * renewal * MS, condition);
+            for sent in 0..100 {
+                link.send((100 * renewal + sent) * MS, 0..2);
+            }
+        }
+        let arrived = link.arrived(1_000 * MS).len();
+        assert!((990..=1_000).contains(&arrived), "{arrived} messages of 100 bytes in a second");
+        let later = link.arrived(1_500 * MS).len();
+        assert!((490..=510).contains(&later), "{later} messages of 100 bytes in half a second more");
     }
 
     #[test]

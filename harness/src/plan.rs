@@ -358,10 +358,11 @@ impl Plan {
 
     /// The faults of a run, with every choice made.
     fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
+        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
         if let Some(schedule) = &self.schedule {
+            nemesis::schedule::check_drawn(schedule, &nodes).map_err(anyhow::Error::msg)?;
             return Ok(schedule.clone());
         }
-        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
         Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
     }
 
@@ -486,6 +487,7 @@ fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<Neme
             every: Some(every),
             lasts: every / 3,
             jitter: 0.1,
+            flaps: None,
         });
     }
     Ok(specs)

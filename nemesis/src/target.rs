@@ -146,6 +146,11 @@ impl Shape {
         }
     }
 
+    /// Whether nothing about it has to be drawn any more.
+    pub(crate) fn is_drawn(&self) -> bool {
+        matches!(self, Shape::Leader | Shape::Groups(_) | Shape::Cuts(_))
+    }
+
     /// The nodes that are named.
     pub(crate) fn named(&self) -> Vec<ReplicaId> {
         match self {

@@ -23,7 +23,7 @@ use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
-use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadSummary, run_load};
+use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadSummary, run_load};
 use workloads::recorder::{Recorder, RecorderHandle};
 
 /// How long a fresh or healed cluster may take to agree on a leader and serve, and a quiet one to come to one state.
@@ -185,6 +185,9 @@ impl Steps<'_> {
         config.arrivals = Arrivals::Closed;
         config.time_limit = BRACKET_DEADLINE;
         let summary = self.load(phase, config, self.interrupt.set.clone()).await?;
+        if summary.end == LoadEnd::TimeLimit {
+            return Err(anyhow!("the {} phase was not done within {BRACKET_DEADLINE:?}", phase_name(phase)));
+        }
         let lost = summary.fail() + summary.info();
         if phase == Phase::Load && lost > 0 {
             return Err(anyhow!("{lost} operations of the load phase did not succeed, before any fault"));

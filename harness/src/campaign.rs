@@ -50,9 +50,10 @@ pub(crate) fn compare(plan: &str, overrides: &Overrides, place: &Place) -> anyho
 
 fn load(plan: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
     let read = || -> anyhow::Result<Plan> {
-        let mut plan = Plan::load(&find(plan)?)?;
+        let file = find(plan)?;
+        let mut plan = Plan::load(&file)?;
         plan.override_with(overrides)?;
-        plan.validate()?;
+        plan.validate().with_context(|| format!("plan {}", file.display()))?;
         Ok(plan)
     };
     read().map_err(|error| usage(&error))
@@ -197,6 +198,10 @@ pub(crate) fn report(dir: &Path) -> anyhow::Result<Exit> {
 /// # Errors
 /// If there is no history, it is corrupt, or standard output is closed.
 pub(crate) fn export(dir: &Path, format: Format) -> anyhow::Result<()> {
+    if dir.join(COMPARISON_FILE).is_file() {
+        let runs: Vec<String> = run_folders(dir)?.iter().map(|run| run.display().to_string()).collect();
+        bail!("{} holds several runs, export one of {}", dir.display(), runs.join(", "));
+    }
     let file = if dir.is_dir() { dir.join(HISTORY) } else { dir.to_owned() };
     let mut reader = checkers::history::Reader::open(&file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());

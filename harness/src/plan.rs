@@ -126,7 +126,7 @@ impl Default for Load {
 pub(crate) struct Counts(pub Vec<u32>);
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or a list of numbers, up to 100000")]
 enum CountsInput {
     One(u32),
     Several(Vec<u32>),
@@ -307,6 +307,11 @@ impl Plan {
     /// # Errors
     /// With the key and what was expected.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        // It becomes a folder's.
+        let is_fit = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+        if self.name.starts_with('.') || !self.name.chars().all(is_fit) || self.name.len() > 100 {
+            bail!("name `{}` cannot be a folder's: up to 100 letters, digits, spaces, - _ . only", self.name);
+        }
         if self.subjects.is_empty() || self.workloads.is_empty() {
             bail!("a plan needs at least one of `subjects` and one of `workloads`");
         }
@@ -553,6 +558,8 @@ repeats: 2
         let with = |from: &str, to: &str| PLAN.replace(from, to);
         for (text, expected) in [
             (with("duration:", "durration:"), "durration"),
+            (with("name: t", "name: ../../t"), "name `../../t` cannot be a folder's"),
+            (with("[1, 4]", "99999999999"), "expected a number, or a list of numbers"),
             (with("[raft,", "[rafd,"), "unknown system `rafd`"),
             (with("reads: local", "reads: lokal"), "lokal"),
             (with("reads: local", "options: { elections: 3 }"), "elections"),

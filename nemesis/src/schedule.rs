@@ -263,7 +263,7 @@ mod tests {
     fn a_flapping_fault_comes_and_goes_on_the_same_targets() {
         let mut line = spec(vec![Fault::Partition(Shape::OneWay)], 1, 0, 2);
         line.flaps = Some(Duration::from_millis(250));
-        let drawn = resolve(&[line.clone()], Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
         assert_eq!(drawn.len(), 4);
         assert!(drawn.iter().all(|i| i.fault == drawn[0].fault && i.lasts == Duration::from_millis(250)));
         assert_eq!(drawn[3].at - drawn[0].at, Duration::from_millis(1500));
@@ -318,7 +318,7 @@ mod tests {
     fn a_schedule_for_other_nodes_is_refused() {
         let line = spec(vec![Fault::Kill], 1, 0, 1);
         let line = NemesisSpec { targets: Targets::Nodes(vec![ReplicaId(3)]), ..line };
-        let drawn = resolve(&[line.clone()], Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
         assert_eq!(
             check_drawn(&drawn, &nodes(2)),
             Err("schedule: injection 1 (kill): n3 is not a node, there are n1,n2".into())

@@ -90,6 +90,8 @@ pub enum Output<P: Protocol> {
         client: ClientId,
         /// Which replica.
         replica: ReplicaId,
+        /// Whether the replica was down already when a request came, which had no effect then.
+        refused: bool,
     },
     /// An alarm that was set.
     Alarm(u64),
@@ -160,6 +162,7 @@ enum What<P: Protocol> {
     Lost {
         client: ClientId,
         replica: ReplicaId,
+        refused: bool,
     },
     /// A node that was busy is free.
     Turn {
@@ -294,7 +297,8 @@ impl<P: Protocol> Cluster<P> {
     /// What a replica's disk has done.
     #[must_use]
     pub fn disk_counters(&self, replica: ReplicaId) -> DiskCounters {
-        self.node(replica).disk.counters()
+        let node = self.node(replica);
+        DiskCounters { held_up: node.held_up, ..node.disk.counters() }
     }
 
     /// What one direction of a link has done.
@@ -537,7 +541,7 @@ impl<P: Protocol> Cluster<P> {
                 let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
                 if node.life.is_none() {
                     let at = now + self.client_latency();
-                    self.queue.push(at, What::Lost { client, replica: to });
+                    self.queue.push(at, What::Lost { client, replica: to, refused: true });
                     return;
                 }
                 node.connected.insert(client);
@@ -551,9 +555,11 @@ impl<P: Protocol> Cluster<P> {
                 }
             }
             What::Reply { client, from, reply } => {
-                self.outputs.push_back(Output::Reply { client, from, reply })
+                self.outputs.push_back(Output::Reply { client, from, reply });
             }
-            What::Lost { client, replica } => self.outputs.push_back(Output::Lost { client, replica }),
+            What::Lost { client, replica, refused } => {
+                self.outputs.push_back(Output::Lost { client, replica, refused });
+            }
             What::Alarm(name) => self.outputs.push_back(Output::Alarm(name)),
             What::Turn { of, life } => {
                 if let Some(life) = self.ready(of, life, || What::Turn { of, life }) {
@@ -715,6 +721,7 @@ impl<P: Protocol> Cluster<P> {
     fn synced(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
         if self.nodes[&of].stalled && self.nodes[&of].lives == number {
             self.deferred.entry(of).or_default().push(What::Synced { of, life: number });
+            self.node_mut(of).held_up += 1;
             return;
         }
         let mut sent = std::mem::take(&mut self.sent);
@@ -737,6 +744,7 @@ impl<P: Protocol> Cluster<P> {
     fn stored(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
         if self.nodes[&of].stalled && self.nodes[&of].lives == number {
             self.deferred.entry(of).or_default().push(What::Stored { of, life: number });
+            self.node_mut(of).held_up += 1;
             return;
         }
         let disk = self.nodes[&of].disk.clone();
@@ -804,7 +812,7 @@ impl<P: Protocol> Cluster<P> {
         node.end(power);
         let connected = std::mem::take(&mut node.connected);
         for client in connected {
-            self.queue.push(at, What::Lost { client, replica });
+            self.queue.push(at, What::Lost { client, replica, refused: false });
         }
         self.deferred.remove(&replica);
         observer.restarted(replica);

@@ -32,6 +32,8 @@ pub struct DiskCounters {
     pub refused_full: u64,
     /// Bits flipped.
     pub flipped: u64,
+    /// Work that waited because the disk was stalled.
+    pub held_up: u64,
 }
 
 /// One folder of a simulated disk. Clones are the same folder.

@@ -76,6 +76,8 @@ pub(crate) struct Node<P: Protocol> {
     /// Clients with a connection to it.
     pub(crate) connected: BTreeSet<ClientId>,
     pub(crate) stalled: bool,
+    /// How often a stalled disk kept it waiting.
+    pub(crate) held_up: u64,
     /// By how much its disk is slower than the settings say.
     pub(crate) disk_slowness: f64,
     /// Where the last batch begins in the last segment: damage behind it looks like a torn write.
@@ -142,6 +144,7 @@ impl<P: Protocol> Node<P> {
             machine_rate,
             connected: BTreeSet::new(),
             stalled: false,
+            held_up: 0,
             disk_slowness: 1.0,
             last_batch: None,
         }

@@ -120,7 +120,7 @@ impl World {
                 Output::Reply { from, reply, .. } => self.client.handle_reply(now, from, reply, &mut out),
                 Output::Lost { replica, .. } => self.client.handle_unreachable(now, replica, true, &mut out),
                 Output::Alarm(_) if self.wake.is_some_and(|wake| wake <= now) => {
-                    self.client.handle_timer(now, &mut out)
+                    self.client.handle_timer(now, &mut out);
                 }
                 Output::Alarm(_) => continue,
                 Output::Stopped { replica, why } => {

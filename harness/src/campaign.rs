@@ -83,7 +83,7 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
-        let interrupt = Interrupt::listen();
+        let interrupt = Interrupt::listen()?;
         match &cells[..] {
             [cell] => one(cell, &dir, &site, &interrupt).await,
             _ => several(plan, seed, &cells, &dir, &site, &interrupt).await,

@@ -64,6 +64,8 @@ impl<T> Conditioner<T> {
             self.counters.blocked += self.held.len() as u64;
             self.held.clear();
             self.held_bytes = 0;
+            // Nobody waits for what is lost.
+            self.last_leaves = None;
         }
         if condition.is_clear() {
             let held = std::mem::take(&mut self.held).into_sorted_vec();
@@ -285,6 +287,17 @@ mod tests {
         assert!(link.conditioner.is_transparent());
         assert_eq!(link.arrived(99 * MS).len(), 0);
         assert_eq!((link.counters().blocked, link.counters().passed), (5, 0));
+    }
+
+    #[test]
+    fn after_a_block_nobody_waits_for_what_it_lost() {
+        let slow = LinkCondition { latency_us: 10_000, ..Default::default() };
+        let mut link = Bench::new(LinkCondition { latency_us: 9_000_000, ..slow });
+        link.send(MS, 0..3);
+        link.conditioner.set(link.start + 2 * MS, LinkCondition { blocked: true, ..slow });
+        link.conditioner.set(link.start + 3 * MS, slow);
+        link.send(4 * MS, 3..5);
+        assert_eq!(link.arrived(20 * MS), [3, 4]);
     }
 
     #[test]

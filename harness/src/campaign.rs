@@ -21,7 +21,7 @@ pub(crate) const PLANS: &str = "plans";
 /// The command line or a plan makes no sense: exit code 254.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct UsageError(String);
+pub(crate) struct UsageError(pub(crate) String);
 
 fn usage(error: &anyhow::Error) -> anyhow::Error {
     UsageError(format!("{error:#}")).into()
@@ -48,7 +48,11 @@ pub(crate) fn compare(plan: &str, overrides: &Overrides, place: &Place) -> anyho
     campaign(&load(plan, overrides)?, place)
 }
 
-fn load(plan: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
+/// Reads a plan, by file or by name.
+///
+/// # Errors
+/// If there is none, or it cannot be run.
+pub(crate) fn load(plan: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
     let read = || -> anyhow::Result<Plan> {
         let file = find(plan)?;
         let mut plan = Plan::load(&file)?;

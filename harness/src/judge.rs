@@ -52,7 +52,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
 }
 
 /// What clients were answered, judged by what the workload asked.
-fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
+pub(crate) fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
     let deadline = checks.deadline;
     match workload {
         Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => guarded("linearizability", || {
@@ -82,7 +82,7 @@ fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
 }
 
 /// A judgement without numbers and evidence.
-fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
+pub(crate) fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
     CheckResult { checker: checker.into(), verdict, summary, numbers: BTreeMap::new(), evidence: Vec::new() }
 }
 

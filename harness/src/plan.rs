@@ -4,6 +4,7 @@
 //! what was expected. *Resolving* it makes every random choice from the seed; the resolved plan of one cell is again
 //! a plan, and running it makes the same choices.
 
+use crate::sim::Simulation;
 use crate::subject::{Reads, Subject};
 use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec, Targets};
@@ -56,6 +57,9 @@ pub(crate) struct Plan {
     /// How often each cell is run; repeats of different cells alternate.
     #[serde(default = "one")]
     pub repeats: u32,
+    /// How `gauntlet sim` runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim: Option<Simulation>,
     /// The subject that ratios refer to; the last where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -344,6 +348,9 @@ impl Plan {
         }
         if let Some(rate) = self.load.rate {
             within("rate", rate, 0.1, 10e6)?;
+        }
+        if let Some(sim) = &self.sim {
+            sim.validate()?;
         }
         within("ok_per_s_min", self.checks.ok_per_s_min, 0.0, 10e6)?;
         let mut workloads = BTreeSet::new();

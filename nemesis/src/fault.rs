@@ -143,6 +143,8 @@ impl Fault {
         "partition-majorities-ring",
         "partition-bridge",
         "partition-one-way",
+        "partition-deaf",
+        "partition-leader-deaf",
         "delay",
         "loss",
         "duplicate",

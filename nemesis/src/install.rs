@@ -198,6 +198,6 @@ impl Done {
 impl Injection {
     fn wants_leader(&self) -> bool {
         matches!(self.targets, Targets::Leader | Targets::Followers)
-            || matches!(self.fault, Fault::Partition(Shape::Leader))
+            || matches!(self.fault, Fault::Partition(Shape::Leader | Shape::LeaderDeaf))
     }
 }

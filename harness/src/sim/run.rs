@@ -65,6 +65,8 @@ impl Simulated {
 const FINAL_WORKERS: u32 = 3;
 /// The load phase, and the end of ops after the run phase, may take so long.
 const BRACKET: Duration = Duration::from_secs(120);
+/// A quorum in which no new term began for so long is at rest.
+const REST: Duration = Duration::from_secs(5);
 /// Between two looks at what replicas say of themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -189,6 +191,9 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         if !self.serves(&format!("the quorum {} was healed", names(&saved)), &saved, None, patience) {
             return;
         }
+        if !self.comes_to_rest(&saved, patience) {
+            return;
+        }
         self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
         self.cluster.note(|| "all is healed".to_owned());
         let saved: Vec<_> =
@@ -260,6 +265,34 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             self.stalled(format!("after {when}, a read went unanswered for {within:?}: {unread}"));
         }
         self.accusations.is_empty()
+    }
+
+    /// Within this time, no new term (view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
+    fn comes_to_rest(&mut self, saved: &[ReplicaId], within: Duration) -> bool {
+        let deadline = self.cluster.now() + within;
+        let epoch = |run: &Self| {
+            saved.iter().filter_map(|node| Some(run.cluster.status(*node)?.epoch)).max().unwrap_or(0)
+        };
+        let first = epoch(self);
+        let (mut last, mut since) = (first, self.cluster.now());
+        while self.cluster.now().since(since) < REST {
+            if self.cluster.now() >= deadline {
+                self.stalled(format!(
+                    "the quorum {} did not come to rest in {within:?}: from term {first} to {last}",
+                    names(saved)
+                ));
+                return false;
+            }
+            self.until(self.cluster.now() + Duration::from_millis(100), |_| false);
+            if !self.accusations.is_empty() {
+                return false;
+            }
+            let now = epoch(self);
+            if now != last {
+                (last, since) = (now, self.cluster.now());
+            }
+        }
+        true
     }
 
     fn comes_to_one_state(&mut self, when: &str, saved: &[ReplicaId], within: Duration) -> bool {

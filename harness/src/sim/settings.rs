@@ -201,9 +201,9 @@ fn draw_options(plan: &mut Plan, knobs: &mut Knobs, rng: &mut Xoshiro256PlusPlus
     }
     let mut drawn = raft_options(rng);
     // Clocks are mostly as bad as the protocol is told that they may be.
-    let drift_max = *[0.01, 0.1, 0.25].choose(rng).expect("a constant list");
+    let drift_max = *[0.01, 0.25].choose(rng).expect("a constant list");
     drawn.insert("clock_drift_max".into(), drift_max.into());
-    knobs.clock_drift = drift_max * [0.0, 0.5, 1.0].choose(rng).expect("a constant list");
+    knobs.clock_drift = drift_max * [0.0, 1.0, 1.0].choose(rng).expect("a constant list");
     // A lease rests on a bound on clocks that these faults break.
     let lease = !clocks_are_bent && rng.random_bool(0.25);
     if subject.reads == Reads::Default && lease {

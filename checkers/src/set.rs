@@ -19,6 +19,8 @@ const EVIDENCE_MAX: usize = 3;
 struct Set<'a> {
     growing: Growing<'a>,
     ops: Vec<u32>,
+    /// An element was added twice: nothing can be told of it.
+    is_ambiguous: bool,
 }
 
 /// Judges every list of a history as a set. A checker that takes longer than `deadline` says unknown.
@@ -33,11 +35,14 @@ pub fn check_set(history: &History, deadline: Duration) -> CheckResult {
         if Instant::now() >= end {
             break;
         }
+        judged += 1;
+        if set.is_ambiguous {
+            continue;
+        }
         let (of_set, wrong) = set.growing.judge();
         tally.add(&of_set);
         faults.extend(wrong.into_iter().map(|fault| (fault, *key)));
         reads += set.growing.reads();
-        judged += 1;
     }
     if judged < sets.len() {
         doubts.push(format!("out of time with {judged} of {} sets judged", sets.len()));
@@ -77,8 +82,11 @@ fn sets<'a>(history: &'a History, doubts: &mut Vec<String>) -> BTreeMap<u64, Set
     for (position, op) in (0..).zip(&history.ops) {
         for step in list_steps(op) {
             let (ListStep::Append { key, .. } | ListStep::Read { key, .. }) = step;
-            let set =
-                sets.entry(key).or_insert_with(|| Set { growing: Growing::new(history), ops: Vec::new() });
+            let set = sets.entry(key).or_insert_with(|| Set {
+                growing: Growing::new(history),
+                ops: Vec::new(),
+                is_ambiguous: false,
+            });
             if set.ops.last() != Some(&position) {
                 set.ops.push(position);
             }
@@ -86,6 +94,7 @@ fn sets<'a>(history: &'a History, doubts: &mut Vec<String>) -> BTreeMap<u64, Set
                 ListStep::Append { value, .. } => {
                     if let Err(repeated) = set.growing.addition(position, value) {
                         doubts.push(format!("element {} was added to set {key} twice", repeated.element));
+                        set.is_ambiguous = true;
                     }
                 }
                 ListStep::Read { list, .. } => set.growing.read(position, list),

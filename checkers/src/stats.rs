@@ -14,11 +14,14 @@ pub struct StatsLimits {
     pub ok_per_s_min: f64,
     /// The kinds that the workload issues. A kind that was issued in the run phase is judged in any case.
     pub expected_kinds: Vec<OpKind>,
+    /// Whether the run came to its end. Of one that was stopped, or that the harness could not go on with, it is not the
+    /// system's fault that little was done.
+    pub came_to_its_end: bool,
 }
 
 impl Default for StatsLimits {
     fn default() -> Self {
-        Self { ok_min_per_kind: 1, ok_per_s_min: 0.0, expected_kinds: Vec::new() }
+        Self { ok_min_per_kind: 1, ok_per_s_min: 0.0, expected_kinds: Vec::new(), came_to_its_end: true }
     }
 }
 
@@ -66,7 +69,8 @@ impl Tally {
 
 /// Judges counts. Invalid if the run phase is empty, if a kind succeeded less often than it must, or if any answer of
 /// the whole history is corrupt. A cas that is refused was answered, and counts as ok, but not as one that succeeded. Unknown if
-/// less was answered a second than [`StatsLimits::ok_per_s_min`].
+/// less was answered a second than [`StatsLimits::ok_per_s_min`], or if too little succeeded in a run that did not come to its end
+/// or whose history is cut.
 ///
 /// Numbers: `read_ok`, `read_fail`, `read_info`, … of the run phase, `cas_refused` (of `cas_ok`), `read_corrupt`, … where there are any, and
 /// `load_ok`, `run_ok`, `final_ok`, … of all kinds together.
@@ -96,28 +100,37 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
         tally.report(name, &mut numbers);
     }
 
-    let mut faults = Vec::new();
+    let mut lacking = Vec::new();
     if !phases.contains_key(&Phase::Run) {
-        faults.push("no op was issued in the run phase".to_string());
+        lacking.push("no op was issued in the run phase".to_string());
     }
     for (kind, tally) in &kinds {
         if tally.effective() < limits.ok_min_per_kind {
             let (name, least, count) = (kind.name(), limits.ok_min_per_kind, tally.effective());
-            faults.push(format!("{count} of {name} succeeded in the run phase, at least {least} must"));
+            lacking.push(format!("{count} of {name} succeeded in the run phase, at least {least} must"));
         }
     }
     let corrupt: Vec<u32> =
         (0..).zip(&history.ops).filter(|(_, op)| is_corrupt(op)).map(|(at, _)| at).collect();
-    if !corrupt.is_empty() {
-        faults.push(format!("{} answers are corrupt", corrupt.len()));
-    }
     let run = phases.get(&Phase::Run).copied().unwrap_or_default();
-    let too_slow = too_slow(history, run.ok, limits.ok_per_s_min);
-    let (verdict, summary) = match (faults.is_empty(), too_slow) {
-        (false, _) => (Verdict::Invalid, faults.join("; ")),
-        (true, Some(why)) => (Verdict::Unknown, why),
-        (true, None) => (Verdict::Valid, answered(run)),
+    let is_whole = limits.came_to_its_end && history.ending == Ending::Complete;
+    let mut verdict = match (lacking.is_empty(), is_whole) {
+        (true, _) => Verdict::Valid,
+        (false, true) => Verdict::Invalid,
+        (false, false) => Verdict::Unknown,
     };
+    let mut words = lacking;
+    if !corrupt.is_empty() {
+        verdict = Verdict::Invalid;
+        words.push(format!("{} answers are corrupt", corrupt.len()));
+    }
+    if words.is_empty()
+        && let Some(why) = too_slow(history, run.ok, limits.ok_per_s_min)
+    {
+        verdict = Verdict::Unknown;
+        words.push(why);
+    }
+    let summary = if words.is_empty() { answered(run) } else { words.join("; ") };
     CheckResult {
         checker: "stats".to_string(),
         verdict,

@@ -150,6 +150,16 @@ fn a_set_that_was_not_read_in_the_end_is_unknown() {
 }
 
 #[test]
+fn a_set_to_which_an_element_was_added_twice_is_not_accused() {
+    let again = set(in_turn([append(3, 1), failed(append(3, 1)), list(3, &[1])]));
+    assert_eq!(again.verdict, Verdict::Unknown, "{}", again.summary);
+    assert!(again.summary.contains("element 1 was added to set 3 twice"), "{}", again.summary);
+    // Of other sets all can be told.
+    let other = [append(3, 1), append(3, 1), append(4, 1), list(4, &[])];
+    assert_eq!(set(in_turn(other)).verdict, Verdict::Invalid);
+}
+
+#[test]
 fn counters_are_within_the_bounds_of_what_may_have_happened() {
     let result = counter([
         at(0, 0, 1, add(1, 5)),

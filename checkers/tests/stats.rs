@@ -1,7 +1,7 @@
 //! An empty run, a kind that never succeeds and a corrupt answer do not pass.
 
 use crate::support::build::{at, cas, failed, history, phased, read, unknown, write};
-use checkers::history::{Answer, Call, OpKind, Outcome, Phase};
+use checkers::history::{Answer, Call, Ending, History, OpKind, Outcome, Phase};
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::verdict::{CheckResult, Verdict, WINDOW_OPS_MAX};
 
@@ -130,4 +130,18 @@ fn a_corrupt_answer_is_invalid_in_any_phase_and_shown() {
     assert_eq!(evidence.window.len(), WINDOW_OPS_MAX);
     let culprits: Vec<_> = evidence.window.iter().filter(|op| op.culprit).collect();
     assert!(culprits.len() == 1 && culprits[0].process == 9);
+}
+
+#[test]
+fn a_run_that_did_not_come_to_its_end_is_not_blamed_for_what_it_did_not_do() {
+    let limits = StatsLimits { came_to_its_end: false, ..limits(&[OpKind::Write]) };
+    let nothing = check_stats(&history([]), &limits);
+    assert_eq!(nothing.verdict, Verdict::Unknown);
+    assert!(nothing.summary.contains("no op was issued"), "{}", nothing.summary);
+    let cut = Ending::Truncated { entries: 0, reason: "it is cut".to_string() };
+    let cut = History { ending: cut, ..history([]) };
+    assert_eq!(check_stats(&cut, &StatsLimits::default()).verdict, Verdict::Unknown);
+    let garbage = Outcome::Ok(Answer::Corrupt("7 bytes".to_string()));
+    let corrupt = check_stats(&history([(0, 0, 1, Call::Read { key: 1 }, garbage)]), &limits);
+    assert_eq!(corrupt.verdict, Verdict::Invalid, "an answer that nobody can have given is one in any run");
 }

@@ -21,7 +21,7 @@ pub(crate) const PLANS: &str = "plans";
 /// The command line or a plan makes no sense: exit code 254.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct UsageError(String);
+pub(crate) struct UsageError(pub(crate) String);
 
 fn usage(error: &anyhow::Error) -> anyhow::Error {
     UsageError(format!("{error:#}")).into()
@@ -48,11 +48,16 @@ pub(crate) fn compare(plan: &str, overrides: &Overrides, place: &Place) -> anyho
     campaign(&load(plan, overrides)?, place)
 }
 
-fn load(plan: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
+/// Reads a plan, by file or by name.
+///
+/// # Errors
+/// If there is none, or it cannot be run.
+pub(crate) fn load(plan: &str, overrides: &Overrides) -> anyhow::Result<Plan> {
     let read = || -> anyhow::Result<Plan> {
-        let mut plan = Plan::load(&find(plan)?)?;
+        let file = find(plan)?;
+        let mut plan = Plan::load(&file)?;
         plan.override_with(overrides)?;
-        plan.validate()?;
+        plan.validate().with_context(|| format!("plan {}", file.display()))?;
         Ok(plan)
     };
     read().map_err(|error| usage(&error))
@@ -82,7 +87,7 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
-        let interrupt = Interrupt::listen();
+        let interrupt = Interrupt::listen()?;
         match &cells[..] {
             [cell] => one(cell, &dir, &site, &interrupt).await,
             _ => several(plan, seed, &cells, &dir, &site, &interrupt).await,
@@ -197,6 +202,10 @@ pub(crate) fn report(dir: &Path) -> anyhow::Result<Exit> {
 /// # Errors
 /// If there is no history, it is corrupt, or standard output is closed.
 pub(crate) fn export(dir: &Path, format: Format) -> anyhow::Result<()> {
+    if dir.join(COMPARISON_FILE).is_file() {
+        let runs: Vec<String> = run_folders(dir)?.iter().map(|run| run.display().to_string()).collect();
+        bail!("{} holds several runs, export one of {}", dir.display(), runs.join(", "));
+    }
     let file = if dir.is_dir() { dir.join(HISTORY) } else { dir.to_owned() };
     let mut reader = checkers::history::Reader::open(&file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -39,6 +39,30 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Run the first subject of a plan in virtual time, seed after seed
+    Sim {
+        /// A plan file, or the name of one in `plans/`; the plan of a stored simulation is run exactly as it was
+        #[arg(default_value = "raft")]
+        plan: String,
+        #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
+        seeds: Seeds,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Examine the harness itself: every seeded bug must be caught, the clean build must not be accused
+    Bugs {
+        /// A plan file, or the name of one in `plans/`: its first subject is examined
+        #[arg(default_value = "raft")]
+        plan: String,
+        #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
+        exam: Exam,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Judge a stored run (or comparison) again
     Check {
         /// Its folder
@@ -81,6 +105,36 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+}
+
+/// Which seeds.
+#[derive(Debug, Args)]
+pub(crate) struct Seeds {
+    /// How many seeds, from `--seed` on; without it 100, or with `--seed` only that one
+    #[arg(long)]
+    pub seeds: Option<u64>,
+    /// Only every n-th of them, from the i-th on
+    #[arg(long, value_name = "i/n", value_parser = shard)]
+    pub shard: Option<(u64, u64)>,
+}
+
+/// How hard the exam is.
+#[derive(Debug, Args)]
+pub(crate) struct Exam {
+    /// Only these bugs, by id, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// How many campaigns each bug must be caught in; medians are over them
+    #[arg(long, default_value_t = 10)]
+    pub campaigns: u64,
+    /// A campaign that has caught nothing after so many seeds has missed the bug
+    #[arg(long, default_value_t = 2_000)]
+    pub seeds_max: u64,
+}
+
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    numbers.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| format!("`{text}` is not i/n, such as 1/4"))
 }
 
 /// Where things are.

@@ -8,7 +8,7 @@ use checkers::bank::{BankOptions, check_bank};
 use checkers::counter::check_counter;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
-use checkers::history::{Ending, History, Phase};
+use checkers::history::{Call, Ending, History, Outcome, Phase};
 use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
 use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
@@ -33,6 +33,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         ok_min_per_kind: plan.checks.ok_min_per_kind,
         ok_per_s_min: plan.checks.ok_per_s_min,
         expected_kinds: workload.expected_kinds(),
+        came_to_its_end: info.outcome == RunOutcome::Completed,
     };
     let mut checks = vec![
         guarded("run", || check_run(&info, &history)),
@@ -51,7 +52,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
 }
 
 /// What clients were answered, judged by what the workload asked.
-fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
+pub(crate) fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
     let deadline = checks.deadline;
     match workload {
         Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => guarded("linearizability", || {
@@ -81,7 +82,7 @@ fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
 }
 
 /// A judgement without numbers and evidence.
-fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
+pub(crate) fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
     CheckResult { checker: checker.into(), verdict, summary, numbers: BTreeMap::new(), evidence: Vec::new() }
 }
 
@@ -98,6 +99,20 @@ fn agreement(dir: &Path, system: System) -> CheckResult {
     }
 }
 
+/// What was not read once more in the end, if anything: what a system has lost shows in the final reads or nowhere.
+fn unread(history: &History) -> Option<String> {
+    let mut asked: BTreeMap<&Call, bool> = BTreeMap::new();
+    for op in history.ops.iter().filter(|op| op.phase == Phase::Final) {
+        *asked.entry(&op.call).or_default() |= matches!(op.outcome, Outcome::Ok(_));
+    }
+    let lacking = asked.values().filter(|answered| !**answered).count();
+    match (asked.len(), lacking) {
+        (0, _) => Some("there was no final read".into()),
+        (_, 0) => None,
+        (all, lacking) => Some(format!("{lacking} of {all} final reads were never answered")),
+    }
+}
+
 /// Whether the run went through all its steps: its history is whole, no node died by itself, everything was healed and
 /// read once more.
 fn check_run(info: &RunInfo, history: &History) -> CheckResult {
@@ -107,9 +122,7 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     }
     match &info.outcome {
         RunOutcome::Completed => {
-            if !history.phases.iter().any(|(_, phase)| *phase == Phase::Final) {
-                unknown.push("there was no final read".into());
-            }
+            unknown.extend(unread(history));
         }
         RunOutcome::Interrupted => unknown.push("the run was interrupted".into()),
         RunOutcome::Failed(why) => unknown.push(format!("the harness failed: {why}")),
@@ -130,7 +143,7 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use checkers::history::{Entry, Phase};
+    use checkers::history::{Answer, Entry, ProcessId};
 
     fn fine(checker: &str) -> CheckResult {
         plain(checker, Verdict::Valid, "all is well".into())
@@ -161,9 +174,37 @@ mod tests {
         serde_json::from_str(run).expect("a run's description")
     }
 
+    /// Phases in each of which one register is read.
     fn phases(phases: &[Phase]) -> History {
-        let entry = |(time, phase): (u64, &Phase)| Entry::Phase { time, phase: *phase };
-        History::from_entries((0..).zip(phases).map(entry)).expect("phases pair")
+        read_in(phases, &Outcome::Ok(Answer::Value(None)))
+    }
+
+    fn read_in(phases: &[Phase], outcome: &Outcome) -> History {
+        let entries = (0..).zip(phases).flat_map(|(time, phase)| {
+            let process = ProcessId(u32::try_from(time).expect("a few"));
+            [
+                Entry::Phase { time, phase: *phase },
+                Entry::Invoke { time, intended: time, process, call: Call::Read { key: 1 } },
+                Entry::Return { time, process, outcome: outcome.clone() },
+            ]
+        });
+        History::from_entries(entries).expect("they pair")
+    }
+
+    #[test]
+    fn final_reads_that_nobody_answered_are_none() {
+        let all = [Phase::Run, Phase::Final];
+        let lost = read_in(&all, &Outcome::Info("timed out".into()));
+        let result = check_run(&info(), &lost);
+        assert_eq!(
+            (result.verdict, result.summary.as_str()),
+            (Verdict::Unknown, "1 of 1 final reads were never answered")
+        );
+        let again = read_in(&[Phase::Final], &Outcome::Ok(Answer::Value(None)));
+        let again = History { ops: [lost.ops.as_slice(), &again.ops].concat(), ..lost };
+        assert_eq!(check_run(&info(), &again).verdict, Verdict::Valid, "another client was answered");
+        let nothing = History { ops: Vec::new(), ..again };
+        assert_eq!(check_run(&info(), &nothing).verdict, Verdict::Unknown);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! | `cluster.rs` | `cluster.conf`: which hosts |
 //! | `run.rs` | one cell, from deployment to report |
 //! | `campaign.rs` | the cells of a plan, one after the other |
+//! | `sim/` | a plan in virtual time, seed after seed |
+//! | `exam.rs` | `gauntlet bugs`: the harness' own exam |
 //! | `judge.rs` | every judgement on a stored run |
 //! | `world/` | the local world: node processes on loopback |
 //! | `leash.rs` | children that die with the controller |
@@ -20,6 +22,7 @@ mod campaign;
 mod cli;
 mod cluster;
 mod cpu;
+mod exam;
 mod exit;
 mod judge;
 mod leash;
@@ -28,6 +31,7 @@ mod plan;
 mod progress;
 mod run;
 mod shell;
+mod sim;
 mod store;
 mod subject;
 mod world;
@@ -65,6 +69,12 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run { plan, overrides, place } => campaign::run(&plan, &overrides, &place),
         Command::Compare { plan, overrides, place } => campaign::compare(&plan, &overrides, &place),
+        Command::Sim { plan, overrides, seeds, place } => {
+            sim::simulate(&campaign::load(&plan, &overrides)?, overrides.seed.is_some(), &seeds, &place)
+        }
+        Command::Bugs { plan, overrides, exam, place } => {
+            exam::examine(&campaign::load(&plan, &overrides)?, &exam, &place)
+        }
         Command::Check { dir } => campaign::check(&dir),
         Command::Report { dir } => campaign::report(&dir),
         Command::Export { dir, format } => campaign::export(&dir, format).map(|()| Exit::Valid),

@@ -4,6 +4,7 @@
 //! what was expected. *Resolving* it makes every random choice from the seed; the resolved plan of one cell is again
 //! a plan, and running it makes the same choices.
 
+use crate::sim::Simulation;
 use crate::subject::{Reads, Subject};
 use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec, Targets};
@@ -56,6 +57,9 @@ pub(crate) struct Plan {
     /// How often each cell is run; repeats of different cells alternate.
     #[serde(default = "one")]
     pub repeats: u32,
+    /// How `gauntlet sim` runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim: Option<Simulation>,
     /// The subject that ratios refer to; the last where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -126,7 +130,7 @@ impl Default for Load {
 pub(crate) struct Counts(pub Vec<u32>);
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or a list of numbers, up to 100000")]
 enum CountsInput {
     One(u32),
     Several(Vec<u32>),
@@ -307,6 +311,11 @@ impl Plan {
     /// # Errors
     /// With the key and what was expected.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        // It becomes a folder's.
+        let is_fit = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+        if self.name.starts_with('.') || !self.name.chars().all(is_fit) || self.name.len() > 100 {
+            bail!("name `{}` cannot be a folder's: up to 100 letters, digits, spaces, - _ . only", self.name);
+        }
         if self.subjects.is_empty() || self.workloads.is_empty() {
             bail!("a plan needs at least one of `subjects` and one of `workloads`");
         }
@@ -340,6 +349,9 @@ impl Plan {
         if let Some(rate) = self.load.rate {
             within("rate", rate, 0.1, 10e6)?;
         }
+        if let Some(sim) = &self.sim {
+            sim.validate()?;
+        }
         within("ok_per_s_min", self.checks.ok_per_s_min, 0.0, 10e6)?;
         let mut workloads = BTreeSet::new();
         for workload in &self.workloads {
@@ -358,10 +370,11 @@ impl Plan {
 
     /// The faults of a run, with every choice made.
     fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
+        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
         if let Some(schedule) = &self.schedule {
+            nemesis::schedule::check_drawn(schedule, &nodes).map_err(anyhow::Error::msg)?;
             return Ok(schedule.clone());
         }
-        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
         Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
     }
 
@@ -486,6 +499,7 @@ fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<Neme
             every: Some(every),
             lasts: every / 3,
             jitter: 0.1,
+            flaps: None,
         });
     }
     Ok(specs)
@@ -551,6 +565,8 @@ repeats: 2
         let with = |from: &str, to: &str| PLAN.replace(from, to);
         for (text, expected) in [
             (with("duration:", "durration:"), "durration"),
+            (with("name: t", "name: ../../t"), "name `../../t` cannot be a folder's"),
+            (with("[1, 4]", "99999999999"), "expected a number, or a list of numbers"),
             (with("[raft,", "[rafd,"), "unknown system `rafd`"),
             (with("reads: local", "reads: lokal"), "lokal"),
             (with("reads: local", "options: { elections: 3 }"), "elections"),

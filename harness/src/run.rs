@@ -22,8 +22,9 @@ use nemesis::{HealReport, Runner};
 use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadSummary, run_load};
+use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadSummary, run_load};
 use workloads::recorder::{Recorder, RecorderHandle};
 
 /// How long a fresh or healed cluster may take to agree on a leader and serve, and a quiet one to come to one state.
@@ -31,7 +32,7 @@ const SERVE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the load phase and the final reads may take.
 const BRACKET_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Ctrl-C: the first asks runs to stop and save, the second ends the program at once (its children die with it).
+/// Ctrl-C or SIGTERM: the first asks runs to stop and save, the second ends the program at once (its children die with it).
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
     set: watch::Receiver<bool>,
@@ -39,11 +40,20 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     /// Listens from now on. Needs a tokio runtime.
-    #[must_use]
-    pub(crate) fn listen() -> Self {
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        // Both at once and not in the task: until then a signal would end the program.
+        let mut interrupts = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+        let mut terminations = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let (sender, set) = watch::channel(false);
         tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            loop {
+                tokio::select! {
+                    _ = interrupts.recv() => {}
+                    _ = terminations.recv() => {}
+                }
                 if *sender.borrow() {
                     eprintln!("gauntlet: stopped at once; the history is kept as far as it was written");
                     std::process::exit(255);
@@ -52,7 +62,7 @@ impl Interrupt {
                 sender.send_replace(true);
             }
         });
-        Self { set }
+        Ok(Self { set })
     }
 
     /// Whether somebody wants to stop.
@@ -185,6 +195,9 @@ impl Steps<'_> {
         config.arrivals = Arrivals::Closed;
         config.time_limit = BRACKET_DEADLINE;
         let summary = self.load(phase, config, self.interrupt.set.clone()).await?;
+        if summary.end == LoadEnd::TimeLimit {
+            return Err(anyhow!("the {} phase was not done within {BRACKET_DEADLINE:?}", phase_name(phase)));
+        }
         let lost = summary.fail() + summary.info();
         if phase == Phase::Load && lost > 0 {
             return Err(anyhow!("{lost} operations of the load phase did not succeed, before any fault"));

@@ -131,9 +131,10 @@ impl Shell {
             for row in page["rows"].as_array().into_iter().flatten() {
                 println!("{} = {}", text(&row["key"]), text(&row["value"]));
             }
-            match page["next"].as_str() {
-                Some(next) => start = next.to_owned(),
-                None => return Ok(()),
+            match &page["next"] {
+                serde_json::Value::Null => return Ok(()),
+                serde_json::Value::String(next) => start.clone_from(next),
+                other => bail!("there are more keys, but the next one is no text: {other}"),
             }
         }
     }

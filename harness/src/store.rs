@@ -16,14 +16,22 @@ pub(crate) fn create(store: &Path, plan: &str, seed: u64) -> anyhow::Result<Path
     let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
     let parent = store.join(plan);
     std::fs::create_dir_all(&parent).with_context(|| format!("making {}", parent.display()))?;
-    let dir = (0..)
-        .map(|n| parent.join(if n == 0 { format!("{time}-{seed}") } else { format!("{time}-{seed}.{n}") }))
-        .find(|dir| !dir.exists())
-        .expect("some number is free");
-    std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let dir = make_new(&parent, &format!("{time}-{seed}"))?;
     point_latest(store, &dir).with_context(|| format!("pointing {}/latest at it", store.display()))?;
     // Node configurations and messages outlive a change of working directory.
     dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))
+}
+
+/// Makes a folder that nobody has, not even a run that begins at the same moment.
+fn make_new(parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    for n in 0_u32.. {
+        let dir = parent.join(if n == 0 { name.to_owned() } else { format!("{name}.{n}") });
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.with_context(|| format!("making {}", dir.display())).map(|()| dir),
+        }
+    }
+    unreachable!("some number is free")
 }
 
 /// Replaces the link in one step, so that it always points somewhere.
@@ -51,6 +59,17 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_that_begin_at_the_same_moment_have_folders_of_their_own() {
+        let store = tempfile::tempdir().unwrap();
+        let dirs: std::collections::BTreeSet<PathBuf> = std::thread::scope(|scope| {
+            let make = || (0..50).map(|_| make_new(store.path(), "a").unwrap()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(dirs.len(), 200);
+    }
 
     #[test]
     fn two_runs_in_one_second_have_two_folders_and_latest_is_the_second() {

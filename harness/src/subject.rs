@@ -1,5 +1,6 @@
 //! The systems under test: what they are called, how they read and write, and what they may be told.
 
+use protocol::Bugs;
 use runtime::Durability;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -98,6 +99,9 @@ pub(crate) struct Subject {
     /// Replicas, if not as many as the plan says. Standalone always has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// Seeded bugs of storage.
+    #[serde(skip_serializing_if = "Bugs::is_empty")]
+    pub storage_bugs: Bugs<storage::Bug>,
     /// The protocol's own options.
     #[serde(skip_serializing_if = "serde_yaml::Value::is_null")]
     pub options: serde_yaml::Value,
@@ -114,14 +118,16 @@ struct SubjectMap {
     durability: Durability,
     replicas: Option<u32>,
     #[serde(default)]
+    storage_bugs: Bugs<storage::Bug>,
+    #[serde(default)]
     options: serde_yaml::Value,
 }
 
 impl From<SubjectMap> for Subject {
     fn from(map: SubjectMap) -> Self {
-        let SubjectMap { name, system, reads, durability, replicas, options } = map;
+        let SubjectMap { name, system, reads, durability, replicas, storage_bugs, options } = map;
         let name = name.unwrap_or_else(|| system.name().into());
-        Subject { name, system, reads, durability, replicas, options }
+        Subject { name, system, reads, durability, replicas, storage_bugs, options }
     }
 }
 
@@ -163,6 +169,7 @@ impl Subject {
             reads: Reads::Default,
             durability: Durability::Fsync,
             replicas: None,
+            storage_bugs: Bugs::default(),
             options: serde_yaml::Value::Null,
         })
     }
@@ -217,6 +224,7 @@ impl Subject {
             System::Etcd if matches!(self.reads, Reads::Lease | Reads::ReadIndex) => {
                 Some("etcd reads are `default` (linearizable) or `local` (serializable)".into())
             }
+            System::Etcd if !self.storage_bugs.is_empty() => Some("etcd has no seeded bugs".into()),
             System::Etcd if !self.options.is_null() => Some("etcd takes no options".into()),
             _ => self.node_options().err(),
         }

@@ -235,6 +235,18 @@ fn ctrl_c_in_the_middle_of_faults_heals_saves_and_checks() {
 }
 
 #[test]
+fn ctrl_c_before_anything_was_asked_blames_nobody() {
+    let arena = Arena::new();
+    let mut child = arena.start(&arena.plan(LONG));
+    // Its nodes are about to start.
+    wait_until("a run", || arena.store().join("latest/run.json").is_file());
+    signal(child.id(), rustix::process::Signal::INT);
+    assert_eq!(wait(&mut child).code(), Some(255));
+    let results = json(&arena.latest().join("results.json"));
+    assert_eq!(results["verdict"], "unknown", "{results}");
+}
+
+#[test]
 fn killing_the_controller_leaves_no_process_and_loses_nothing_recorded() {
     let arena = Arena::new();
     let mut child = arena.start(&arena.plan(LONG));

@@ -46,7 +46,8 @@ impl CounterLog {
     }
 }
 
-fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) {
+/// Adds what was counted between two readings.
+pub fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) {
     total.passed += now.passed.saturating_sub(before.passed);
     total.blocked += now.blocked.saturating_sub(before.blocked);
     total.lost += now.lost.saturating_sub(before.lost);
@@ -57,11 +58,8 @@ fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) {
 }
 
 /// How often a link fault bit between two readings, and of what it did so. `None` for faults that are not on links.
-pub(crate) fn bites(
-    fault: &Fault,
-    before: &LinkCounters,
-    after: &LinkCounters,
-) -> Option<(u64, &'static str)> {
+#[must_use]
+pub fn bites(fault: &Fault, before: &LinkCounters, after: &LinkCounters) -> Option<(u64, &'static str)> {
     Some(match fault {
         Fault::Partition(_) => (after.blocked - before.blocked, "messages blocked"),
         Fault::Delay { .. } => (after.delayed - before.delayed, "messages delayed"),
@@ -70,7 +68,12 @@ pub(crate) fn bites(
         Fault::Reorder { .. } => (after.reordered - before.reordered, "messages reordered"),
         Fault::Rate { .. } => (after.throttled - before.throttled, "messages throttled"),
         Fault::Kill
+        | Fault::PowerLoss
         | Fault::Pause
+        | Fault::DiskStall
+        | Fault::DiskSlow { .. }
+        | Fault::DiskFull
+        | Fault::BitFlip
         | Fault::ClockOffset { .. }
         | Fault::ClockRate { .. }
         | Fault::ClockStrobe { .. } => return None,

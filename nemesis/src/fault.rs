@@ -11,6 +11,8 @@ use std::time::Duration;
 pub enum Fault {
     /// SIGKILL; started again when the fault ends.
     Kill,
+    /// The machine loses power: what was not synced may be lost; started again when the fault ends.
+    PowerLoss,
     /// SIGSTOP; SIGCONT when the fault ends.
     Pause,
     /// Links are cut, in the given shape. Has no other targets.
@@ -65,6 +67,17 @@ pub enum Fault {
         #[serde(with = "humantime_serde")]
         period: Duration,
     },
+    /// The targets' disks do nothing.
+    DiskStall,
+    /// The targets' disks are slow.
+    DiskSlow {
+        /// So many times slower.
+        times: f64,
+    },
+    /// The targets' disks hold no more.
+    DiskFull,
+    /// A bit of what the targets' disks hold flips, where storage can tell that from a torn write.
+    BitFlip,
 }
 
 impl Fault {
@@ -73,6 +86,7 @@ impl Fault {
     pub fn name(&self) -> String {
         match self {
             Fault::Kill => "kill".into(),
+            Fault::PowerLoss => "power-loss".into(),
             Fault::Pause => "pause".into(),
             Fault::Partition(shape) => format!("partition-{}", shape.name()),
             Fault::Delay { .. } => "delay".into(),
@@ -83,6 +97,10 @@ impl Fault {
             Fault::ClockOffset { .. } => "clock-offset".into(),
             Fault::ClockRate { .. } => "clock-rate".into(),
             Fault::ClockStrobe { .. } => "clock-strobe".into(),
+            Fault::DiskStall => "disk-stall".into(),
+            Fault::DiskSlow { .. } => "disk-slow".into(),
+            Fault::DiskFull => "disk-full".into(),
+            Fault::BitFlip => "bit-flip".into(),
         }
     }
 
@@ -92,6 +110,7 @@ impl Fault {
         let ms = Duration::from_millis;
         Some(match name {
             "kill" => Fault::Kill,
+            "power-loss" => Fault::PowerLoss,
             "pause" => Fault::Pause,
             "partition" => Fault::Partition(Shape::Halves),
             "delay" => Fault::Delay { latency: ms(50), jitter: ms(20) },
@@ -102,6 +121,10 @@ impl Fault {
             "clock-offset" => Fault::ClockOffset { offset_ms: 5_000 },
             "clock-rate" => Fault::ClockRate { rate: 1.5 },
             "clock-strobe" => Fault::ClockStrobe { offset_ms: 500, period: ms(200) },
+            "disk-stall" => Fault::DiskStall,
+            "disk-slow" => Fault::DiskSlow { times: 20.0 },
+            "disk-full" => Fault::DiskFull,
+            "bit-flip" => Fault::BitFlip,
             _ => return name.strip_prefix("partition-").and_then(Shape::by_name).map(Fault::Partition),
         })
     }
@@ -109,6 +132,7 @@ impl Fault {
     /// The names that [`Fault::by_name`] knows.
     pub const NAMES: &'static [&'static str] = &[
         "kill",
+        "power-loss",
         "pause",
         "partition",
         "partition-one",
@@ -119,6 +143,8 @@ impl Fault {
         "partition-majorities-ring",
         "partition-bridge",
         "partition-one-way",
+        "partition-deaf",
+        "partition-leader-deaf",
         "delay",
         "loss",
         "duplicate",
@@ -127,6 +153,10 @@ impl Fault {
         "clock-offset",
         "clock-rate",
         "clock-strobe",
+        "disk-stall",
+        "disk-slow",
+        "disk-full",
+        "bit-flip",
     ];
 
     /// What is wrong with the numbers, if anything.
@@ -134,29 +164,70 @@ impl Fault {
         let probability =
             |p: f64| (!(p > 0.0 && p <= 1.0)).then(|| format!("probability {p} is not over 0 and up to 1"));
         match self {
-            Fault::Kill | Fault::Pause => None,
+            Fault::Kill
+            | Fault::PowerLoss
+            | Fault::Pause
+            | Fault::DiskStall
+            | Fault::DiskFull
+            | Fault::BitFlip => None,
+            Fault::DiskSlow { times } => (!(1.0..=1e6).contains(times) || *times == 1.0)
+                .then(|| format!("times {times} is not over 1 and up to 1000000")),
             Fault::Partition(shape) => shape.problem(),
-            Fault::Delay { latency, jitter } => {
-                (latency.is_zero() && jitter.is_zero()).then(|| "neither latency nor jitter".into())
+            Fault::Delay { latency, jitter } if latency.is_zero() && jitter.is_zero() => {
+                Some("neither latency nor jitter".into())
             }
+            Fault::Delay { latency, jitter } => too_long((*latency).max(*jitter)),
             Fault::Loss { probability: p } | Fault::Duplicate { probability: p } => probability(*p),
             Fault::Reorder { probability: p, within } => {
-                probability(*p).or_else(|| within.is_zero().then(|| "within is 0".into()))
+                let zero = || within.is_zero().then(|| "within is 0".into());
+                probability(*p).or_else(zero).or_else(|| too_long(*within))
             }
             Fault::Rate { bytes_per_s } => (*bytes_per_s == 0).then(|| "bytes_per_s is 0".into()),
-            Fault::ClockOffset { offset_ms } => (*offset_ms == 0).then(|| "offset_ms is 0".into()),
+            Fault::ClockOffset { offset_ms } => offset(*offset_ms),
             Fault::ClockRate { rate } => (!(0.01..=100.0).contains(rate) || *rate == 1.0)
                 .then(|| format!("rate {rate} is not 0.01 to 100 without 1")),
-            Fault::ClockStrobe { offset_ms, period } => (*offset_ms == 0
-                || *period < Duration::from_millis(10))
-            .then(|| "offset_ms is 0 or period is below 10ms".into()),
+            Fault::ClockStrobe { offset_ms, period } => {
+                let short = *period < Duration::from_millis(10);
+                offset(*offset_ms)
+                    .or_else(|| short.then(|| "period is below 10ms".into()))
+                    .or_else(|| too_long(*period))
+            }
         }
     }
+}
+
+/// A node refuses longer delays than this.
+const DELAY_MAX: Duration = Duration::from_secs(600);
+/// Two clocks that are further apart say no more about a system than these.
+const OFFSET_MS_MAX: u64 = 86_400_000;
+
+fn too_long(delay: Duration) -> Option<String> {
+    (delay > DELAY_MAX).then(|| format!("{delay:?} is over {DELAY_MAX:?}"))
+}
+
+fn offset(offset_ms: i64) -> Option<String> {
+    let allowed = 1..=OFFSET_MS_MAX;
+    (!allowed.contains(&offset_ms.unsigned_abs()))
+        .then(|| format!("offset_ms {offset_ms} is not 1 to {OFFSET_MS_MAX}, either way"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_nodes_would_refuse_are_refused_in_the_plan() {
+        for fault in [
+            Fault::ClockOffset { offset_ms: i64::MAX },
+            Fault::ClockOffset { offset_ms: i64::MIN },
+            Fault::ClockStrobe { offset_ms: 0, period: Duration::from_millis(10) },
+            Fault::Delay { latency: Duration::MAX, jitter: Duration::ZERO },
+            Fault::Reorder { probability: 0.5, within: Duration::MAX },
+            Fault::Delay { latency: Duration::ZERO, jitter: Duration::ZERO },
+        ] {
+            assert!(fault.problem().is_some(), "{fault:?}");
+        }
+    }
 
     #[test]
     fn every_listed_name_is_a_sound_fault() {

@@ -44,6 +44,11 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
                 self.install_clock(&injection.fault, targets).await
             }
+            Fault::PowerLoss
+            | Fault::DiskStall
+            | Fault::DiskSlow { .. }
+            | Fault::DiskFull
+            | Fault::BitFlip => Err(InjectError::Unsupported("only simulated disks can have this".into())),
             packet => {
                 let directions = links::touching(&targets, &self.nodes);
                 if directions.is_empty() {
@@ -193,6 +198,6 @@ impl Done {
 impl Injection {
     fn wants_leader(&self) -> bool {
         matches!(self.targets, Targets::Leader | Targets::Followers)
-            || matches!(self.fault, Fault::Partition(Shape::Leader))
+            || matches!(self.fault, Fault::Partition(Shape::Leader | Shape::LeaderDeaf))
     }
 }

@@ -11,10 +11,10 @@
 //! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
 //! | `install.rs` | how each fault is put in force |
 
-mod evidence;
+pub mod evidence;
 pub mod fault;
 mod install;
-mod links;
+pub mod links;
 pub mod runner;
 pub mod schedule;
 pub mod target;

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 /// What one injection does to links.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LinkFault {
-    pub(crate) directions: Vec<Direction>,
-    pub(crate) condition: LinkCondition,
+pub struct LinkFault {
+    /// To which directions.
+    pub directions: Vec<Direction>,
+    /// What.
+    pub condition: LinkCondition,
 }
 
 /// The condition that a packet fault means; `None` if it is none.
-pub(crate) fn condition(fault: &Fault) -> Option<LinkCondition> {
+#[must_use]
+pub fn condition(fault: &Fault) -> Option<LinkCondition> {
     let us = |d: &Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let clear = LinkCondition::default();
     Some(match fault {
@@ -30,7 +33,12 @@ pub(crate) fn condition(fault: &Fault) -> Option<LinkCondition> {
         }
         Fault::Rate { bytes_per_s } => LinkCondition { rate_bytes_s: *bytes_per_s, ..clear },
         Fault::Kill
+        | Fault::PowerLoss
         | Fault::Pause
+        | Fault::DiskStall
+        | Fault::DiskSlow { .. }
+        | Fault::DiskFull
+        | Fault::BitFlip
         | Fault::ClockOffset { .. }
         | Fault::ClockRate { .. }
         | Fault::ClockStrobe { .. } => return None,
@@ -38,7 +46,8 @@ pub(crate) fn condition(fault: &Fault) -> Option<LinkCondition> {
 }
 
 /// Every direction that touches a target.
-pub(crate) fn touching(targets: &[ReplicaId], nodes: &[ReplicaId]) -> Vec<Direction> {
+#[must_use]
+pub fn touching(targets: &[ReplicaId], nodes: &[ReplicaId]) -> Vec<Direction> {
     let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
     pairs.filter(|(from, to)| from != to && (targets.contains(from) || targets.contains(to))).collect()
 }
@@ -49,16 +58,26 @@ pub(crate) fn combine<'a>(
     faults: impl Iterator<Item = &'a LinkFault>,
 ) -> BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> {
     let mut nodes: BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> = BTreeMap::new();
-    for fault in faults {
-        for (from, to) in &fault.directions {
-            let sender = &mut nodes.entry(*from).or_default().entry(*to).or_default().outbound;
-            *sender = both(*sender, fault.condition);
-            if fault.condition.blocked {
-                nodes.entry(*to).or_default().entry(*from).or_default().inbound.blocked = true;
-            }
+    for ((from, to), condition) in in_force(faults) {
+        nodes.entry(from).or_default().entry(to).or_default().outbound = condition;
+        if condition.blocked {
+            nodes.entry(to).or_default().entry(from).or_default().inbound.blocked = true;
         }
     }
     nodes
+}
+
+/// The condition of each direction when all these are in force.
+#[must_use]
+pub fn in_force<'a>(faults: impl Iterator<Item = &'a LinkFault>) -> BTreeMap<Direction, LinkCondition> {
+    let mut links: BTreeMap<Direction, LinkCondition> = BTreeMap::new();
+    for fault in faults {
+        for direction in &fault.directions {
+            let link = links.entry(*direction).or_default();
+            *link = both(*link, fault.condition);
+        }
+    }
+    links
 }
 
 /// Two conditions on one link at once: delays add, chances are independent, the slower rate holds.

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::target::Targets;
+use humantime_serde::re::humantime;
 use protocol::ReplicaId;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -27,6 +28,9 @@ pub struct NemesisSpec {
     /// How long each lasts.
     #[serde(rename = "for", with = "humantime_serde")]
     pub lasts: Duration,
+    /// It flaps: in force for so long, not in force for so long, and so on, on the same targets, until it is over.
+    #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
+    pub flaps: Option<Duration>,
     /// Each beginning moves by up to this fraction of `every`, either way. 0 to 0.5.
     #[serde(default)]
     pub jitter: f64,
@@ -48,7 +52,7 @@ pub struct Injection {
     pub fault: Fault,
     /// Whom it is on.
     pub targets: Targets,
-    /// It cannot be had, for this reason: reported as skipped when its time comes.
+    /// It cannot be had, for this reason: reported as skipped when its time comes, or the run ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impossible: Option<String>,
 }
@@ -64,7 +68,9 @@ pub struct SpecError {
 }
 
 /// Draws every injection of a run phase of length `duration`, in order of time. Injections that would not be over
-/// [`CALM_END`] of the phase before its end are left out, so that recovery is seen under load.
+/// [`CALM_END`] of the phase before its end are left out, so that recovery is seen under load. A line of which nothing is
+/// left is there all the same, as an injection that cannot be had: a storm that never comes must not look like fair
+/// weather.
 ///
 /// # Errors
 /// If a line cannot be carried out on any cluster.
@@ -82,6 +88,7 @@ pub fn resolve(
         let mut rng =
             Xoshiro256PlusPlus::seed_from_u64(seed ^ (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut nominal = spec.start;
+        let drawn_before = injections.len();
         loop {
             let shift = spec.every.unwrap_or_default().mul_f64(spec.jitter * rng.random::<f64>());
             let at = if rng.random() { nominal + shift } else { nominal.saturating_sub(shift) };
@@ -90,12 +97,25 @@ pub fn resolve(
                 break;
             }
             if at + spec.lasts <= last_end {
-                injections.push(draw(spec, fault, at, nodes, &mut rng));
+                let injection = draw(spec, fault, at, nodes, &mut rng);
+                match spec.flaps {
+                    None => injections.push(injection),
+                    Some(period) => injections.extend(flapping(&injection, period)),
+                }
             }
             match spec.every {
                 Some(every) => nominal += every,
                 None => break,
             }
+        }
+        if injections.len() == drawn_before {
+            let why = format!(
+                "the run is too short: it would have to be over at {}, {} % before the end",
+                humantime::format_duration(last_end),
+                100.0 * CALM_END
+            );
+            let never = draw(spec, &spec.faults[0], spec.start, nodes, &mut rng);
+            injections.push(Injection { impossible: Some(why), ..never });
         }
     }
     injections.sort_by_key(|injection| injection.at);
@@ -104,6 +124,56 @@ pub fn resolve(
 
 /// The fraction at the end of a run phase in which no fault is in force.
 pub const CALM_END: f64 = 0.1;
+
+/// No run is so long.
+const TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// Whether a schedule that was drawn before, or written by hand, can be carried out on these nodes.
+///
+/// # Errors
+/// What is wrong with which injection, counted from 1.
+pub fn check_drawn(schedule: &[Injection], nodes: &[ReplicaId]) -> Result<(), String> {
+    for (i, injection) in schedule.iter().enumerate() {
+        let named = match (&injection.fault, &injection.targets) {
+            (Fault::Partition(shape), _) if !shape.is_drawn() => {
+                Err(format!("{} is not drawn", shape.name()))
+            }
+            (Fault::Partition(shape), _) => Ok(shape.named()),
+            (_, Targets::Nodes(named)) => Ok(named.clone()),
+            (_, Targets::Leader | Targets::Followers) => Ok(Vec::new()),
+            (_, targets) => Err(format!("targets {targets:?} are not drawn")),
+        };
+        let problem = match (named, injection.fault.problem()) {
+            // It is skipped, whatever it is.
+            _ if injection.impossible.is_some() => None,
+            (Err(problem), _) | (_, Some(problem)) => Some(problem),
+            (Ok(_), None) if injection.at.max(injection.lasts) > TIME_MAX => {
+                Some(format!("`at` or `for` is over {}", humantime::format_duration(TIME_MAX)))
+            }
+            (Ok(named), None) => stranger(&named, nodes),
+        };
+        if let Some(problem) = problem {
+            return Err(format!("schedule: injection {} ({}): {problem}", i + 1, injection.name));
+        }
+    }
+    Ok(())
+}
+
+fn stranger(named: &[ReplicaId], nodes: &[ReplicaId]) -> Option<String> {
+    let stranger = named.iter().find(|n| !nodes.contains(n))?;
+    Some(format!("{stranger} is not a node, there are {}", crate::target::names(nodes)))
+}
+
+/// The same injection again and again for as long as it was to last.
+fn flapping(injection: &Injection, period: Duration) -> impl Iterator<Item = Injection> {
+    let times = (injection.lasts.as_nanos() / (2 * period.as_nanos())).max(1) as u32;
+    (0..times).map(move |time| Injection {
+        at: injection.at + 2 * period * time,
+        lasts: period,
+        name: format!("flapping-{}", injection.name),
+        ..injection.clone()
+    })
+}
 
 fn draw(
     spec: &NemesisSpec,
@@ -137,8 +207,16 @@ fn check(spec: &NemesisSpec, nodes: &[ReplicaId]) -> Result<(), String> {
     if spec.lasts.is_zero() {
         return Err("for is 0".into());
     }
+    for (what, time) in [("start", Some(spec.start)), ("for", Some(spec.lasts)), ("every", spec.every)] {
+        if time.is_some_and(|time| time > TIME_MAX) {
+            return Err(format!("{what} is over {}", humantime::format_duration(TIME_MAX)));
+        }
+    }
     if spec.every.is_some_and(|every| every < Duration::from_millis(100)) {
         return Err("every is below 100ms".into());
+    }
+    if spec.flaps.is_some_and(|period| period < Duration::from_millis(20) || period > spec.lasts) {
+        return Err("flaps is below 20ms, or longer than `for`".into());
     }
     if !(0.0..=0.5).contains(&spec.jitter) {
         return Err(format!("jitter {} is not 0 to 0.5", spec.jitter));
@@ -152,8 +230,8 @@ fn check(spec: &NemesisSpec, nodes: &[ReplicaId]) -> Result<(), String> {
             (_, Targets::Nodes(named)) => named.clone(),
             _ => Vec::new(),
         };
-        if let Some(stranger) = named.iter().find(|n| !nodes.contains(n)) {
-            return Err(format!("{stranger} is not a node, there are {}", crate::target::names(nodes)));
+        if let Some(problem) = stranger(&named, nodes) {
+            return Err(problem);
         }
     }
     Ok(())
@@ -177,7 +255,21 @@ mod tests {
             every: (every_s > 0).then(|| s(every_s)),
             lasts: s(lasts_s),
             jitter: 0.0,
+            flaps: None,
         }
+    }
+
+    #[test]
+    fn a_flapping_fault_comes_and_goes_on_the_same_targets() {
+        let mut line = spec(vec![Fault::Partition(Shape::OneWay)], 1, 0, 2);
+        line.flaps = Some(Duration::from_millis(250));
+        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
+        assert_eq!(drawn.len(), 4);
+        assert!(drawn.iter().all(|i| i.fault == drawn[0].fault && i.lasts == Duration::from_millis(250)));
+        assert_eq!(drawn[3].at - drawn[0].at, Duration::from_millis(1500));
+        assert_eq!(drawn[0].name, "flapping-partition-one-way");
+        line.flaps = Some(Duration::from_secs(3));
+        assert!(resolve(&[line], Duration::from_secs(10), &nodes(3), 1).is_err());
     }
 
     #[test]
@@ -210,6 +302,34 @@ mod tests {
                 assert!(i.at + i.lasts <= Duration::from_secs(27), "{i:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_never_comes_is_kept_with_its_reason() {
+        let late = [spec(vec![Fault::Kill], 1, 5, 1), spec(vec![Fault::Pause], 8, 0, 5)];
+        let drawn = resolve(&late, Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let impossible: Vec<_> = drawn.iter().map(|i| (i.name.as_str(), i.impossible.as_deref())).collect();
+        let why = "the run is too short: it would have to be over at 9s, 10 % before the end";
+        assert_eq!(impossible, [("kill", None), ("kill", None), ("pause", Some(why))]);
+        check_drawn(&drawn, &nodes(3)).expect("a drawn schedule is a sound one");
+    }
+
+    #[test]
+    fn a_schedule_for_other_nodes_is_refused() {
+        let line = spec(vec![Fault::Kill], 1, 0, 1);
+        let line = NemesisSpec { targets: Targets::Nodes(vec![ReplicaId(3)]), ..line };
+        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
+        assert_eq!(
+            check_drawn(&drawn, &nodes(2)),
+            Err("schedule: injection 1 (kill): n3 is not a node, there are n1,n2".into())
+        );
+        let undrawn = Injection { targets: Targets::One, ..drawn[0].clone() };
+        assert!(check_drawn(&[undrawn], &nodes(3)).unwrap_err().contains("not drawn"));
+        let undrawn = Injection { fault: Fault::Partition(Shape::Halves), ..drawn[0].clone() };
+        assert!(check_drawn(&[undrawn], &nodes(3)).unwrap_err().contains("halves is not drawn"));
+        let long = NemesisSpec { lasts: Duration::MAX, ..line };
+        let error = resolve(&[long], Duration::from_secs(10), &nodes(3), 1).unwrap_err();
+        assert_eq!(error.to_string(), "nemesis line 1: for is over 30days");
     }
 
     #[test]

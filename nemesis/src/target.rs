@@ -90,6 +90,10 @@ pub enum Shape {
     Bridge,
     /// What one node sends is lost; what it is sent arrives.
     OneWay,
+    /// What one node is sent is lost; what it sends arrives.
+    Deaf,
+    /// What whoever leads when the fault comes is sent is lost; what it sends arrives.
+    LeaderDeaf,
     /// These groups, away from each other; nodes in no group see everybody.
     Groups(Vec<Vec<ReplicaId>>),
     /// These directions: what the first of a pair sends to the second is lost.
@@ -112,6 +116,8 @@ impl Shape {
             Shape::MajoritiesRing => "majorities-ring",
             Shape::Bridge => "bridge",
             Shape::OneWay => "one-way",
+            Shape::Deaf => "deaf",
+            Shape::LeaderDeaf => "leader-deaf",
             Shape::Groups(_) => "groups",
             Shape::Cuts(_) => "cuts",
         }
@@ -127,6 +133,8 @@ impl Shape {
             Shape::MajoritiesRing,
             Shape::Bridge,
             Shape::OneWay,
+            Shape::Deaf,
+            Shape::LeaderDeaf,
         ]
         .into_iter()
         .find(|shape| shape.name() == name)
@@ -144,6 +152,11 @@ impl Shape {
             Shape::Cuts(cuts) => cuts.is_empty().then(|| "no cuts".into()),
             _ => None,
         }
+    }
+
+    /// Whether nothing about it has to be drawn any more.
+    pub(crate) fn is_drawn(&self) -> bool {
+        matches!(self, Shape::Leader | Shape::Groups(_) | Shape::Cuts(_))
     }
 
     /// The nodes that are named.
@@ -189,7 +202,8 @@ impl Shape {
                 Shape::Groups(vec![a, b])
             }
             Shape::OneWay => Shape::Cuts(order[1..].iter().map(|to| (order[0], *to)).collect()),
-            Shape::Leader | Shape::Groups(_) | Shape::Cuts(_) => self.clone(),
+            Shape::Deaf => Shape::Cuts(order[1..].iter().map(|from| (*from, order[0])).collect()),
+            Shape::Leader | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_) => self.clone(),
         })
     }
 
@@ -213,13 +227,19 @@ impl Shape {
                 let groups = vec![vec![leader], nodes.iter().copied().filter(|n| *n != leader).collect()];
                 Ok((between(&groups), list(&groups)))
             }
+            Shape::LeaderDeaf => {
+                let leader = leader.ok_or("nobody leads")?;
+                let others = nodes.iter().copied().filter(|n| *n != leader);
+                Shape::Cuts(others.map(|from| (from, leader)).collect()).cuts(nodes, None)
+            }
             Shape::One
             | Shape::Halves
             | Shape::Majority
             | Shape::MinorityThird
             | Shape::MajoritiesRing
             | Shape::Bridge
-            | Shape::OneWay => unreachable!("{self:?} is resolved before the run"),
+            | Shape::OneWay
+            | Shape::Deaf => unreachable!("{self:?} is resolved before the run"),
         }
     }
 }
@@ -322,9 +342,16 @@ mod tests {
     fn one_way_cuts_one_direction_only() {
         let all = nodes(3);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
-        let (cuts, _) = Shape::OneWay.resolve(&all, &mut rng).unwrap().cuts(&all, None).unwrap();
-        assert_eq!(cuts.len(), 2);
-        assert!(cuts.iter().all(|(from, to)| !cuts.contains(&(*to, *from))));
+        let mut cuts =
+            |shape: Shape| shape.resolve(&all, &mut rng).unwrap().cuts(&all, Some(ReplicaId(2))).unwrap().0;
+        for shape in [Shape::OneWay, Shape::Deaf, Shape::LeaderDeaf] {
+            let cuts = cuts(shape);
+            assert_eq!(cuts.len(), 2);
+            assert!(cuts.iter().all(|(from, to)| !cuts.contains(&(*to, *from))));
+        }
+        assert!(cuts(Shape::OneWay).windows(2).all(|two| two[0].0 == two[1].0), "one is mute");
+        assert!(cuts(Shape::Deaf).windows(2).all(|two| two[0].1 == two[1].1), "one is deaf");
+        assert!(cuts(Shape::LeaderDeaf).iter().all(|(_, to)| *to == ReplicaId(2)));
     }
 
     #[test]

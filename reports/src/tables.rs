@@ -41,7 +41,7 @@ pub fn run_table(report: &RunReport) -> String {
 fn setting(report: &RunReport) -> String {
     let info = &report.info;
     format!(
-        "{} replicas · {} clients · {} · {} · reads {} · {} s",
+        "{} replicas · {} clients · {} · {} · reads: {} · {} s",
         info.replicas,
         info.clients,
         info.load,

@@ -333,7 +333,8 @@ impl RecorderHandle {
 }
 
 /// The greatest key that the call may write.
-fn greatest_key_written(call: &Call) -> Option<u64> {
+#[must_use]
+pub fn greatest_key_written(call: &Call) -> Option<u64> {
     match call {
         Call::Write { key, .. }
         | Call::Cas { key, .. }

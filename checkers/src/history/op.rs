@@ -19,7 +19,7 @@ impl fmt::Display for ProcessId {
 }
 
 /// What a client asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Call {
     /// A register's value.
     Read { key: u64 },
@@ -42,7 +42,7 @@ pub enum Call {
 }
 
 /// One step of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MicroCall {
     /// A list.
     ReadList { key: u64 },

@@ -14,9 +14,10 @@ use protocol::{Incarnation, ReplicaId};
 use runtime::{NodeConfig, SOCKET_NAME};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout};
 use workloads::load::Endpoint;
 
@@ -69,6 +70,7 @@ pub(crate) struct LocalCluster {
     serializable_reads: bool,
     nodes: BTreeMap<ReplicaId, Node>,
     ports: BTreeMap<ReplicaId, Ports>,
+    _held: HeldPorts,
     /// What replicas were heard to say of their states.
     sightings: BTreeSet<Sighting>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
@@ -84,7 +86,7 @@ impl LocalCluster {
         let subject = cell.subject();
         let program = &site.programs[&subject.system];
         let ids: Vec<ReplicaId> = (1..=cell.replicas()).map(ReplicaId).collect();
-        let ports = free_ports(&ids, site.cluster.as_ref())?;
+        let (ports, held) = free_ports(&ids, site.cluster.as_ref())?;
         let short =
             tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
         let mut nodes = BTreeMap::new();
@@ -101,7 +103,8 @@ impl LocalCluster {
         }
         let serializable_reads = subject.reads == Reads::Local;
         let (system, sightings) = (subject.system, BTreeSet::new());
-        let mut cluster = LocalCluster { system, serializable_reads, nodes, ports, sightings, _short: short };
+        let mut cluster =
+            LocalCluster { system, serializable_reads, nodes, ports, _held: held, sightings, _short: short };
         for node in cluster.nodes.values_mut() {
             node.start().await?;
         }
@@ -190,6 +193,7 @@ fn own_recipe(
         http_address: ports[&id].http,
         data_dir: data_dir.clone(),
         durability: subject.durability,
+        storage_bugs: subject.storage_bugs.clone(),
         seed: cell.seed.wrapping_mul(1_000).wrapping_add(u64::from(id.0)),
         options: subject.node_options().map_err(anyhow::Error::msg)?,
     };
@@ -231,21 +235,38 @@ fn etcd_recipe(id: ReplicaId, program: &Path, node_dir: &Path, ports: &BTreeMap<
     }
 }
 
-/// Ports that nobody has now. Held open together, so that no two are the same.
-fn free_ports(ids: &[ReplicaId], conf: Option<&ClusterConf>) -> anyhow::Result<BTreeMap<ReplicaId, Ports>> {
+/// Sockets that are bound and never listen. They share their ports with the nodes, whose listeners allow it, and with nobody
+/// else: otherwise another run, or a client's own end of a connection, may take the port of a node that is down, which
+/// could not start again.
+type HeldPorts = Vec<TcpSocket>;
+
+/// Ports that nobody has now, nor will have while they are held.
+fn free_ports(
+    ids: &[ReplicaId],
+    conf: Option<&ClusterConf>,
+) -> anyhow::Result<(BTreeMap<ReplicaId, Ports>, HeldPorts)> {
     let mut held = Vec::new();
     let mut free = |host: IpAddr| -> anyhow::Result<SocketAddr> {
-        let listener =
-            TcpListener::bind((host, 0)).with_context(|| format!("finding a free port on {host}"))?;
-        let address = listener.local_addr()?;
-        held.push(listener);
+        let (socket, address) = hold_port(host).with_context(|| format!("finding a free port on {host}"))?;
+        held.push(socket);
         Ok(address)
     };
     let ports = |id: &ReplicaId| {
         let host = cluster::address(conf, *id)?;
         Ok((*id, Ports { peer: free(host)?, client: free(host)?, http: free(host)? }))
     };
-    ids.iter().map(ports).collect()
+    let ports = ids.iter().map(ports).collect::<anyhow::Result<_>>()?;
+    Ok((ports, held))
+}
+
+fn hold_port(host: IpAddr) -> std::io::Result<(TcpSocket, SocketAddr)> {
+    let socket = if host.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(false)?;
+    socket.bind((host, 0).into())?;
+    // Only now: two that both allow it from the beginning could be given one port.
+    socket.set_reuseaddr(true)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
@@ -363,5 +384,35 @@ pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Durati
             return Some(Settled { bound_ms, last, silent });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn a_held_port_is_the_nodes_again_and_again_and_nobody_elses() {
+        let ids = [ReplicaId(1), ReplicaId(2)];
+        let (ports, held) = free_ports(&ids, None).expect("there are ports");
+        let address = ports[&ReplicaId(1)].client;
+        for _life in 0..3 {
+            TcpStream::connect(address).expect_err("nobody listens");
+            let node = TcpListener::bind(address).expect("nodes allow it to be shared");
+            TcpStream::connect(address).expect("the node listens");
+            drop(node);
+        }
+        let stranger = TcpSocket::new_v4().expect("a socket");
+        stranger.set_reuseaddr(false).expect("a setting");
+        stranger.bind(address).expect_err("it is held");
+        // Another run at the same time, many times over.
+        let taken: BTreeSet<u16> =
+            held.iter().map(|socket| socket.local_addr().expect("it is bound").port()).collect();
+        assert_eq!(taken.len(), 6);
+        let others: Vec<_> =
+            (0..500).map(|_| hold_port(Ipv4Addr::LOCALHOST.into()).expect("there are ports")).collect();
+        assert!(!others.iter().any(|(_, address)| taken.contains(&address.port())));
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Recipe {
 pub(crate) struct Node {
     recipe: Recipe,
     child: Option<Child>,
+    /// How it ended by itself, until somebody is told.
+    exit: Option<String>,
     paused: Option<Paused>,
     /// Processor time of earlier lives, seconds.
     cpu_before_s: f64,
@@ -70,7 +72,7 @@ impl Node {
     /// A node that is not started.
     #[must_use]
     pub(crate) fn new(recipe: Recipe) -> Self {
-        Self { recipe, child: None, paused: None, cpu_before_s: 0.0 }
+        Self { recipe, child: None, exit: None, paused: None, cpu_before_s: 0.0 }
     }
 
     /// Its name.
@@ -178,7 +180,7 @@ impl Node {
     /// SIGKILL; says what shows that it is gone.
     ///
     /// # Errors
-    /// If it is not.
+    /// If it is not, or ended by itself just before: [`Node::take_exit`] tells.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<String> {
         let pid = self.running()?;
         self.cpu_before_s = self.cpu_s();
@@ -188,7 +190,10 @@ impl Node {
         let status = timeout(SIGNAL_DEADLINE, child.wait()).await.context("it did not end")??;
         match status.signal() {
             Some(9) => Ok(format!("pid {pid} gone by signal 9")),
-            _ => bail!("pid {pid} ended by itself first: {status}"),
+            _ => {
+                self.exit = Some(format!("{status}: {}", self.last_words()));
+                bail!("pid {pid} ended by itself first: {status}")
+            }
         }
     }
 
@@ -199,7 +204,14 @@ impl Node {
     pub(crate) async fn pause(&mut self) -> anyhow::Result<String> {
         let pid = self.running()?;
         signal(pid, Signal::STOP)?;
-        let stat = wait_for_state(pid, |state| state == 'T').await?;
+        let stat = match wait_for_state(pid, |state| state == 'T').await {
+            Ok(stat) => stat,
+            Err(error) => {
+                // Nobody would let it go on if it stopped after all.
+                signal(pid, Signal::CONT)?;
+                return Err(error);
+            }
+        };
         self.paused = Some(Paused { since: Instant::now(), cpu_s: stat.cpu_s });
         Ok(format!("pid {pid} in state T"))
     }
@@ -238,6 +250,9 @@ impl Node {
 
     /// If the process has ended by itself: how, and its last words.
     pub(crate) fn take_exit(&mut self) -> Option<String> {
+        if let Some(exit) = self.exit.take() {
+            return Some(exit);
+        }
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
         self.paused = None;
@@ -313,5 +328,50 @@ async fn wait_for_state(pid: u32, wanted: impl Fn(char) -> bool) -> anyhow::Resu
             bail!("pid {pid} is still in state {}", stat.state);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node whose process is this shell script.
+    fn running(dir: &Path, script: &str) -> Node {
+        let mut node = Node::new(Recipe {
+            name: "n1".into(),
+            program: "sh".into(),
+            args: Vec::new(),
+            dir: dir.to_owned(),
+            control: None,
+            ready: Ready::PrintsLine,
+        });
+        let mut shell = tokio::process::Command::new("sh");
+        let child = shell.args(["-c", script]).kill_on_drop(true).spawn().expect("there is a shell");
+        node.child = Some(child);
+        node
+    }
+
+    #[tokio::test]
+    async fn a_node_that_crashed_right_before_it_was_killed_is_told_as_crashed() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::write(dir.path().join("node.log"), "assertion failed: 1 + 1\n").expect("it is writable");
+        let mut node = running(dir.path(), "exit 101");
+        wait_for_state(node.pid().expect("it was started"), |state| state == 'Z').await.expect("it ends");
+        let error = node.kill().await.expect_err("there was nobody to kill");
+        assert!(error.to_string().contains("ended by itself first"), "{error}");
+        assert_eq!(node.take_exit().as_deref(), Some("exit status: 101: assertion failed: 1 + 1"));
+        assert_eq!(node.take_exit(), None, "once");
+        assert!(!node.is_up(), "it can be started again");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_killed_or_paused_is_told_as_neither_crashed_nor_up() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut node = running(dir.path(), "exec sleep 60");
+        node.pause().await.expect("it runs");
+        assert!(node.is_paused());
+        node.resume().await.expect("it is paused");
+        node.kill().await.expect("it runs");
+        assert_eq!((node.take_exit(), node.is_up(), node.is_paused()), (None, false, false));
     }
 }

@@ -16,11 +16,13 @@
 //! | `codec.rs`, `frame.rs` | the one wire codec and the one frame format |
 //! | `bug.rs` | seeded bugs: [`Bugs`], and what is known of each |
 //! | `reached.rs` | [`reached!`], marks of situations |
+//! | `clock.rs` | [`NodeClock`], a node's clock, which a nemesis may bend |
 //! | `ids.rs`, `time.rs` | newtypes |
 
 pub mod admin;
 pub mod bug;
 pub mod client;
+pub mod clock;
 pub mod codec;
 pub mod control;
 pub mod core;
@@ -35,6 +37,7 @@ pub mod time;
 pub use admin::{AdminReply, AdminRequest};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome};
+pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered, Status};
 pub use effects::{Effects, Outbox, TimerChange};

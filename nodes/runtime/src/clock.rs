@@ -4,31 +4,17 @@ use protocol::Time;
 use protocol::control::ClockSetting;
 use std::time::{Duration, Instant};
 
-/// A clock over the machine's monotonic clock. It starts at [`NodeClock::START`], agrees with the machine's until
-/// it is set, and never runs backwards.
+/// A [`protocol::NodeClock`] over the machine's monotonic clock.
 #[derive(Debug)]
 pub(crate) struct NodeClock {
-    /// When the node started, on the machine's clock.
+    /// When the node started.
     origin: Instant,
-    setting: ClockSetting,
-    /// When the setting was made, in the machine's nanoseconds.
-    set_at: i128,
-    /// The latest time that was told.
-    latest: Time,
+    clock: protocol::NodeClock,
 }
 
-const NANOS: i128 = 1_000_000_000;
-
 impl NodeClock {
-    /// A clock starts a day after the origin of [`Time`], so that a negative offset has room.
-    const START: i128 = 86_400 * NANOS;
-    /// The fastest rate that may be set.
-    const RATE_MAX: f64 = 1_000.0;
-    /// The largest offset that may be set, either way: a day.
-    const OFFSET_US_MAX: u64 = 86_400_000_000;
-
     pub(crate) fn new(origin: Instant) -> NodeClock {
-        NodeClock { origin, setting: ClockSetting::default(), set_at: Self::START, latest: Time::ZERO }
+        NodeClock { origin, clock: protocol::NodeClock::new() }
     }
 
     /// Replaces the setting from `machine` on.
@@ -36,143 +22,30 @@ impl NodeClock {
     /// # Errors
     /// If the setting is out of bounds.
     pub(crate) fn set(&mut self, machine: Instant, setting: ClockSetting) -> Result<(), String> {
-        if !(0.0..=Self::RATE_MAX).contains(&setting.rate) {
-            return Err(format!("clock rate {}, allowed are 0 to {}", setting.rate, Self::RATE_MAX));
-        }
-        if setting.offset_us.unsigned_abs() > Self::OFFSET_US_MAX {
-            let (offset, most) = (setting.offset_us, Self::OFFSET_US_MAX);
-            return Err(format!("clock offset of {offset} us, allowed are {most} us either way"));
-        }
-        // What was told before stands: the clock does not run backwards.
-        self.now(machine);
-        self.setting = setting;
-        self.set_at = self.machine_nanos(machine);
-        Ok(())
+        self.clock.set(self.nanos(machine), setting)
     }
 
     pub(crate) fn setting(&self) -> ClockSetting {
-        self.setting
+        self.clock.setting()
     }
 
     /// The node's time.
     pub(crate) fn now(&mut self, machine: Instant) -> Time {
-        let nanos = u64::try_from(self.nominal(machine)).unwrap_or(0);
-        self.latest = self.latest.max(Time(nanos));
-        self.latest
+        self.clock.now(self.nanos(machine))
     }
 
     /// How far the node's clock is ahead of the machine's, microseconds.
     pub(crate) fn error_us(&mut self, machine: Instant) -> i64 {
-        let error = i128::from(self.now(machine).0) - self.machine_nanos(machine);
-        i64::try_from(error / 1_000).unwrap_or(i64::MAX)
+        self.clock.error_us(self.nanos(machine))
     }
 
     /// When on the machine's clock the node's time will be `time`; `None` if it never will be.
     pub(crate) fn machine_time_of(&self, time: Time) -> Option<Instant> {
-        let ahead = i128::from(time.0) - self.set_at - self.offset_nanos();
-        let machine = if self.setting.rate == 1.0 {
-            self.set_at + ahead
-        } else if ahead <= 0 {
-            self.set_at
-        } else if self.setting.rate > 0.0 {
-            // Rounded up, so that the time has come when the machine's has.
-            self.set_at + (ahead as f64 / self.setting.rate).ceil() as i128
-        } else {
-            return None;
-        };
-        let since_origin = u64::try_from((machine - Self::START).max(0)).ok()?;
-        self.origin.checked_add(Duration::from_nanos(since_origin))
+        self.origin.checked_add(Duration::from_nanos(self.clock.machine_time_of(time)?))
     }
 
-    /// What the setting says, whether or not it was ever later.
-    fn nominal(&self, machine: Instant) -> i128 {
-        let since_setting = self.machine_nanos(machine) - self.set_at;
-        let scaled = if self.setting.rate == 1.0 {
-            since_setting
-        } else {
-            (since_setting as f64 * self.setting.rate) as i128
-        };
-        self.set_at + self.offset_nanos() + scaled
-    }
-
-    fn offset_nanos(&self) -> i128 {
-        i128::from(self.setting.offset_us) * 1_000
-    }
-
-    /// The machine's time, in nanoseconds on the node's scale.
-    fn machine_nanos(&self, machine: Instant) -> i128 {
+    fn nanos(&self, machine: Instant) -> u64 {
         let since_origin = machine.saturating_duration_since(self.origin).as_nanos();
-        Self::START + i128::try_from(since_origin).expect("a node does not run for 10^21 years")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn setting(offset_us: i64, rate: f64) -> ClockSetting {
-        ClockSetting { offset_us, rate }
-    }
-
-    #[test]
-    fn an_offset_is_told_and_healed() {
-        let start = Instant::now();
-        let mut clock = NodeClock::new(start);
-        let before = clock.now(start);
-        clock.set(start, setting(2_000_000, 1.0)).expect("in bounds");
-        assert_eq!(clock.now(start).since(before), 2 * SECOND);
-        assert_eq!(clock.error_us(start + SECOND), 2_000_000);
-        clock.set(start + SECOND, ClockSetting::default()).expect("in bounds");
-        // It was at 3 s: it stops until the machine is there.
-        assert_eq!(clock.now(start + 2 * SECOND).since(before), 3 * SECOND);
-        assert_eq!(clock.now(start + 4 * SECOND).since(before), 4 * SECOND);
-        assert_eq!(clock.error_us(start + 4 * SECOND), 0);
-    }
-
-    #[test]
-    fn a_clock_that_stands_still_never_gets_anywhere() {
-        let start = Instant::now();
-        let mut clock = NodeClock::new(start);
-        clock.set(start, setting(0, 0.0)).expect("in bounds");
-        let stopped = clock.now(start);
-        assert_eq!(clock.now(start + 100 * SECOND), stopped);
-        assert_eq!(clock.machine_time_of(stopped + SECOND), None);
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        let start = Instant::now();
-        let mut clock = NodeClock::new(start);
-        for rate in [-1.0, f64::NAN, f64::INFINITY, 1e9] {
-            clock.set(start, setting(0, rate)).expect_err("out of bounds");
-        }
-        clock.set(start, setting(i64::MIN, 1.0)).expect_err("out of bounds");
-    }
-
-    proptest! {
-        #[test]
-        fn time_never_runs_backwards_and_comes_when_it_was_promised(
-            steps in prop::collection::vec((0..3_000u64, -5_000_000..5_000_000i64, 0.0..3.0f64), 1..20),
-            wait_us in 0..10_000_000u64,
-        ) {
-            let mut machine = Instant::now();
-            let mut clock = NodeClock::new(machine);
-            let mut latest = clock.now(machine);
-            for (ms, offset_us, rate) in steps {
-                machine += Duration::from_millis(ms);
-                prop_assert!(clock.now(machine) >= latest);
-                latest = clock.now(machine);
-                clock.set(machine, setting(offset_us, rate)).expect("in bounds");
-                prop_assert!(clock.now(machine) >= latest);
-                latest = clock.now(machine);
-            }
-            let wanted = latest + Duration::from_micros(wait_us);
-            if let Some(at) = clock.machine_time_of(wanted) {
-                prop_assert!(clock.now(at + Duration::from_nanos(2_000)) >= wanted);
-            }
-        }
+        u64::try_from(since_origin).expect("a node does not run for 500 years")
     }
 }

@@ -1,6 +1,6 @@
 //! What a node is started with: one YAML file.
 
-use protocol::{Incarnation, ReplicaId};
+use protocol::{Bugs, Incarnation, ReplicaId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ pub struct NodeConfig {
     /// Whether what is acknowledged is on disk.
     #[serde(default)]
     pub durability: Durability,
+    /// Seeded bugs of storage: none, unless a plan names them.
+    #[serde(default, skip_serializing_if = "Bugs::is_empty")]
+    pub storage_bugs: Bugs<storage::Bug>,
     /// Every random choice of the node follows from it.
     #[serde(default)]
     pub seed: u64,

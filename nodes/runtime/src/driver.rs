@@ -9,7 +9,7 @@ use crate::clients::Clients;
 use crate::clock::NodeClock;
 use crate::control::Leases;
 use crate::event::{Event, KvProtocol, TURN_EVENTS_MAX};
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use crate::metrics::Durations;
 use crate::snapshot::SnapshotStore;
 use crate::timers::Timers;
@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::time::Instant;
+use storage::journal::JournalError;
 use tokio::sync::mpsc;
 
 /// Why a node stops without being told to.

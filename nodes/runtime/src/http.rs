@@ -17,7 +17,7 @@ use crate::client_port::{ACCEPT_BACKOFF, ClientIds};
 use crate::control;
 use crate::event::{Event, KvProtocol};
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Json, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -68,6 +68,9 @@ pub(crate) async fn serve<P: KvProtocol>(
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "no such path"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "that cannot be done to this path")
+        })
         .layer(middleware::from_fn(with_patience))
         .with_state(front);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -185,8 +188,9 @@ fn random_session() -> Result<SessionId, Failure> {
 
 async fn get_key<P: KvProtocol>(
     State(front): State<Front<P>>,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
+    let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
     match front.run(Command::Read { key: key.clone().into() }).await? {
         kv::Response::Value(Some(value)) => {
             Ok(Json(json!({ "key": key, "value": show(&value) })).into_response())
@@ -216,8 +220,9 @@ async fn put<P: KvProtocol>(
 
 async fn delete_key<P: KvProtocol>(
     State(front): State<Front<P>>,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
+    let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
     match front.run(Command::Delete { key: key.clone().into() }).await? {
         kv::Response::Deleted(deleted) => Ok(Json(json!({ "key": key, "deleted": deleted })).into_response()),
         other => Err(Failure::unfit(&other)),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config.rs`, `start.rs`, `node.rs` | what a node is started with; its `main`; its life |
 //! | `event.rs`, `driver.rs` | everything that can happen to a core; the task that owns it, and its turns |
-//! | `journal/`, `snapshot.rs`, `disk.rs` | what a replica remembers, and the one way to the disk |
+//! | `journal/`, `snapshot.rs` | when and on which thread what a replica remembers goes to disk |
 //! | `transport/` | messages between replicas, and links made bad on demand |
 //! | `client_port.rs`, `clients.rs` | requests in, replies out |
 //! | `http.rs`, `control.rs`, `status.rs`, `metrics.rs` | for people and for a nemesis |
@@ -23,7 +23,6 @@ mod clients;
 mod clock;
 mod config;
 mod control;
-mod disk;
 mod driver;
 mod event;
 mod framed;
@@ -42,7 +41,5 @@ pub use config::{ConfigError, Durability, NodeConfig};
 pub use control::SOCKET_NAME;
 pub use driver::DriverError;
 pub use event::KvProtocol;
-pub use journal::{Damage, JournalError};
 pub use node::{NodeError, Ready, serve};
-pub use snapshot::SnapshotError;
 pub use start::node_main;

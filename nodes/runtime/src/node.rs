@@ -9,8 +9,8 @@ use crate::control::{self, Leases};
 use crate::driver::{Driver, DriverError, TurnCounters};
 use crate::event::{EVENTS_WAITING_MAX, Event, KvProtocol};
 use crate::http;
-use crate::journal::{Journal, JournalError};
-use crate::snapshot::{SnapshotError, SnapshotStore};
+use crate::journal::Journal;
+use crate::snapshot::SnapshotStore;
 use crate::timers::Timers;
 use crate::transport::{self, Group, Links};
 use protocol::{Effects, RecoverError, Recovered};
@@ -23,6 +23,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use storage::journal::JournalError;
+use storage::snapshots::SnapshotError;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
@@ -128,11 +130,17 @@ fn recover<P: KvProtocol>(
 ) -> Result<Driver<P>, NodeError> {
     let begun = Instant::now();
     let mut records = Vec::new();
-    let journal = Journal::open(&config.data_dir.join("journal"), config.durability, |position, record| {
-        records.push((position, record));
-    })?;
+    let bugs = config.storage_bugs.clone();
+    let journal = Journal::open(
+        &config.data_dir.join("journal"),
+        config.durability,
+        bugs.clone(),
+        |position, record| {
+            records.push((position, record));
+        },
+    )?;
     let (snapshots, snapshot) =
-        SnapshotStore::open(&config.data_dir.join("snapshots"), config.durability, events.clone())?;
+        SnapshotStore::open(&config.data_dir.join("snapshots"), config.durability, bugs, events.clone())?;
     let read = records.len();
     let disk = Recovered { snapshot, records };
     let mut clock = NodeClock::new(begun);

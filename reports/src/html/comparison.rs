@@ -103,7 +103,7 @@ fn entry_row(report: &ComparisonReport, group: &Group, at: usize) -> Markup {
     html! {
         tr {
             td.name { @if at == 0 { b { (group.title) } } }
-            td.name { (link(report, entry)) br; small { (first.info.durability) ", reads " (first.info.reads) } }
+            td.name { (link(report, entry)) br; small { (first.info.durability) ", reads: " (first.info.reads) } }
             td {
                 (shell::badge(report.verdict_of(entry)))
                 @if noisy { br; span.badge.unknown title="other processes used the machine meanwhile" { "noisy" } }

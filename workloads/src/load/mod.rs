@@ -135,7 +135,7 @@ impl LoadSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The history cannot be written: nothing may be asked that cannot be recorded.
-    #[error("recording the history: {0}")]
+    #[error("recording the history")]
     History(#[from] HistoryError),
     /// The workload's options are out of bounds.
     #[error(transparent)]

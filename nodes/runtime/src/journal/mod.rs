@@ -1,79 +1,27 @@
-//! The journal: what a replica has promised to remember.
+//! The journal as the core's task drives it: what goes to disk when, and on which thread.
 //!
 //! Records are gathered while the disk is busy and written together: one `fdatasync` for all that queued.
-//! `format.rs` specifies the bytes, `writer.rs` puts them on disk, `recover.rs` reads them back.
+//! [`storage::journal`] has the bytes.
 //!
 //! A sync is done on the core's own thread while the disk is quick, and on another one when it was slow. On its
 //! own thread it costs no wake-up, and the core has little else to do: it has sent its early lane, and what
 //! arrives meanwhile makes the next, larger turn. But a disk that stalls must not silence the replica.
 
-mod format;
-mod recover;
-mod writer;
-
 use crate::config::Durability;
-use crate::disk::Disk;
-use format::Gathering;
-use protocol::JournalPosition;
 use protocol::codec::{self, Wire};
+use protocol::{Bugs, JournalPosition};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
+use storage::journal::{Gathering, JournalError, Opened, Settings, Writer, Written, segment_name};
+use storage::{Disk, Folder};
 use tokio::task::JoinHandle;
-use writer::Writer;
-
-/// A segment is closed before it would grow beyond this.
-const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// After a sync that took longer than this the next ones are done on another thread … It is less than a leader may be
 /// silent for, and more than a busy machine's scheduler makes a thread wait.
 const SLOW_SYNC: Duration = Duration::from_millis(20);
 /// … until so many in a row were quicker.
 const QUICK_SYNCS_AFTER_SLOW: u32 = 64;
-
-/// Why a journal cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The disk refuses. What was being written may or may not be there; nothing of it was acknowledged.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// What was durable is damaged.
-    #[error("journal is damaged: {0}")]
-    Damaged(Damage),
-    /// A record is over the bound of a frame.
-    #[error("journal record of {bytes} bytes, allowed are {bytes_max}")]
-    RecordTooLarge {
-        /// Of its encoding.
-        bytes: usize,
-        /// Allowed.
-        bytes_max: usize,
-    },
-    /// The folder holds a journal that `durability: memory` would ignore now and believe later.
-    #[error("{} holds a journal, which durability: memory would ignore", folder.display())]
-    LeftOver {
-        /// The journal's folder.
-        folder: PathBuf,
-    },
-}
-
-/// Where a journal is damaged.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} at offset {offset}, where record {position} should be: {reason}", file.display())]
-pub struct Damage {
-    /// Which segment.
-    pub file: PathBuf,
-    /// In bytes.
-    pub offset: u64,
-    /// The record that should be there.
-    pub position: JournalPosition,
-    /// What is there.
-    pub reason: String,
-}
 
 /// What the journal did since the node started.
 #[derive(Debug, Default, Clone)]
@@ -99,7 +47,7 @@ pub(crate) struct Journal {
 
 #[derive(Debug)]
 struct OnDisk {
-    disk: Disk,
+    disk: Folder,
     writer: Place,
     /// Not yet given to the writer; only the last may grow.
     gathering: VecDeque<Gathering>,
@@ -114,7 +62,7 @@ struct OnDisk {
 /// Where the writer is.
 #[derive(Debug)]
 enum Place {
-    Here(Box<Writer>),
+    Here(Box<Writer<Folder>>),
     OnThread(JoinHandle<Commit>),
     /// Only while it changes places, and after an error.
     Nowhere,
@@ -123,10 +71,10 @@ enum Place {
 /// A commit that is over.
 #[derive(Debug)]
 struct Commit {
-    writer: Box<Writer>,
+    writer: Box<Writer<Folder>>,
     batch: Gathering,
     took: Duration,
-    result: Result<writer::Written, JournalError>,
+    result: Result<Written, JournalError>,
 }
 
 impl Journal {
@@ -137,10 +85,11 @@ impl Journal {
     pub(crate) fn open<R: Wire>(
         folder: &Path,
         durability: Durability,
+        bugs: Bugs<storage::Bug>,
         take: impl FnMut(JournalPosition, R),
     ) -> Result<Journal, JournalError> {
         match durability {
-            Durability::Fsync => Journal::open_disk(folder, SEGMENT_BYTES, take),
+            Durability::Fsync => Journal::open_disk(folder, Settings { bugs, ..Settings::default() }, take),
             Durability::Memory => Journal::open_memory(folder),
         }
     }
@@ -155,31 +104,18 @@ impl Journal {
 
     fn open_disk<R: Wire>(
         folder: &Path,
-        segment_bytes: u64,
-        mut take: impl FnMut(JournalPosition, R),
+        settings: Settings,
+        take: impl FnMut(JournalPosition, R),
     ) -> Result<Journal, JournalError> {
-        let disk = Disk::open(folder)
+        let disk = Folder::open(folder)
             .map_err(|source| JournalError::Io { what: "making the journal's folder", source })?;
-        let found = recover::recover(&disk, &mut |position, bytes| {
-            take(position, codec::decode(bytes).map_err(|e| e.to_string())?);
-            Ok(())
-        })?;
-        let (writer, segments, next) = match found {
-            Some(found) => {
-                let writer = Writer::reopen(disk.clone(), segment_bytes, &found)?;
-                (writer, found.segments.into(), found.next)
-            }
-            None => {
-                let start = JournalPosition(0);
-                (Writer::begin(disk.clone(), segment_bytes)?, VecDeque::from([start]), start)
-            }
-        };
+        let Opened { writer, segments, next } = storage::journal::open(&disk, settings, take)?;
         let on_disk = OnDisk {
             disk,
             writer: Place::Here(Box::new(writer)),
             gathering: VecDeque::new(),
             spare: Vec::new(),
-            segments,
+            segments: segments.into(),
             wary: 0,
         };
         let counters = JournalCounters::default();
@@ -265,7 +201,7 @@ impl Journal {
         let Some(on_disk) = &mut self.disk else { return };
         let mut names = Vec::new();
         while on_disk.segments.get(1).is_some_and(|second| *second <= before) {
-            names.extend(on_disk.segments.pop_front().map(format::segment_name));
+            names.extend(on_disk.segments.pop_front().map(segment_name));
         }
         if names.is_empty() {
             return;
@@ -301,7 +237,7 @@ impl OnDisk {
 }
 
 impl Commit {
-    fn carry_out(mut writer: Box<Writer>, batch: Gathering) -> Commit {
+    fn carry_out(mut writer: Box<Writer<Folder>>, batch: Gathering) -> Commit {
         let begun = Instant::now();
         let result = writer.commit(&batch);
         Commit { writer, batch, took: begun.elapsed(), result }

@@ -1,6 +1,8 @@
-use super::format::{self, HEADER_BYTES};
 use super::*;
 use proptest::prelude::*;
+use std::path::PathBuf;
+use storage::journal::Damage;
+use storage::journal::format::{self, HEADER_BYTES};
 use tempfile::TempDir;
 
 type Records = Vec<(u64, Vec<u8>)>;
@@ -14,7 +16,7 @@ struct Opened {
 fn open(folder: &TempDir, segment_bytes: u64) -> Result<Opened, JournalError> {
     let mut records = Records::new();
     let take = |position: JournalPosition, record| records.push((position.0, record));
-    let journal = Journal::open_disk(folder.path(), segment_bytes, take)?;
+    let journal = Journal::open_disk(folder.path(), Settings { segment_bytes, ..Settings::default() }, take)?;
     Ok(Opened { journal, records })
 }
 
@@ -31,16 +33,16 @@ impl Opened {
         let on_disk = self.journal.disk.as_mut().expect("on disk");
         let last = on_disk.segments.back().expect("a journal has a segment");
         let Place::Here(writer) = &on_disk.writer else { panic!("no commit is under way") };
-        (segment(folder, last.0), usize::try_from(writer.offset).expect("small"))
+        (segment(folder, last.0), usize::try_from(writer.offset()).expect("small"))
     }
 
     /// Discards, and waits until the files are gone.
     async fn discard(&mut self, folder: &TempDir, before: u64) {
         self.journal.discard(JournalPosition(before));
         let first = *self.journal.disk.as_ref().expect("on disk").segments.front().expect("the last one");
-        let disk = Disk::open(folder.path()).expect("there");
+        let disk = Folder::open(folder.path()).expect("there");
         let gone = async {
-            while disk.names().expect("readable").iter().any(|name| *name < format::segment_name(first)) {
+            while disk.names().expect("readable").iter().any(|name| *name < segment_name(first)) {
                 tokio::task::yield_now().await;
             }
         };
@@ -71,7 +73,7 @@ fn records(range: std::ops::Range<u64>) -> Records {
 }
 
 fn segment(folder: &TempDir, first: u64) -> PathBuf {
-    folder.path().join(format::segment_name(JournalPosition(first)))
+    folder.path().join(segment_name(JournalPosition(first)))
 }
 
 fn damage(result: Result<Opened, JournalError>) -> Damage {
@@ -84,7 +86,7 @@ fn damage(result: Result<Opened, JournalError>) -> Damage {
 
 /// Three batches: records 0 and 1, 2 and 3, 4 and 5. Returns where each begins, and where the last ends.
 async fn three_batches(folder: &TempDir) -> Vec<usize> {
-    let mut opened = open(folder, SEGMENT_BYTES).expect("empty");
+    let mut opened = open(folder, 64 << 20).expect("empty");
     for first in [0, 2, 4] {
         opened.write(&[record(first), record(first + 1)]).await;
     }
@@ -103,25 +105,25 @@ async fn three_batches(folder: &TempDir) -> Vec<usize> {
 #[tokio::test]
 async fn what_was_committed_is_read_back_and_positions_go_on() {
     let folder = tempdir();
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    let mut opened = open(&folder, 64 << 20).expect("empty");
     opened.write(&[record(0), record(1)]).await;
     opened.write(&[record(2)]).await;
     drop(opened);
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("whole");
+    let mut opened = open(&folder, 64 << 20).expect("whole");
     assert_eq!(opened.records, records(0..3));
     opened.write(&[record(3)]).await;
     drop(opened);
-    assert_eq!(open(&folder, SEGMENT_BYTES).expect("whole").records, records(0..4));
+    assert_eq!(open(&folder, 64 << 20).expect("whole").records, records(0..4));
 }
 
 #[tokio::test]
 async fn nothing_is_durable_before_it_is_committed() {
     let folder = tempdir();
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    let mut opened = open(&folder, 64 << 20).expect("empty");
     opened.journal.append(&record(0)).expect("small");
     assert_eq!((opened.journal.durable(), opened.journal.next()), (JournalPosition(0), JournalPosition(1)));
     drop(opened);
-    assert_eq!(open(&folder, SEGMENT_BYTES).expect("whole").records, []);
+    assert_eq!(open(&folder, 64 << 20).expect("whole").records, []);
 }
 
 /// However a crash tears the last write, what was committed before is there, what was being written is there whole or
@@ -142,13 +144,13 @@ async fn a_crash_at_any_byte_of_the_last_write_loses_that_write_only() {
         let sectors_left_out = [after[..cut].to_vec(), vec![0; 4096]].concat();
         for torn in [zero_extended, garbage, reached_in_order, reached_in_reverse, sectors_left_out] {
             std::fs::write(segment(&folder, 0), &torn).expect("written");
-            let mut opened = open(&folder, SEGMENT_BYTES).expect("only torn");
+            let mut opened = open(&folder, 64 << 20).expect("only torn");
             let whole = torn.get(starts[2]..starts[3]) == Some(&after[starts[2]..starts[3]]);
             let kept = if whole { 6 } else { 4 };
             assert_eq!(opened.records, records(0..kept), "cut at {cut}");
             opened.write(&[record(kept)]).await;
             drop(opened);
-            assert_eq!(open(&folder, SEGMENT_BYTES).expect("whole").records, records(0..kept + 1));
+            assert_eq!(open(&folder, 64 << 20).expect("whole").records, records(0..kept + 1));
         }
     }
 }
@@ -162,7 +164,7 @@ async fn a_flipped_bit_in_any_byte_before_the_last_batch_is_refused_with_its_pla
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         std::fs::write(segment(&folder, 0), &bad).expect("written");
-        let damage = damage(open(&folder, SEGMENT_BYTES));
+        let damage = damage(open(&folder, 64 << 20));
         let batch = starts.iter().rposition(|start| *start <= at);
         let (offset, position) = batch.map_or((0, 0), |batch| (starts[batch], batch * 2));
         assert_eq!(damage.file, segment(&folder, 0));
@@ -177,14 +179,14 @@ async fn a_last_batch_that_is_damaged_cannot_be_told_from_a_torn_one() {
     let mut bytes = std::fs::read(segment(&folder, 0)).expect("readable");
     bytes[starts[2] + 12] ^= 1;
     std::fs::write(segment(&folder, 0), &bytes).expect("written");
-    assert_eq!(open(&folder, SEGMENT_BYTES).expect("torn").records, records(0..4));
+    assert_eq!(open(&folder, 64 << 20).expect("torn").records, records(0..4));
 }
 
 /// The second batch here, and in it what a client may have written, would each be valid at some position.
 #[tokio::test]
 async fn a_value_that_looks_like_a_batch_is_no_sign_of_damage() {
     let folder = tempdir();
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    let mut opened = open(&folder, 64 << 20).expect("empty");
     opened.write(&[record(0)]).await;
     let mut fake = Vec::new();
     let mut batch = format::Gathering { first: JournalPosition(3), records: Vec::new() };
@@ -196,7 +198,7 @@ async fn a_value_that_looks_like_a_batch_is_no_sign_of_damage() {
     let mut bytes = std::fs::read(&path).expect("readable");
     bytes[begin + 4] ^= 1;
     std::fs::write(&path, bytes).expect("written");
-    assert_eq!(open(&folder, SEGMENT_BYTES).expect("only torn").records, records(0..1));
+    assert_eq!(open(&folder, 64 << 20).expect("only torn").records, records(0..1));
 }
 
 /// Segments that hold two batches of one record each.
@@ -249,27 +251,23 @@ async fn discarding_removes_whole_segments_only_and_never_the_last() {
 #[tokio::test]
 async fn a_commit_beyond_the_frame_bound_becomes_several_batches() {
     let folder = tempdir();
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    let mut opened = open(&folder, 64 << 20).expect("empty");
     let large: Vec<Vec<u8>> = (0..5).map(|fill| vec![fill; 5 << 20]).collect();
     opened.write(&large).await;
     let error = opened.journal.append(&vec![0u8; 17 << 20]).expect_err("too large");
     assert!(matches!(error, JournalError::RecordTooLarge { .. }), "{error}");
     drop(opened);
-    let read: Vec<_> =
-        open(&folder, SEGMENT_BYTES).expect("whole").records.into_iter().map(|(_, r)| r).collect();
+    let read: Vec<_> = open(&folder, 64 << 20).expect("whole").records.into_iter().map(|(_, r)| r).collect();
     assert!(read == large);
 }
 
 #[tokio::test]
 async fn a_disk_that_refuses_makes_nothing_durable() {
     let folder = tempdir();
-    let mut opened = open(&folder, SEGMENT_BYTES).expect("empty");
+    // The next batch needs a segment of its own.
+    let mut opened = open(&folder, 1).expect("empty");
     opened.write(&[record(0)]).await;
-    let on_disk = opened.journal.disk.as_mut().expect("on disk");
-    let Place::Here(writer) = &mut on_disk.writer else { panic!("no commit is under way") };
-    writer.file = Disk::open(folder.path())
-        .and_then(|disk| disk.open_read_only("journal-00000000000000000000"))
-        .expect("there");
+    std::fs::remove_dir_all(folder.path()).expect("removed");
     opened.journal.append(&record(1)).expect("small");
     let error = opened.journal.commit().expect_err("refused");
     assert!(matches!(error, JournalError::Io { .. }), "{error}");
@@ -281,7 +279,7 @@ async fn a_record_of_another_protocol_is_refused() {
     let folder = tempdir();
     three_batches(&folder).await;
     let error =
-        Journal::open_disk(folder.path(), SEGMENT_BYTES, |_, _: (String, u64)| {}).expect_err("others");
+        Journal::open_disk(folder.path(), Settings::default(), |_, _: (String, u64)| {}).expect_err("others");
     assert!(matches!(error, JournalError::Damaged(Damage { position: JournalPosition(0), .. })), "{error}");
 }
 
@@ -289,7 +287,8 @@ async fn a_record_of_another_protocol_is_refused() {
 async fn a_journal_is_not_ignored_by_a_node_that_keeps_none() {
     let folder = tempdir();
     three_batches(&folder).await;
-    let error = Journal::open(folder.path(), Durability::Memory, |_, _: Vec<u8>| {}).expect_err("left over");
+    let error = Journal::open(folder.path(), Durability::Memory, Bugs::default(), |_, _: Vec<u8>| {})
+        .expect_err("left over");
     assert!(matches!(error, JournalError::LeftOver { .. }), "{error}");
 }
 

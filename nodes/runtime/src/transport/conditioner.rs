@@ -55,12 +55,17 @@ impl<T> Conditioner<T> {
     /// Replaces the condition. What is held is lost if the link is blocked now, and leaves at once, in order, if
     /// it is clear.
     pub(super) fn set(&mut self, now: Instant, condition: LinkCondition) {
+        // A lease is renewed by setting the same again: what the rate limit has taken on is still under way then.
+        if condition.rate_bytes_s != self.condition.rate_bytes_s || condition.blocked {
+            self.rate_free = None;
+        }
         self.condition = condition;
-        self.rate_free = None;
         if condition.blocked {
             self.counters.blocked += self.held.len() as u64;
             self.held.clear();
             self.held_bytes = 0;
+            // Nobody waits for what is lost.
+            self.last_leaves = None;
         }
         if condition.is_clear() {
             let held = std::mem::take(&mut self.held).into_sorted_vec();
@@ -285,6 +290,17 @@ mod tests {
     }
 
     #[test]
+    fn after_a_block_nobody_waits_for_what_it_lost() {
+        let slow = LinkCondition { latency_us: 10_000, ..Default::default() };
+        let mut link = Bench::new(LinkCondition { latency_us: 9_000_000, ..slow });
+        link.send(MS, 0..3);
+        link.conditioner.set(link.start + 2 * MS, LinkCondition { blocked: true, ..slow });
+        link.conditioner.set(link.start + 3 * MS, slow);
+        link.send(4 * MS, 3..5);
+        assert_eq!(link.arrived(20 * MS), [3, 4]);
+    }
+
+    #[test]
     fn healing_lets_what_is_held_leave_at_once_and_first() {
         let mut link = Bench::new(LinkCondition { latency_us: 3_600_000_000, ..Default::default() });
         link.send(MS, 0..3);
@@ -338,6 +354,23 @@ mod tests {
         let arrived = link.arrived(10 * MS + 1_000_000 * MS).len() as u64;
         assert!((queued..queued + 3).contains(&arrived), "{arrived} of {queued}");
         assert_eq!(link.counters().throttled, 20_010);
+    }
+
+    #[test]
+    fn a_rate_limit_holds_although_it_is_set_again_and_again() {
+        let condition = LinkCondition { rate_bytes_s: 100_000, ..Default::default() };
+        let mut link = Bench::new(condition);
+        // Twice as much as passes, renewed ten times.
+        for renewal in 0..10u32 {
+            link.conditioner.set(link.start + 100 * renewal * MS, condition);
+            for sent in 0..100 {
+                link.send((100 * renewal + sent) * MS, 0..2);
+            }
+        }
+        let arrived = link.arrived(1_000 * MS).len();
+        assert!((990..=1_000).contains(&arrived), "{arrived} messages of 100 bytes in a second");
+        let later = link.arrived(1_500 * MS).len();
+        assert!((490..=510).contains(&later), "{later} messages of 100 bytes in half a second more");
     }
 
     #[test]

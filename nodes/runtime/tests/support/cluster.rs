@@ -116,6 +116,7 @@ pub(crate) fn group(
         http_address: any,
         data_dir: folder.join(replica.to_string()),
         durability,
+        storage_bugs: protocol::Bugs::default(),
         seed: u64::from(replica.0),
         options: options.clone(),
     };

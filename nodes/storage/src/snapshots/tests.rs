@@ -1,4 +1,5 @@
 use super::*;
+use crate::folder::Folder;
 use protocol::{JournalPosition, ReplicaId};
 use tempfile::TempDir;
 
@@ -11,48 +12,52 @@ fn image(rows: usize) -> Image {
     (0..rows).map(|row| format!("row {row}")).collect()
 }
 
-fn on_disk(folder: &TempDir) -> Storage {
-    Storage::Disk { disk: Disk::open(folder.path()).expect("a folder"), receiving: None }
+fn disk(folder: &TempDir) -> Folder {
+    Folder::open(folder.path()).expect("a folder")
 }
 
-fn in_memory() -> Storage {
-    Storage::Memory { saved: BTreeMap::new(), receiving: Vec::new() }
+fn on_disk(folder: &TempDir) -> Snapshots<Folder> {
+    Snapshots(Storage::Disk { disk: disk(folder), receiving: None, bugs: Bugs::default() })
+}
+
+fn in_memory() -> Snapshots<Folder> {
+    Snapshots::in_memory()
 }
 
 fn newest(folder: &TempDir) -> Result<Newest<Image>, SnapshotError> {
-    load_newest(&Disk::open(folder.path()).expect("a folder"))
+    load_newest(&disk(folder), &Bugs::default())
 }
 
 fn tempdir() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-fn save(storage: &mut Storage, id: SnapshotId, rows: usize) -> u64 {
-    match carry_out(storage, SnapshotEffect::Save { id, image: image(rows) }) {
+fn save(storage: &mut Snapshots<Folder>, id: SnapshotId, rows: usize) -> u64 {
+    match storage.carry_out(SnapshotEffect::Save { id, image: image(rows) }) {
         Some(SnapshotEvent::Saved { id: saved, size }) if saved == id => size,
         other => panic!("{other:?}"),
     }
 }
 
-fn read(storage: &mut Storage, id: SnapshotId, offset: u64) -> (Bytes, bool) {
+fn read(storage: &mut Snapshots<Folder>, id: SnapshotId, offset: u64) -> (Bytes, bool) {
     let to = ReplicaId(2);
-    match carry_out::<Image>(storage, SnapshotEffect::Read { to, id, offset, length_max: 100 }) {
+    match storage.carry_out::<Image>(SnapshotEffect::Read { to, id, offset, length_max: 100 }) {
         Some(SnapshotEvent::Chunk { bytes, last, .. }) => (bytes, last),
         other => panic!("{other:?}"),
     }
 }
 
 fn write(
-    storage: &mut Storage,
+    storage: &mut Snapshots<Folder>,
     offset: u64,
     bytes: impl Into<Bytes>,
     last: bool,
 ) -> Option<SnapshotEvent<Image>> {
-    carry_out(storage, SnapshotEffect::Write { id: FIRST, offset, bytes: bytes.into(), last })
+    storage.carry_out(SnapshotEffect::Write { id: FIRST, offset, bytes: bytes.into(), last })
 }
 
 /// All chunks of a saved snapshot, with their offsets.
-fn chunks(storage: &mut Storage, id: SnapshotId) -> Vec<(u64, Bytes, bool)> {
+fn chunks(storage: &mut Snapshots<Folder>, id: SnapshotId) -> Vec<(u64, Bytes, bool)> {
     let mut chunks = Vec::new();
     let mut offset = 0;
     loop {
@@ -74,8 +79,8 @@ fn the_newest_is_read_back_and_older_ones_go_when_told() {
     save(&mut storage, SECOND, 2);
     assert_eq!(newest(&folder).expect("whole"), Some((SECOND, image(2))));
     let discard = SnapshotEffect::<Image>::Discard { keep: SECOND, before: JournalPosition(0) };
-    assert_eq!(carry_out(&mut storage, discard), None);
-    assert_eq!(Disk::open(folder.path()).and_then(|disk| disk.names()).expect("readable"), [name(SECOND)]);
+    assert_eq!(storage.carry_out(discard), None);
+    assert_eq!(disk(&folder).names().expect("readable"), [name(SECOND)]);
 }
 
 #[test]
@@ -127,8 +132,7 @@ fn what_arrives_damaged_or_with_a_gap_is_not_taken() {
 fn what_is_not_there_is_said_to_be_not_there() {
     for mut storage in [on_disk(&tempdir()), in_memory()] {
         let (to, id) = (ReplicaId(2), FIRST);
-        let answer =
-            carry_out::<Image>(&mut storage, SnapshotEffect::Read { to, id, offset: 0, length_max: 9 });
+        let answer = storage.carry_out::<Image>(SnapshotEffect::Read { to, id, offset: 0, length_max: 9 });
         assert!(matches!(answer, Some(SnapshotEvent::Failed { id: FIRST, .. })), "{answer:?}");
     }
 }

@@ -21,23 +21,26 @@
 //! looks like a batch behind a torn one.)
 
 use super::JournalError;
-use protocol::{JournalPosition, frame};
+use crate::bugs::Bug;
+use protocol::{Bugs, JournalPosition, frame};
 
-pub(super) const MAGIC: &[u8; 16] = b"GAUNTLET JOURNAL";
-pub(super) const VERSION: u32 = 1;
+const MAGIC: &[u8; 16] = b"GAUNTLET JOURNAL";
+const VERSION: u32 = 1;
 /// Of the header's frame.
-pub(super) const HEADER_BYTES: usize = frame::HEADER_BYTES + 16 + 4 + 8 + SALT_BYTES;
+pub const HEADER_BYTES: usize = frame::HEADER_BYTES + 16 + 4 + 8 + SALT_BYTES;
 const SALT_BYTES: usize = 8;
 /// Of a batch's payload, before its records.
-pub(super) const BATCH_HEADER_BYTES: usize = SALT_BYTES + 8;
+const BATCH_HEADER_BYTES: usize = SALT_BYTES + 8;
 /// Before each record.
-pub(super) const RECORD_HEADER_BYTES: usize = 4;
+const RECORD_HEADER_BYTES: usize = 4;
 /// What a batch's records may take with their headers.
-pub(super) const BATCH_BYTES_MAX: usize = frame::PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES;
+const BATCH_BYTES_MAX: usize = frame::PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES;
 
 const NAME_PREFIX: &str = "journal-";
 
-pub(super) fn segment_name(first: JournalPosition) -> String {
+/// The name of the file of the segment that begins with this record.
+#[must_use]
+pub fn segment_name(first: JournalPosition) -> String {
     format!("{NAME_PREFIX}{:020}", first.0)
 }
 
@@ -51,7 +54,7 @@ pub(super) fn parse_segment_name(name: &str) -> Option<JournalPosition> {
 }
 
 /// What no client can know.
-pub(super) type Salt = [u8; SALT_BYTES];
+pub type Salt = [u8; SALT_BYTES];
 
 pub(super) fn header(first: JournalPosition, salt: Salt) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES);
@@ -65,7 +68,10 @@ pub(super) fn header(first: JournalPosition, salt: Salt) -> Vec<u8> {
 }
 
 /// Checks a segment's header against its name, and tells its salt.
-pub(super) fn check_header(bytes: &[u8], first: JournalPosition) -> Result<Salt, String> {
+///
+/// # Errors
+/// With what is wrong with it.
+pub fn check_header(bytes: &[u8], first: JournalPosition) -> Result<Salt, String> {
     let Ok(Some((payload, HEADER_BYTES))) = frame::parse(bytes, HEADER_BYTES) else {
         return Err("the header is damaged".to_owned());
     };
@@ -77,17 +83,37 @@ pub(super) fn check_header(bytes: &[u8], first: JournalPosition) -> Result<Salt,
 }
 
 /// One batch as it stands in a segment.
-pub(super) struct Batch<'a> {
-    pub(super) first: JournalPosition,
+pub struct Batch<'a> {
+    pub first: JournalPosition,
     /// The encodings of its records, in order.
-    pub(super) records: Vec<&'a [u8]>,
+    pub records: Vec<&'a [u8]>,
     /// With the frame's header.
-    pub(super) bytes: usize,
+    pub bytes: usize,
 }
 
 /// The batch at the start of `bytes`, or `None` if there is no whole one of this salt.
-pub(super) fn parse_batch(bytes: &[u8], salt: Salt) -> Option<Batch<'_>> {
+#[must_use]
+pub fn parse_batch(bytes: &[u8], salt: Salt) -> Option<Batch<'_>> {
     let (payload, length) = frame::parse(bytes, frame::PAYLOAD_BYTES_MAX).ok()??;
+    parse_payload(payload, length, salt)
+}
+
+/// What stands at the start of `bytes`, if the bugs let it pass for a batch though its checksum does not.
+pub(super) fn parse_unchecked<'a>(
+    bytes: &'a [u8],
+    salt: Salt,
+    bugs: &Bugs<Bug>,
+    at_end: bool,
+) -> Option<Batch<'a>> {
+    if !(bugs.has(Bug::NoChecksum) || at_end && bugs.has(Bug::TornAccepted)) {
+        return None;
+    }
+    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+    let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + length)?;
+    parse_payload(payload, frame::HEADER_BYTES + length, salt)
+}
+
+fn parse_payload(payload: &[u8], length: usize, salt: Salt) -> Option<Batch<'_>> {
     let (first, mut rest) = payload.strip_prefix(&salt)?.split_first_chunk()?;
     let mut records = Vec::new();
     while !rest.is_empty() {
@@ -133,15 +159,21 @@ pub(super) fn judge_tail(bytes: &[u8], salt: Salt, next: JournalPosition) -> Tai
 
 /// The records of a commit that is being gathered, and their encodings.
 #[derive(Debug)]
-pub(super) struct Gathering {
-    pub(super) first: JournalPosition,
+pub struct Gathering {
+    pub first: JournalPosition,
     /// Each with its header.
-    pub(super) records: Vec<u8>,
+    pub records: Vec<u8>,
 }
 
 impl Gathering {
     /// Adds a record, encoded by `write`. If it does not fit, the bytes are as before and the record comes back.
-    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<Option<Vec<u8>>, JournalError> {
+    ///
+    /// # Errors
+    /// [`JournalError::RecordTooLarge`].
+    ///
+    /// # Panics
+    /// Never: the bound is below 4 GiB.
+    pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<Option<Vec<u8>>, JournalError> {
         let start = self.records.len();
         self.records.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
         write(&mut self.records);
@@ -158,11 +190,13 @@ impl Gathering {
     }
 
     /// How much space the batch takes.
-    pub(super) fn framed_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn framed_bytes(&self) -> u64 {
         (frame::HEADER_BYTES + BATCH_HEADER_BYTES + self.records.len()) as u64
     }
 
-    pub(super) fn frame_into(&self, salt: Salt, out: &mut Vec<u8>) {
+    /// Appends the batch as it goes to disk.
+    pub fn frame_into(&self, salt: Salt, out: &mut Vec<u8>) {
         frame::frame_into(out, |out| {
             out.extend_from_slice(&salt);
             out.extend_from_slice(&self.first.0.to_le_bytes());

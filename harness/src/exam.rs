@@ -1,0 +1,215 @@
+//! `gauntlet bugs`: the exam of the harness itself. Each seeded bug and the clean build go through the same campaign; every bug must
+//! be caught, by evidence of a kind that it is known to give, and the clean build must not be accused.
+
+use crate::campaign::UsageError;
+use crate::cli::{Exam, Place};
+use crate::exit::Exit;
+use crate::plan::Plan;
+use crate::sim::campaign::{Seen, campaign};
+use crate::sim::run::Accusation;
+use crate::sim::settings::resolve;
+use crate::sim::stored;
+use crate::subject::{Reads, System};
+use checkers::Verdict;
+use nemesis::Fault;
+use protocol::{Bug, BugInfo, Detector};
+use reports::stored::RunOutcome;
+use std::time::Duration;
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
+
+/// Campaigns begin so far apart.
+const STRIDE: u64 = 1_000_000;
+/// The clean build goes through so many times the seeds that the shyest bug needed.
+const CLEAN_TIMES: u64 = 10;
+
+/// What became of one bug.
+struct Row {
+    bug: BugInfo,
+    /// For each campaign in which it was caught: after how many seeds, in how much virtual time, by what.
+    caught: Vec<(u64, Duration, Accusation)>,
+    campaigns: u64,
+    /// Evidence of a kind that was not expected.
+    unexpected: u64,
+    replay: String,
+}
+
+/// Runs the exam.
+///
+/// # Errors
+/// If the plan cannot be simulated.
+pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result<Exit> {
+    let system = plan.subjects[0].system;
+    let bugs: Vec<BugInfo> = catalogue(system)
+        .into_iter()
+        .filter(|bug| exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id))
+        .collect();
+    if bugs.is_empty() {
+        return Err(UsageError(format!(
+            "no seeded bug of {} is named {}",
+            system.name(),
+            exam.only.join(", ")
+        ))
+        .into());
+    }
+    let first = plan.seed.unwrap_or(1);
+    let mut rows = Vec::new();
+    for bug in bugs {
+        let row = examine_bug(plan, bug, first, exam, place)?;
+        eprintln!("{}", in_words(&row));
+        rows.push(row);
+    }
+    let most = rows.iter().flat_map(|row| row.caught.iter().map(|(seeds, ..)| *seeds)).max().unwrap_or(1);
+    let clean_seeds: Vec<u64> = (0..CLEAN_TIMES * most).map(|i| first.wrapping_add(i)).collect();
+    let clean = campaign(plan, &clean_seeds, "the clean build", None)?;
+    println!("{}", table(&rows));
+    println!("{}", clean_in_words(&clean));
+    for failure in &clean.failures {
+        println!("the clean build is accused by seed {}: {}", failure.seed, failure.summary);
+    }
+    let missed = rows.iter().filter(|row| row.caught.len() as u64 != row.campaigns).count();
+    println!("{} of {} bugs were caught in each campaign", rows.len() - missed, rows.len());
+    let passed = missed == 0 && clean.failed == 0;
+    let verdict = if passed { Verdict::Valid } else { Verdict::Invalid };
+    Ok(Exit::of(verdict, &RunOutcome::Completed))
+}
+
+/// The seeded bugs under a system.
+pub(crate) fn catalogue(system: System) -> Vec<BugInfo> {
+    let own: Vec<BugInfo> = match system {
+        System::Raft => raft::Bug::ALL.iter().map(|bug| bug.info()).collect(),
+        System::Standalone | System::Etcd => Vec::new(),
+    };
+    let storage = storage::Bug::ALL.iter().map(|bug| bug.info());
+    if system.is_ours() { own.into_iter().chain(storage).collect() } else { own }
+}
+
+/// The plan with a bug switched on.
+fn with_bug(plan: &Plan, bug: &BugInfo) -> anyhow::Result<Plan> {
+    let mut plan = plan.clone();
+    let subject = &mut plan.subjects[0];
+    let ids = serde_yaml::to_value([bug.id])?;
+    if bug.id.starts_with("disk.") {
+        subject.storage_bugs = serde_yaml::from_value(ids)?;
+        return Ok(plan);
+    }
+    if bug.id == raft::Bug::LeaseNoDrift.info().id {
+        // It is none without a lease, and clocks beyond the bound would break a correct one.
+        subject.reads = Reads::Lease;
+        let in_bound = |fault: &Fault| {
+            !matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
+        };
+        plan.nemesis.iter_mut().for_each(|line| line.faults.retain(in_bound));
+        plan.nemesis.retain(|line| !line.faults.is_empty());
+    }
+    let mut options = match &subject.options {
+        serde_yaml::Value::Mapping(given) => given.clone(),
+        _ => serde_yaml::Mapping::new(),
+    };
+    options.insert("bugs".into(), ids);
+    subject.options = serde_yaml::Value::Mapping(options);
+    Ok(plan)
+}
+
+fn examine_bug(plan: &Plan, bug: BugInfo, first: u64, exam: &Exam, place: &Place) -> anyhow::Result<Row> {
+    let plan = with_bug(plan, &bug)?;
+    let mut row =
+        Row { bug, caught: Vec::new(), campaigns: exam.campaigns, unexpected: 0, replay: String::new() };
+    let expected = |accusation: &Accusation| accusation.detectors.iter().any(|by| bug.caught_by.contains(by));
+    for number in 0..exam.campaigns {
+        let first = first.wrapping_add(number * STRIDE);
+        let seeds: Vec<u64> = (0..exam.seeds_max).map(|i| first.wrapping_add(i)).collect();
+        let title = format!("{} {}/{}", bug.id, number + 1, exam.campaigns);
+        let seen = campaign(&plan, &seeds, &title, Some(&expected))?;
+        let Some(caught) = seen.caught else {
+            row.unexpected += seen.failed;
+            continue;
+        };
+        row.unexpected +=
+            seen.failures.iter().filter(|failure| !failure.accusations.iter().any(expected)).count() as u64;
+        let needed = caught.seed.wrapping_sub(first) + 1;
+        let took = seen.took.range(..=caught.seed).map(|(_, took)| *took).sum();
+        let by = caught.accusations.iter().find(|accusation| expected(accusation)).expect("it was wanted");
+        row.caught.push((needed, took, by.clone()));
+        if row.replay.is_empty() {
+            let dir = stored::keep(&resolve(&plan, caught.seed)?, caught.fingerprint, place)?;
+            row.replay = format!("gauntlet sim {}", dir.join("plan.yaml").display());
+        }
+    }
+    Ok(row)
+}
+
+fn median<T: Copy + Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+fn detector_name(detector: Detector) -> &'static str {
+    match detector {
+        Detector::Linearizability => "linearizability",
+        Detector::Divergence => "divergence",
+        Detector::Liveness => "liveness",
+        Detector::Effects => "effects",
+        Detector::Invariant => "invariant",
+    }
+}
+
+/// What caught it, most often first.
+fn by(row: &Row) -> String {
+    let mut counts: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for (_, _, accusation) in &row.caught {
+        let detector = accusation.detectors.iter().find(|by| row.bug.caught_by.contains(by));
+        let detector = detector.copied().map_or("?", detector_name);
+        let words = if accusation.checker == detector {
+            detector.to_owned()
+        } else {
+            format!("{detector} ({})", accusation.checker)
+        };
+        *counts.entry(words).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.into_iter().map(|(words, _)| words).collect::<Vec<_>>().join(", ")
+}
+
+fn in_words(row: &Row) -> String {
+    format!(
+        "{}: caught in {} of {} campaigns, after {} seeds (median), by {}",
+        row.bug.id,
+        row.caught.len(),
+        row.campaigns,
+        median(row.caught.iter().map(|(seeds, ..)| *seeds)).unwrap_or(0),
+        by(row),
+    )
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Builder::default();
+    table.push_record(["bug", "caught", "by", "seeds", "virtual time", "replay"]);
+    for row in rows {
+        let seeds = median(row.caught.iter().map(|(seeds, ..)| *seeds));
+        let took = median(row.caught.iter().map(|(_, took, _)| *took));
+        table.push_record([
+            row.bug.id.to_owned(),
+            format!("{}/{}", row.caught.len(), row.campaigns),
+            by(row),
+            seeds.map_or("–".to_owned(), |seeds| seeds.to_string()),
+            took.map_or("–".to_owned(), |took| format!("{:.0} s", took.as_secs_f64())),
+            row.replay.clone(),
+        ]);
+    }
+    let mut table = table.build();
+    table.with(Style::rounded()).modify(Columns::new(3..5), Alignment::right());
+    table.to_string()
+}
+
+fn clean_in_words(seen: &Seen) -> String {
+    format!(
+        "the clean build: {} seeds, {:.0} virtual seconds, accused {} times",
+        seen.seeds,
+        seen.virtual_time.as_secs_f64(),
+        seen.failed
+    )
+}

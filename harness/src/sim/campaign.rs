@@ -1,0 +1,278 @@
+//! Many seeds on all cores, and what they came across.
+
+use super::run::{Accusation, Simulated, simulate as simulate_cell};
+use super::settings::resolve;
+use super::stored;
+use super::storm::Bites;
+use crate::campaign::UsageError;
+use crate::cli::{Place, Seeds};
+use crate::exit::Exit;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::subject::System;
+use anyhow::Context;
+use checkers::Verdict;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+/// So many failing seeds are told of and kept.
+const FAILURES_MAX: usize = 5;
+/// Seeds of a campaign that says nothing else.
+const SEEDS: u64 = 100;
+
+/// Which accusation a campaign is looking for, if it is for one.
+pub(crate) type Wanted<'a> = Option<&'a dyn Fn(&Accusation) -> bool>;
+
+/// What a campaign has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) seeds: u64,
+    pub(crate) messages: u64,
+    pub(crate) ops: u64,
+    pub(crate) ok: u64,
+    pub(crate) virtual_time: Duration,
+    pub(crate) bites: BTreeMap<String, Bites>,
+    pub(crate) reached: BTreeMap<&'static str, u64>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) failed: u64,
+    pub(crate) worst: Option<Verdict>,
+    /// How long each seed took, virtual.
+    pub(crate) took: BTreeMap<u64, Duration>,
+    /// The first seed that was wanted, if one was.
+    pub(crate) caught: Option<Failure>,
+}
+
+/// A seed that did not pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) verdict: Verdict,
+    pub(crate) accusations: Vec<Accusation>,
+    /// In words.
+    pub(crate) summary: String,
+    pub(crate) fingerprint: u64,
+}
+
+impl Seen {
+    fn add(&mut self, seed: u64, run: &Simulated, wanted: Wanted<'_>) {
+        self.seeds += 1;
+        self.took.insert(seed, run.virtual_time);
+        self.messages += run.messages;
+        self.ops += run.ops;
+        self.ok += run.ok;
+        self.virtual_time += run.virtual_time;
+        for (name, bites) in &run.bites {
+            let sum = self.bites.entry(name.clone()).or_default();
+            sum.installed += bites.installed;
+            sum.bit += bites.bit;
+            sum.skipped += bites.skipped;
+        }
+        for (name, count) in &run.reached {
+            *self.reached.entry(name).or_default() += count;
+        }
+        let verdict = run.verdict();
+        self.worst = self.worst.max(Some(verdict));
+        if verdict == Verdict::Valid {
+            return;
+        }
+        self.failed += 1;
+        let bad = run.checks.iter().filter(|check| check.verdict != Verdict::Valid);
+        let summary: Vec<_> = bad.map(|check| format!("{}: {}", check.checker, check.summary)).collect();
+        let failure = Failure {
+            seed,
+            verdict,
+            accusations: run.accusations.clone(),
+            summary: summary.join("; "),
+            fingerprint: run.fingerprint,
+        };
+        let earlier = self.caught.as_ref().is_none_or(|caught| seed < caught.seed);
+        if earlier && wanted.is_some_and(|wanted| failure.accusations.iter().any(wanted)) {
+            self.caught = Some(failure.clone());
+        }
+        self.failures.push(failure);
+        self.failures.sort_by_key(|failure| (std::cmp::Reverse(failure.verdict), failure.seed));
+        self.failures.truncate(FAILURES_MAX);
+    }
+}
+
+/// `gauntlet sim`.
+///
+/// # Errors
+/// If the plan cannot be simulated at all.
+pub(crate) fn simulate(
+    plan: &Plan,
+    seed_is_given: bool,
+    which: &Seeds,
+    place: &Place,
+) -> anyhow::Result<Exit> {
+    let replays = plan.sim.as_ref().is_some_and(|sim| sim.knobs.is_some());
+    let first = plan.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    if replays || (seed_is_given && which.seeds.is_none()) {
+        return one(plan, first, place);
+    }
+    let count = which.seeds.unwrap_or(SEEDS);
+    let (shard, shards) = which.shard.unwrap_or((1, 1));
+    let seeds: Vec<u64> =
+        (0..count).filter(|i| i % shards == shard - 1).map(|i| first.wrapping_add(i)).collect();
+    resolve(plan, first).map_err(|error| UsageError(format!("{error:#}")))?;
+    let begun = Instant::now();
+    let seen = campaign(plan, &seeds, &format!("sim {}", plan.name), None)?;
+    let missing = missing(plan, &seen);
+    println!("{}", tables(plan, &seen, begun.elapsed()));
+    for failure in &seen.failures {
+        let cell = resolve(plan, failure.seed)?;
+        let dir = stored::keep(&cell, failure.fingerprint, place)?;
+        println!("seed {}: {}", failure.seed, failure.summary);
+        println!("  replay: gauntlet sim {}", dir.join("plan.yaml").display());
+        println!("  report: {}", dir.join("report.html").display());
+    }
+    let worst = seen.worst.unwrap_or(Verdict::Unknown);
+    for problem in &missing {
+        println!("{problem}");
+    }
+    println!("{} of {} seeds from {first} on did not pass", seen.failed, seen.seeds);
+    let verdict = if missing.is_empty() { worst } else { worst.max(Verdict::Unknown) };
+    Ok(Exit::of(verdict, &reports::stored::RunOutcome::Completed))
+}
+
+/// One seed, kept and rendered whatever it says.
+fn one(plan: &Plan, seed: u64, place: &Place) -> anyhow::Result<Exit> {
+    let cell = resolve(plan, seed).map_err(|error| UsageError(format!("{error:#}")))?;
+    let run = quiet(|| simulate_cell(&cell, true))?;
+    let dir = stored::write(&cell, &run, place)?;
+    let report = reports::render_run(&dir).context("rendering the report")?;
+    println!("{}", reports::run_table(&report));
+    Ok(Exit::of(run.verdict(), &reports::stored::RunOutcome::Completed))
+}
+
+thread_local! {
+    static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs something in which a core may panic: a finding, told where it belongs and not on standard error.
+pub(crate) fn quiet<T>(body: impl FnOnce() -> T) -> T {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = body();
+    QUIET.set(false);
+    result
+}
+
+/// Runs these seeds on all cores. No new seed is begun after an accusation that is wanted; all before it have been run.
+///
+/// # Errors
+/// If a seed cannot be run, or the harness panics in one.
+pub(crate) fn campaign(plan: &Plan, seeds: &[u64], title: &str, wanted: Wanted<'_>) -> anyhow::Result<Seen> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (done, results) = mpsc::channel();
+    let progress = Progress::new(title);
+    let work = |done: mpsc::Sender<_>| {
+        loop {
+            let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+            let Some(seed) = seeds.get(index).filter(|_| !stop.load(Ordering::Relaxed)) else { return };
+            let run = || resolve(plan, *seed).and_then(|cell| simulate_cell(&cell, false));
+            let run = quiet(|| catch_unwind(AssertUnwindSafe(run))).unwrap_or_else(|panic| {
+                let words = panic.downcast_ref::<String>().cloned();
+                let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+                Err(anyhow::anyhow!("the harness panicked: {}", words.unwrap_or_default()))
+            });
+            if done.send((*seed, run)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let done = done.clone();
+            scope.spawn(|| work(done));
+        }
+        drop(done);
+        let mut seen = Seen::default();
+        for (seed, run) in results {
+            let run = run.with_context(|| format!("seed {seed}"));
+            match run {
+                Ok(run) => seen.add(seed, &run, wanted),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            if seen.caught.is_some() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            let words = format!("seed {} of {}, {} did not pass", seen.seeds, seeds.len(), seen.failed);
+            progress.at(Duration::from_millis(seen.seeds), Duration::from_millis(seeds.len() as u64), words);
+        }
+        progress.done();
+        Ok(seen)
+    })
+}
+
+/// What a campaign should have come across and did not.
+fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
+    let mut missing = Vec::new();
+    let requires = plan.sim.iter().flat_map(|sim| &sim.requires);
+    for mark in requires.filter(|mark| !seen.reached.contains_key(mark.as_str())) {
+        missing.push(format!("never reached, though the plan requires it: {mark}"));
+    }
+    for (name, bites) in &seen.bites {
+        if bites.installed > 0 && bites.bit == 0 {
+            missing.push(format!("{name} was put in force {} times and never bit", bites.installed));
+        }
+    }
+    if seen.ok == 0 {
+        missing.push("no operation succeeded in any seed".to_owned());
+    }
+    missing
+}
+
+fn situations(system: System) -> Vec<&'static str> {
+    match system {
+        System::Raft => raft::SITUATIONS.iter().chain(kv::SITUATIONS).copied().collect(),
+        System::Standalone => kv::SITUATIONS.to_vec(),
+        System::Etcd => Vec::new(),
+    }
+}
+
+fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
+    let mut faults = Builder::default();
+    faults.push_record(["fault", "in force", "bit", "skipped"]);
+    for (name, bites) in &seen.bites {
+        let numbers = [bites.installed, bites.bit, bites.skipped].map(|number| number.to_string());
+        faults.push_record(std::iter::once(name.clone()).chain(numbers));
+    }
+    let mut reached = Builder::default();
+    reached.push_record(["situation", "times"]);
+    for name in situations(plan.subjects[0].system) {
+        let times = seen.reached.get(name).copied().unwrap_or(0);
+        reached.push_record([name.to_owned(), times.to_string()]);
+    }
+    format!(
+        "{}\n{}\n{} seeds, {:.0} virtual seconds in {:.1} s; {} messages ({:.0} a second and core); {} of {} operations ok",
+        faults.build().with(Style::rounded()),
+        reached.build().with(Style::rounded()),
+        seen.seeds,
+        seen.virtual_time.as_secs_f64(),
+        took.as_secs_f64(),
+        seen.messages,
+        seen.messages as f64
+            / took.as_secs_f64()
+            / std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64,
+        seen.ok,
+        seen.ops,
+    )
+}

@@ -1,0 +1,366 @@
+//! The logical clients of a simulated run: real client cores under a real generator. What they are asked and answered is
+//! the history.
+
+use super::alarm::Alarm;
+use super::subject::KvCore;
+use checkers::history::{Answer, Call, Entry, Outcome, Phase, ProcessId};
+use kv::{LeaderClient, LeaderClientConfig, Request, Response};
+use protocol::{ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use sim::Cluster;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use workloads::mapping;
+use workloads::recorder::greatest_key_written;
+use workloads::values::Layout;
+use workloads::{Binding, Generator, Next, Scope, Spec};
+
+/// What a simulated run leaves: the history while it is made.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    pub(crate) entries: Vec<Entry>,
+    /// Keys 0 up to this were written, or may have been.
+    keys_used: u64,
+    processes_used: u32,
+    sessions_begun: u64,
+    clients_begun: u64,
+    pub(crate) ops: u64,
+    pub(crate) ok: u64,
+}
+
+/// How clients behave, the same in all phases.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientSettings {
+    pub(crate) workload: Spec,
+    pub(crate) binding: Binding,
+    pub(crate) workers: u32,
+    pub(crate) op_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    /// Between an answer and the next op, on average.
+    pub(crate) think_mean: Duration,
+    pub(crate) seed: u64,
+    /// No more ops than this in the run phase, if given.
+    pub(crate) ops_max: Option<u64>,
+}
+
+/// The clients of one phase.
+pub(crate) struct Clients {
+    settings: ClientSettings,
+    layout: Layout,
+    replicas: Vec<ReplicaId>,
+    generator: Box<dyn Generator>,
+    slots: Vec<Slot>,
+    chance: Xoshiro256PlusPlus,
+    begun: u64,
+    stopping: bool,
+}
+
+struct Slot {
+    process: ProcessId,
+    client: ClientId,
+    core: LeaderClient,
+    open: Option<Open>,
+    /// How many requests of the command under way went to whom, as far as they may have arrived.
+    asked: BTreeMap<ReplicaId, u32>,
+    wake: Option<Time>,
+    /// Waits for any op to end.
+    waiting: bool,
+    done: bool,
+}
+
+struct Open {
+    call: Call,
+    deadline: Time,
+    /// What the first command of two was answered.
+    first: Option<Answer>,
+}
+
+/// A worker pauses so long at least after an op that did not succeed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
+/// After a refusal that names no better replica.
+const BACKOFF: Duration = Duration::from_millis(20);
+
+impl Recording {
+    pub(crate) fn phase(&mut self, time: Time, phase: Phase) {
+        self.entries.push(Entry::Phase { time: time.0, phase });
+    }
+}
+
+impl Clients {
+    /// The clients of a phase; they begin to ask at once. `replicas`: those that they may go to.
+    pub(crate) fn begin<P: KvCore>(
+        phase: Phase,
+        settings: ClientSettings,
+        replicas: Vec<ReplicaId>,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) -> Self {
+        let scope =
+            Scope { phase, workers: settings.workers, seed: settings.seed, keys_used: recording.keys_used };
+        let seed = settings.seed ^ (phase as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut clients = Self {
+            layout: settings.workload.layout(),
+            generator: settings.workload.generator(&scope),
+            replicas,
+            slots: Vec::new(),
+            chance: Xoshiro256PlusPlus::seed_from_u64(seed),
+            begun: 0,
+            stopping: false,
+            settings,
+        };
+        let first = recording.processes_used;
+        recording.processes_used += clients.settings.workers;
+        for slot in 0..clients.settings.workers {
+            let made = clients.slot(slot, ProcessId(first + slot), recording);
+            clients.slots.push(made);
+            let at = cluster.now() + clients.think();
+            cluster.alarm(at, Alarm::Ask { slot }.number());
+        }
+        clients
+    }
+
+    fn slot(&self, slot: u32, process: ProcessId, recording: &mut Recording) -> Slot {
+        recording.sessions_begun += 1;
+        recording.clients_begun += 1;
+        let place = slot as usize % self.replicas.len();
+        let bound_to = match self.settings.binding {
+            Binding::Replica => Some(self.replicas[place]),
+            Binding::Leader => None,
+        };
+        let core = LeaderClient::new(LeaderClientConfig {
+            session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
+            replicas: self.replicas[place..].iter().chain(&self.replicas[..place]).copied().collect(),
+            bound_to,
+            attempt_timeout: self.settings.attempt_timeout,
+            backoff: BACKOFF,
+        });
+        Slot {
+            process,
+            client: ClientId(recording.clients_begun << 16 | u64::from(slot)),
+            core,
+            open: None,
+            asked: BTreeMap::new(),
+            wake: None,
+            waiting: false,
+            done: false,
+        }
+    }
+
+    fn think(&mut self) -> Duration {
+        let uniform: f64 = self.chance.random();
+        self.settings.think_mean.mul_f64((-(1.0 - uniform).ln()).min(5.0))
+    }
+
+    /// No op begins any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether nothing is open and nothing will be asked.
+    pub(crate) fn are_done(&self) -> bool {
+        self.slots.iter().all(|slot| slot.open.is_none() && (slot.done || self.stopping))
+    }
+
+    /// Ends what is open: its outcome is unknown.
+    pub(crate) fn abandon(&mut self, now: Time, recording: &mut Recording) {
+        for slot in &mut self.slots {
+            if slot.open.take().is_some() {
+                let outcome = Outcome::Info("the run ended".to_owned());
+                recording.entries.push(Entry::Return { time: now.0, process: slot.process, outcome });
+            }
+        }
+    }
+
+    /// A worker's time to ask has come.
+    pub(crate) fn ask<P: KvCore>(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
+        let now = cluster.now();
+        let Some(worker) = self.slots.get_mut(slot as usize) else { return };
+        if worker.open.is_some() || worker.done {
+            return;
+        }
+        worker.waiting = false;
+        if self.stopping || self.settings.ops_max.is_some_and(|max| self.begun >= max) {
+            worker.done = true;
+            return;
+        }
+        match self.generator.next(now.0, slot) {
+            Next::Op(call) => self.begin_op(slot, call, recording, cluster),
+            Next::Pending(Some(at)) => cluster.alarm(Time(at), Alarm::Ask { slot }.number()),
+            Next::Pending(None) => worker.waiting = true,
+            Next::Done => worker.done = true,
+        }
+    }
+
+    fn begin_op<P: KvCore>(
+        &mut self,
+        slot: u32,
+        call: Call,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let now = cluster.now();
+        self.begun += 1;
+        recording.ops += 1;
+        if let Some(key) = greatest_key_written(&call) {
+            recording.keys_used = recording.keys_used.max(key + 1);
+        }
+        let worker = &mut self.slots[slot as usize];
+        cluster.note(|| format!("process {} asks {call:?}", worker.process));
+        let entry =
+            Entry::Invoke { time: now.0, intended: now.0, process: worker.process, call: call.clone() };
+        recording.entries.push(entry);
+        let command = mapping::command(&self.layout, &call);
+        let deadline = now + self.settings.op_timeout;
+        worker.open = Some(Open { call, deadline, first: None });
+        worker.asked.clear();
+        let mut out = ClientEffects::default();
+        worker.core.submit(now, deadline, command, &mut out);
+        self.carry_out(slot, out, recording, cluster);
+    }
+
+    fn carry_out<P: KvCore>(
+        &mut self,
+        slot: u32,
+        out: ClientEffects<Request, Response>,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let worker = &mut self.slots[slot as usize];
+        for (to, request) in out.send {
+            *worker.asked.entry(to).or_default() += 1;
+            cluster.request(worker.client, to, request);
+        }
+        if let Some(wake) = out.wake {
+            worker.wake = Some(wake);
+            cluster.alarm(wake, Alarm::Wake { slot }.number());
+        }
+        if let Some(done) = out.done {
+            self.answered(slot, done, recording, cluster);
+        }
+    }
+
+    fn answered<P: KvCore>(
+        &mut self,
+        slot: u32,
+        done: ClientOutcome<Response>,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let worker = &mut self.slots[slot as usize];
+        worker.wake = None;
+        let open = worker.open.as_mut().expect("only an open op is answered");
+        let outcome = match (done, open.first.take()) {
+            (ClientOutcome::Answered(Response::TooLarge), _) => {
+                Outcome::Fail("the answer would be too large".to_owned())
+            }
+            (ClientOutcome::Answered(response), None) => {
+                let answer = mapping::answer(&self.layout, &open.call, response);
+                if let Some(command) = mapping::follow_up(&self.layout, &open.call) {
+                    open.first = Some(answer);
+                    let (now, deadline) = (cluster.now(), open.deadline);
+                    worker.asked.clear();
+                    let mut out = ClientEffects::default();
+                    worker.core.submit(now, deadline, command, &mut out);
+                    return self.carry_out(slot, out, recording, cluster);
+                }
+                Outcome::Ok(answer)
+            }
+            (ClientOutcome::Answered(Response::Done), Some(answer)) => Outcome::Ok(answer),
+            (ClientOutcome::Answered(other), Some(_)) => Outcome::Ok(Answer::Corrupt(format!(
+                "the write of a read-modify-write was answered with {other:?}"
+            ))),
+            (ClientOutcome::Failed(why), _) => Outcome::Fail(why),
+            (ClientOutcome::Unknown(why), _) => Outcome::Info(why),
+        };
+        self.complete(slot, outcome, recording, cluster);
+    }
+
+    fn complete<P: KvCore>(
+        &mut self,
+        slot: u32,
+        outcome: Outcome,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let now = cluster.now();
+        let worker = &mut self.slots[slot as usize];
+        let open = worker.open.take().expect("only an open op ends");
+        cluster.note(|| format!("process {} gets {outcome:?}", worker.process));
+        self.generator.complete(now.0, slot, &open.call, &outcome);
+        let mut pause = Duration::ZERO;
+        match &outcome {
+            Outcome::Ok(_) => recording.ok += 1,
+            Outcome::Fail(_) => pause = PAUSE_AFTER_ERROR,
+            Outcome::Info(_) => {
+                pause = PAUSE_AFTER_ERROR;
+                cluster.client_gone(worker.client);
+            }
+        }
+        let (process, retires) = (worker.process, matches!(outcome, Outcome::Info(_)));
+        recording.entries.push(Entry::Return { time: now.0, process, outcome });
+        if retires {
+            let next = ProcessId(recording.processes_used);
+            recording.processes_used += 1;
+            self.slots[slot as usize] = self.slot(slot, next, recording);
+        }
+        let at = now + pause + self.think();
+        cluster.alarm(at, Alarm::Ask { slot }.number());
+        for (other, worker) in (0..).zip(&mut self.slots) {
+            if std::mem::take(&mut worker.waiting) {
+                cluster.alarm(now, Alarm::Ask { slot: other }.number());
+            }
+        }
+    }
+
+    fn slot_of(&self, client: ClientId) -> Option<u32> {
+        let slot = (client.0 & 0xffff) as u32;
+        self.slots.get(slot as usize).filter(|worker| worker.client == client).map(|_| slot)
+    }
+
+    /// A replica has answered.
+    pub(crate) fn reply<P: KvCore>(
+        &mut self,
+        client: ClientId,
+        from: ReplicaId,
+        reply: kv::Reply,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let Some(slot) = self.slot_of(client) else { return };
+        let mut out = ClientEffects::default();
+        self.slots[slot as usize].core.handle_reply(cluster.now(), from, reply, &mut out);
+        self.carry_out(slot, out, recording, cluster);
+    }
+
+    /// A replica is gone, or not there.
+    pub(crate) fn lost<P: KvCore>(
+        &mut self,
+        client: ClientId,
+        (replica, refused): (ReplicaId, bool),
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
+        let Some(slot) = self.slot_of(client) else { return };
+        let worker = &mut self.slots[slot as usize];
+        let asked = worker.asked.entry(replica).or_default();
+        *asked = asked.saturating_sub(u32::from(refused));
+        let maybe_sent = *asked > 0;
+        let mut out = ClientEffects::default();
+        worker.core.handle_unreachable(cluster.now(), replica, maybe_sent, &mut out);
+        self.carry_out(slot, out, recording, cluster);
+    }
+
+    /// A client core wanted to be woken now, unless it has thought better of it.
+    pub(crate) fn wake<P: KvCore>(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
+        let now = cluster.now();
+        let Some(worker) = self.slots.get_mut(slot as usize) else { return };
+        if worker.open.is_none() || worker.wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        worker.wake = None;
+        let mut out = ClientEffects::default();
+        worker.core.handle_timer(now, &mut out);
+        self.carry_out(slot, out, recording, cluster);
+    }
+}

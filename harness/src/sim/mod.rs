@@ -1,0 +1,24 @@
+//! `gauntlet sim`: a plan in virtual time, seed after seed.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `settings.rs` | what a plan says of its simulation, and what a seed draws (swarm) |
+//! | `run.rs` | one seed, from start to verdict |
+//! | `clients.rs` | logical clients: real client cores under real generators |
+//! | `storm.rs` | the nemesis' schedule on a simulated cluster |
+//! | `subject.rs` | which cores, and their invariants |
+//! | `alarm.rs` | what the simulation wakes up for |
+//! | `stored.rs` | a run in the store |
+//! | `campaign.rs` | many seeds on all cores, and what they came across |
+
+mod alarm;
+pub(crate) mod campaign;
+mod clients;
+pub(crate) mod run;
+pub(crate) mod settings;
+pub(crate) mod stored;
+mod storm;
+mod subject;
+
+pub(crate) use campaign::simulate;
+pub(crate) use settings::Simulation;

@@ -1,0 +1,504 @@
+//! One seed: a storm over a working cluster, then a quorum is healed and must serve, then all are and must agree.
+
+use super::alarm::Alarm;
+use super::clients::{ClientSettings, Clients, Recording};
+use super::storm::{Bites, Storm};
+use super::subject::{KvCore, NoInvariants, RaftInvariants};
+use crate::judge;
+use crate::plan::Cell;
+use crate::subject::System;
+use anyhow::{Context, bail};
+use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
+use checkers::history::{Entry, History, Phase};
+use checkers::stats::{StatsLimits, check_stats};
+use checkers::{CheckResult, Verdict};
+use nemesis::target::names;
+use protocol::{Detector, Incarnation, ReplicaId, Time};
+use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use workloads::Binding;
+
+/// What a seed showed.
+#[derive(Debug)]
+pub(crate) struct Simulated {
+    pub(crate) checks: Vec<CheckResult>,
+    /// What was found wrong, by which kind of evidence, in the order in which it was found.
+    pub(crate) accusations: Vec<Accusation>,
+    /// The history.
+    pub(crate) entries: Vec<Entry>,
+    /// What replicas said of their states.
+    pub(crate) statuses: Statuses,
+    /// All that happened, if it was asked for in words.
+    pub(crate) events: Vec<TraceEvent>,
+    pub(crate) bites: BTreeMap<String, Bites>,
+    pub(crate) reached: BTreeMap<&'static str, u64>,
+    pub(crate) fingerprint: u64,
+    pub(crate) messages: u64,
+    pub(crate) ops: u64,
+    pub(crate) ok: u64,
+    /// How long it took, virtual.
+    pub(crate) virtual_time: Duration,
+}
+
+/// Something wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accusation {
+    /// The kinds of evidence that it may pass for.
+    pub(crate) detectors: Vec<Detector>,
+    /// Which check says so.
+    pub(crate) checker: String,
+    /// In words.
+    pub(crate) what: String,
+    /// When it was found, virtual, if it was before the end.
+    pub(crate) at: Option<Time>,
+}
+
+impl Simulated {
+    /// The worst of all checks.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown)
+    }
+}
+
+/// How many clients ask in the end, for each replica.
+const FINAL_WORKERS: u32 = 3;
+/// The load phase, and the end of ops after the run phase, may take so long.
+const BRACKET: Duration = Duration::from_secs(120);
+/// A quorum in which no new term began for so long is at rest.
+const REST: Duration = Duration::from_secs(5);
+/// Between two looks at what replicas say of themselves.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Runs a resolved cell in virtual time. `in_words`: for the diagram.
+///
+/// # Errors
+/// If the subject cannot be simulated.
+pub(crate) fn simulate(cell: &Cell, in_words: bool) -> anyhow::Result<Simulated> {
+    let subject = cell.subject();
+    let options = subject.node_options().map_err(anyhow::Error::msg)?;
+    match subject.system {
+        System::Raft => {
+            let options: raft::Options = serde_yaml::from_value(options).context("options")?;
+            let members: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
+            let configure = move |replica, incarnation| raft::Config {
+                replica,
+                incarnation,
+                members: members.clone(),
+                options: options.clone(),
+            };
+            Ok(Run::<raft::Raft, _>::new(cell, in_words, RaftInvariants::default(), configure).all())
+        }
+        System::Standalone => {
+            let options: standalone::Options = serde_yaml::from_value(options).context("options")?;
+            let configure = move |replica, _: Incarnation| standalone::Config {
+                replica,
+                members: vec![replica],
+                options: options.clone(),
+            };
+            Ok(Run::<standalone::Standalone, _>::new(cell, in_words, NoInvariants, configure).all())
+        }
+        System::Etcd => bail!("etcd is a foreign process: it cannot run in virtual time"),
+    }
+}
+
+struct Run<'a, P: KvCore, O> {
+    cell: &'a Cell,
+    cluster: Cluster<P>,
+    observer: O,
+    nodes: Vec<ReplicaId>,
+    storm: Storm,
+    clients: Clients,
+    recording: Recording,
+    sightings: BTreeSet<Sighting>,
+    accusations: Vec<Accusation>,
+    settled: Option<Settled>,
+    recover_within: Duration,
+}
+
+impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
+    fn new(
+        cell: &'a Cell,
+        in_words: bool,
+        mut observer: O,
+        configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
+    ) -> Self {
+        let nodes: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
+        // What an earlier run on this thread has counted is not ours.
+        drop(protocol::reached::take());
+        let mut cluster = Cluster::new(cell.seed, &nodes, settings(cell, in_words), configure);
+        for node in &nodes {
+            cluster.start(*node, &mut observer);
+        }
+        let mut recording = Recording::default();
+        recording.phase(cluster.now(), Phase::Load);
+        let load =
+            ClientSettings { think_mean: Duration::from_millis(1), ops_max: None, ..client_settings(cell) };
+        let clients = Clients::begin(Phase::Load, load, nodes.clone(), &mut recording, &mut cluster);
+        let storm = Storm::begin(nodes.clone(), Vec::new(), cell.seed, &mut cluster);
+        let recover_within = cell.plan.sim.as_ref().expect("a resolved plan").recover_within;
+        Self {
+            cell,
+            cluster,
+            observer,
+            nodes,
+            storm,
+            clients,
+            recording,
+            sightings: BTreeSet::new(),
+            accusations: Vec::new(),
+            settled: None,
+            recover_within,
+        }
+    }
+
+    fn all(mut self) -> Simulated {
+        self.phases();
+        let reached = protocol::reached::take();
+        let now = self.cluster.now();
+        self.clients.abandon(now, &mut self.recording);
+        let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
+        let (checks, accusations) = conclude(self.cell, &self.recording.entries, &statuses, self.accusations);
+        Simulated {
+            checks,
+            accusations,
+            entries: self.recording.entries,
+            statuses,
+            events: self.cluster.events().to_vec(),
+            bites: self.storm.bites,
+            reached,
+            fingerprint: self.cluster.fingerprint(),
+            messages: self.cluster.messages_delivered(),
+            ops: self.recording.ops,
+            ok: self.recording.ok,
+            virtual_time: now.since(Time::ZERO),
+        }
+    }
+
+    /// Stops at the first accusation: what comes after it means little.
+    fn phases(&mut self) {
+        self.cluster.alarm(Time::ZERO + LOOK_EVERY, Alarm::Look.number());
+        if !self.bracket("before any fault, the load phase", BRACKET) {
+            return;
+        }
+        self.run_phase();
+        if !self.accusations.is_empty() {
+            return;
+        }
+        let patience = self.recover_within + self.storm.clock_error_most();
+        let saved = self.storm.heal_quorum(&mut self.cluster, &mut self.observer);
+        self.cluster.note(|| format!("healed is the quorum {}", names(&saved)));
+        // Whoever leads may stand outside, and be cut off from some of the quorum: it is enough that somebody serves.
+        if !self.serves(&format!("the quorum {} was healed", names(&saved)), &saved, None, patience) {
+            return;
+        }
+        if !self.comes_to_rest(&saved, patience) {
+            return;
+        }
+        self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
+        self.cluster.note(|| "all is healed".to_owned());
+        let saved: Vec<_> =
+            self.nodes.iter().copied().filter(|node| !self.storm.lost.contains_key(node)).collect();
+        let when = format!("{} were healed", names(&saved));
+        let bound = Some(Binding::Replica);
+        if !self.serves(&when, &saved, bound, patience) || !self.comes_to_one_state(&when, &saved, patience) {
+            return;
+        }
+        let bound_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let last = saved.iter().filter_map(|node| self.sighting(*node)).collect();
+        self.settled = Some(Settled { bound_ms, last, silent: Vec::new() });
+    }
+
+    fn run_phase(&mut self) {
+        let now = self.cluster.now();
+        self.recording.phase(now, Phase::Run);
+        let schedule = self.cell.schedule().to_vec();
+        self.storm = Storm::begin(self.nodes.clone(), schedule, self.cell.seed, &mut self.cluster);
+        let settings = client_settings(self.cell);
+        self.clients =
+            Clients::begin(Phase::Run, settings, self.nodes.clone(), &mut self.recording, &mut self.cluster);
+        self.until(now + self.cell.plan.duration, |_| false);
+        self.clients.stop();
+        let drained = self.cluster.now() + self.cell.plan.load.op_timeout;
+        self.until(drained, |run| run.clients.are_done());
+    }
+
+    /// A phase that must come to its end.
+    fn bracket(&mut self, what: &str, within: Duration) -> bool {
+        let deadline = self.cluster.now() + within;
+        self.until(deadline, |run| run.clients.are_done());
+        if self.accusations.is_empty() && !self.clients.are_done() {
+            self.stalled(format!("{what} did not come to its end within {within:?}"));
+        }
+        self.accusations.is_empty()
+    }
+
+    /// Everything is read once more within this time; `binding`: through each of these replicas.
+    fn serves(
+        &mut self,
+        when: &str,
+        saved: &[ReplicaId],
+        binding: Option<Binding>,
+        within: Duration,
+    ) -> bool {
+        let now = self.cluster.now();
+        self.recording.phase(now, Phase::Final);
+        let first = self.recording.entries.len();
+        let mut replicas = saved.to_vec();
+        if binding.is_none() {
+            replicas.extend(self.nodes.iter().filter(|node| !saved.contains(node)));
+        }
+        let settings = ClientSettings {
+            binding: binding.unwrap_or(Binding::Leader),
+            workers: FINAL_WORKERS * u32::try_from(saved.len()).expect("few replicas"),
+            op_timeout: within,
+            think_mean: Duration::from_micros(100),
+            ops_max: None,
+            ..client_settings(self.cell)
+        };
+        self.clients =
+            Clients::begin(Phase::Final, settings, replicas, &mut self.recording, &mut self.cluster);
+        if !self.bracket(&format!("after {when}, the final reads"), within + BRACKET) {
+            return false;
+        }
+        let unread = self.recording.entries[first..].iter().find_map(not_answered);
+        if let Some(unread) = unread {
+            self.stalled(format!("after {when}, a read went unanswered for {within:?}: {unread}"));
+        }
+        self.accusations.is_empty()
+    }
+
+    /// Within this time, no new term (view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
+    fn comes_to_rest(&mut self, saved: &[ReplicaId], within: Duration) -> bool {
+        let deadline = self.cluster.now() + within;
+        let epoch = |run: &Self| {
+            saved.iter().filter_map(|node| Some(run.cluster.status(*node)?.epoch)).max().unwrap_or(0)
+        };
+        let first = epoch(self);
+        let (mut last, mut since) = (first, self.cluster.now());
+        while self.cluster.now().since(since) < REST {
+            if self.cluster.now() >= deadline {
+                self.stalled(format!(
+                    "the quorum {} did not come to rest in {within:?}: from term {first} to {last}",
+                    names(saved)
+                ));
+                return false;
+            }
+            self.until(self.cluster.now() + Duration::from_millis(100), |_| false);
+            if !self.accusations.is_empty() {
+                return false;
+            }
+            let now = epoch(self);
+            if now != last {
+                (last, since) = (now, self.cluster.now());
+            }
+        }
+        true
+    }
+
+    fn comes_to_one_state(&mut self, when: &str, saved: &[ReplicaId], within: Duration) -> bool {
+        self.until(self.cluster.now() + within, |run| run.agree(saved));
+        if self.accusations.is_empty() && !self.agree(saved) {
+            let said: Vec<_> = saved.iter().map(|node| self.describe(*node)).collect();
+            let said = said.join("; ");
+            self.stalled(format!("{within:?} after {when} the replicas had not come to one state: {said}"));
+        }
+        self.accusations.is_empty()
+    }
+
+    fn describe(&self, node: ReplicaId) -> String {
+        match self.cluster.status(node) {
+            None => format!("{node} says nothing"),
+            Some(s) => format!(
+                "{node} is {} of {} {} and has applied {} of {}, digest {:016x}",
+                s.role, "term", s.epoch, s.applied, s.committed, s.digest
+            ),
+        }
+    }
+
+    /// Whether these are at one place, and one of them leads.
+    fn agree(&self, saved: &[ReplicaId]) -> bool {
+        let statuses: Option<Vec<_>> = saved.iter().map(|node| self.cluster.status(*node)).collect();
+        let Some(statuses) = statuses else { return false };
+        let first = &statuses[0];
+        statuses.iter().any(|status| status.is_leader)
+            && statuses.iter().all(|s| s.applied == first.applied && s.committed == s.applied)
+    }
+
+    fn stalled(&mut self, what: String) {
+        let at = Some(self.cluster.now());
+        self.accusations.push(Accusation {
+            detectors: vec![Detector::Liveness],
+            checker: "liveness".to_owned(),
+            what,
+            at,
+        });
+    }
+
+    /// Lets time pass until `stop`, or an accusation.
+    fn until(&mut self, deadline: Time, stop: impl Fn(&Self) -> bool) {
+        while self.accusations.is_empty() && !stop(self) {
+            let Some(output) = self.cluster.next(deadline, &mut self.observer) else { return };
+            self.handle(output);
+        }
+    }
+
+    fn handle(&mut self, output: Output<P>) {
+        let (recording, cluster) = (&mut self.recording, &mut self.cluster);
+        match output {
+            Output::Reply { client, from, reply } => {
+                self.clients.reply(client, from, reply, recording, cluster);
+            }
+            Output::Lost { client, replica, refused } => {
+                self.clients.lost(client, (replica, refused), recording, cluster);
+            }
+            Output::Alarm(number) => self.alarm(Alarm::of(number)),
+            Output::Stopped { replica, why } => {
+                if let Some(what) = self.storm.stopped(replica, &why, cluster) {
+                    self.accuse(vec![Detector::Invariant], "replicas", what);
+                }
+            }
+            Output::Broken(broken) => self.accuse(vec![broken.detector], "invariants", broken.what),
+        }
+    }
+
+    fn accuse(&mut self, detectors: Vec<Detector>, checker: &str, what: String) {
+        let at = Some(self.cluster.now());
+        self.cluster.note(|| format!("FOUND: {what}"));
+        self.accusations.push(Accusation { detectors, checker: checker.to_owned(), what, at });
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        let (recording, cluster, observer) = (&mut self.recording, &mut self.cluster, &mut self.observer);
+        match alarm {
+            Alarm::Ask { slot } => self.clients.ask(slot, recording, cluster),
+            Alarm::Wake { slot } => self.clients.wake(slot, recording, cluster),
+            Alarm::Begin { fault } => {
+                self.storm.begin_fault(fault, &mut recording.entries, cluster, observer);
+            }
+            Alarm::End { fault } => self.storm.end_fault(fault, &mut recording.entries, cluster, observer),
+            Alarm::Strobe { fault } => self.storm.strobe(fault, cluster),
+            Alarm::Doom { fault } => self.storm.doom_is_over(fault, cluster, observer),
+            Alarm::Restart { replica } => self.storm.start(replica, cluster, observer),
+            Alarm::Look => {
+                for node in self.nodes.clone() {
+                    let sighting = self.sighting(node);
+                    self.sightings.extend(sighting);
+                }
+                let next = self.cluster.now() + LOOK_EVERY;
+                self.cluster.alarm(next, Alarm::Look.number());
+            }
+        }
+    }
+
+    fn sighting(&self, node: ReplicaId) -> Option<Sighting> {
+        // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
+        let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
+        Some(Sighting { node: node.to_string(), applied: status.applied, digest: status.digest })
+    }
+}
+
+fn not_answered(entry: &Entry) -> Option<String> {
+    use checkers::history::Outcome;
+    match entry {
+        Entry::Return { outcome: Outcome::Fail(why) | Outcome::Info(why), process, .. } => {
+            Some(format!("process {process}: {why}"))
+        }
+        Entry::Return { .. } | Entry::Phase { .. } | Entry::Invoke { .. } | Entry::Fault { .. } => None,
+    }
+}
+
+fn client_settings(cell: &Cell) -> ClientSettings {
+    let load = &cell.plan.load;
+    let sim = cell.plan.sim.as_ref().expect("a resolved plan");
+    ClientSettings {
+        workload: cell.workload().clone(),
+        binding: cell.workload().binding(),
+        workers: cell.clients(),
+        op_timeout: load.op_timeout,
+        attempt_timeout: load.attempt_timeout,
+        think_mean: Duration::from_secs_f64(f64::from(cell.clients()) / sim.ops_per_s),
+        seed: cell.seed,
+        ops_max: sim.ops_max,
+    }
+}
+
+fn settings(cell: &Cell, in_words: bool) -> Settings {
+    let sim = cell.plan.sim.as_ref().expect("a resolved plan");
+    let knobs = sim.knobs.as_ref().expect("a resolved plan");
+    let us = Duration::from_micros;
+    Settings {
+        network: NetworkSettings {
+            latency_min: us(knobs.latency_us_min),
+            latency_mean: us(knobs.latency_us_mean),
+            datagrams: knobs.datagrams,
+        },
+        client_latency_mean: us(knobs.client_latency_us_mean),
+        disk: DiskSettings {
+            sync_min: us(knobs.sync_us_min),
+            sync_mean: us(knobs.sync_us_mean),
+            store_mean: us(knobs.store_us_mean),
+            segment_bytes: knobs.segment_bytes,
+        },
+        turn: us(knobs.turn_us),
+        input: us(knobs.turn_us) / 10,
+        clock_drift: knobs.clock_drift,
+        storage_bugs: cell.subject().storage_bugs.clone(),
+        in_words,
+    }
+}
+
+/// Every judgement on what a seed left. What was found on the way comes first.
+fn conclude(
+    cell: &Cell,
+    entries: &[Entry],
+    statuses: &Statuses,
+    mut accusations: Vec<Accusation>,
+) -> (Vec<CheckResult>, Vec<Accusation>) {
+    let history = match History::from_entries(entries.iter().cloned()) {
+        Ok(history) => history,
+        Err(error) => panic!("the simulator wrote a history that does not pair: {error}"),
+    };
+    let mut checks = Vec::new();
+    for checker in ["invariants", "replicas", "liveness"] {
+        let found = accusations.iter().find(|accusation| accusation.checker == checker);
+        let (verdict, summary) = match found {
+            Some(found) => (Verdict::Invalid, found.what.clone()),
+            None => (Verdict::Valid, "nothing found".to_owned()),
+        };
+        checks.push(judge::plain(checker, verdict, summary));
+    }
+    let consistency = judge::check_consistency(&history, cell.workload(), &cell.plan.checks);
+    if consistency.verdict == Verdict::Invalid {
+        let detectors = match consistency.checker.as_str() {
+            "linearizability" => vec![Detector::Linearizability],
+            _ => vec![Detector::Linearizability, Detector::Effects],
+        };
+        let (checker, what) = (consistency.checker.clone(), consistency.summary.clone());
+        accusations.push(Accusation { detectors, checker, what, at: None });
+    }
+    checks.push(consistency);
+    // A run that ended early has no end to judge.
+    if accusations.is_empty() {
+        let limits = StatsLimits {
+            ok_min_per_kind: cell.plan.checks.ok_min_per_kind,
+            ok_per_s_min: cell.plan.checks.ok_per_s_min,
+            expected_kinds: cell.workload().expected_kinds(),
+            came_to_its_end: true,
+        };
+        checks.push(check_stats(&history, &limits));
+    }
+    if cell.replicas() > 1 {
+        let mut agreement = check_agreement(statuses);
+        if agreement.verdict == Verdict::Unknown && !accusations.is_empty() {
+            agreement.verdict = Verdict::Valid;
+        }
+        if agreement.verdict == Verdict::Invalid {
+            let what = agreement.summary.clone();
+            let detectors = vec![Detector::Divergence];
+            accusations.push(Accusation { detectors, checker: "agreement".to_owned(), what, at: None });
+        }
+        checks.push(agreement);
+    }
+    (checks, accusations)
+}

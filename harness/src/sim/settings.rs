@@ -1,0 +1,240 @@
+//! What a plan says of its simulation, and what a seed draws of it.
+//!
+//! *Swarm testing* (Groce et al., *Swarm Testing*, 2012): each seed draws a subset of the faults and its own knobs, because a run
+//! under everything at once hides what only happens under little.
+
+use crate::plan::{Cell, Counts, Load, Plan};
+use crate::subject::{Reads, System};
+use anyhow::{Context, bail};
+use nemesis::{Fault, Injection, NemesisSpec};
+use protocol::ReplicaId;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How `gauntlet sim` runs a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Simulation {
+    /// Each seed draws one of these as its number of replicas; the plan's own where this is empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<u32>,
+    /// Whether each seed draws its own subset of the nemesis, its own knobs and its own options.
+    pub swarm: bool,
+    /// Operations a second over all clients that nobody slows down.
+    pub ops_per_s: f64,
+    /// No more operations than this in the run phase, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_max: Option<u64>,
+    /// Within so long of virtual time after a heal, those healed must serve again and agree.
+    #[serde(with = "humantime_serde")]
+    pub recover_within: Duration,
+    /// Situations that a campaign must come across, or it says too little.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// What a seed has drawn: in resolved plans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knobs: Option<Knobs>,
+}
+
+impl Default for Simulation {
+    fn default() -> Self {
+        Self {
+            replicas: Vec::new(),
+            swarm: true,
+            ops_per_s: 100.0,
+            ops_max: None,
+            recover_within: Duration::from_secs(10),
+            requires: Vec::new(),
+            knobs: None,
+        }
+    }
+}
+
+impl Simulation {
+    /// What is wrong with it, if anything.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        if let Some(n) = self.replicas.iter().find(|n| !(1..=99).contains(*n)) {
+            bail!("sim.replicas: {n}, expected 1 to 99");
+        }
+        if !(0.1..=1e6).contains(&self.ops_per_s) {
+            bail!("sim.ops_per_s is {}, expected 0.1 to 1000000", self.ops_per_s);
+        }
+        if self.recover_within < Duration::from_secs(1) {
+            bail!("sim.recover_within is below 1s");
+        }
+        Ok(())
+    }
+}
+
+/// How the simulated machines and their network are when no fault is in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Knobs {
+    /// The least that a message between replicas takes, microseconds.
+    pub latency_us_min: u64,
+    /// What it takes on top on average, microseconds.
+    pub latency_us_mean: u64,
+    /// Whether messages may overtake one another and outlive connections.
+    pub datagrams: bool,
+    /// From a client to a replica, one way, on average, microseconds.
+    pub client_latency_us_mean: u64,
+    /// The least that a sync of the journal takes, microseconds.
+    pub sync_us_min: u64,
+    /// What it takes on top on average, microseconds.
+    pub sync_us_mean: u64,
+    /// What one step of the snapshot store takes on average, microseconds.
+    pub store_us_mean: u64,
+    /// The journal's segments, bytes.
+    pub segment_bytes: u64,
+    /// What a turn of a replica costs, microseconds.
+    pub turn_us: u64,
+    /// The rates of machines' clocks are within 1 ± this.
+    pub clock_drift: f64,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            latency_us_min: 100,
+            latency_us_mean: 200,
+            datagrams: false,
+            client_latency_us_mean: 200,
+            sync_us_min: 200,
+            sync_us_mean: 1_000,
+            store_us_mean: 5_000,
+            segment_bytes: 64 << 10,
+            turn_us: 20,
+            clock_drift: 0.0,
+        }
+    }
+}
+
+impl Knobs {
+    fn draw(rng: &mut Xoshiro256PlusPlus) -> Self {
+        let mut one_of = |values: &[u64]| *values.choose(rng).expect("a constant list");
+        Self {
+            latency_us_min: one_of(&[10, 100, 100, 1_000]),
+            latency_us_mean: one_of(&[50, 200, 200, 1_000, 10_000]),
+            datagrams: one_of(&[0, 0, 1]) == 1,
+            client_latency_us_mean: one_of(&[100, 200, 2_000]),
+            sync_us_min: one_of(&[10, 200, 200, 2_000]),
+            sync_us_mean: one_of(&[100, 1_000, 1_000, 20_000]),
+            store_us_mean: one_of(&[500, 5_000, 20_000]),
+            segment_bytes: one_of(&[1 << 10, 8 << 10, 64 << 10]),
+            turn_us: one_of(&[5, 20, 20, 200]),
+            clock_drift: 0.0,
+        }
+    }
+}
+
+/// Resolves what one seed runs: one cell with every choice made. A plan that was resolved resolves to itself.
+///
+/// # Errors
+/// If the nemesis cannot be carried out.
+pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
+    let mut plan = Plan { seed: Some(seed), repeats: 1, baseline: None, ..plan.clone() };
+    let mut sim = plan.sim.take().unwrap_or_default();
+    plan.subjects.truncate(1);
+    if sim.knobs.is_none() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x5eed_0f5a_a111);
+        if let Some(replicas) = sim.replicas.choose(&mut rng) {
+            plan.replicas = *replicas;
+        }
+        plan.workloads = vec![plan.workloads.choose(&mut rng).context("the plan has no workload")?.clone()];
+        let clients = *plan.load.clients.0.choose(&mut rng).context("the plan has no clients")?;
+        plan.load = Load { clients: Counts(vec![clients]), ..plan.load };
+        let mut knobs = Knobs::default();
+        if sim.swarm {
+            knobs = Knobs::draw(&mut rng);
+            plan.nemesis = draw_nemesis(&plan.nemesis, &mut rng);
+            draw_options(&mut plan, &mut knobs, &mut rng)?;
+        }
+        sim.knobs = Some(knobs);
+        if plan.schedule.is_none() {
+            plan.schedule = Some(draw_schedule(&plan, seed)?);
+        }
+        plan.nemesis.clear();
+    }
+    plan.sim = Some(sim);
+    Ok(Cell { folder: plan.workloads[0].name().to_owned(), seed, plan })
+}
+
+/// The faults of a run. Other than on real machines they may last beyond the run phase: then they stay in force outside the quorum
+/// that is healed first.
+fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
+    let nodes: Vec<_> = (1..=plan.subjects[0].replicas_under(plan.replicas)).map(ReplicaId).collect();
+    let longest = plan.nemesis.iter().map(|spec| spec.lasts).max().unwrap_or_default();
+    let beyond = (plan.duration + 2 * longest).div_f64(1.0 - nemesis::schedule::CALM_END);
+    let mut schedule = nemesis::schedule::resolve(&plan.nemesis, beyond, &nodes, seed)?;
+    schedule.retain(|injection| injection.at < plan.duration);
+    Ok(schedule)
+}
+
+/// Half of the lines, and of each line some of its faults.
+fn draw_nemesis(lines: &[NemesisSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<NemesisSpec> {
+    let mut drawn = Vec::new();
+    for line in lines {
+        if rng.random_bool(0.5) {
+            let mut faults: Vec<Fault> =
+                line.faults.iter().filter(|_| rng.random_bool(0.6)).cloned().collect();
+            if faults.is_empty() {
+                faults.extend(line.faults.choose(rng).cloned());
+            }
+            drawn.push(NemesisSpec { faults, ..line.clone() });
+        }
+    }
+    drawn
+}
+
+/// Options under which rare paths are common, where the plan leaves them open.
+fn draw_options(plan: &mut Plan, knobs: &mut Knobs, rng: &mut Xoshiro256PlusPlus) -> anyhow::Result<()> {
+    let clocks_are_bent = plan.nemesis.iter().flat_map(|line| &line.faults).any(|fault| {
+        matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
+    });
+    let subject = &mut plan.subjects[0];
+    match subject.system {
+        System::Raft => {}
+        System::Standalone | System::Etcd => return Ok(()),
+    }
+    let mut drawn = raft_options(rng);
+    // Clocks are mostly as bad as the protocol is told that they may be.
+    let drift_max = *[0.01, 0.25].choose(rng).expect("a constant list");
+    drawn.insert("clock_drift_max".into(), drift_max.into());
+    knobs.clock_drift = drift_max * [0.0, 1.0, 1.0].choose(rng).expect("a constant list");
+    // A lease rests on a bound on clocks that these faults break.
+    let lease = !clocks_are_bent && rng.random_bool(0.25);
+    if subject.reads == Reads::Default && lease {
+        subject.reads = Reads::Lease;
+    }
+    match &subject.options {
+        serde_yaml::Value::Null => {}
+        serde_yaml::Value::Mapping(given) => drawn.extend(given.clone()),
+        other => bail!("options is not a map: {other:?}"),
+    }
+    if let Some(given) = drawn.get("clock_drift_max").and_then(serde_yaml::Value::as_f64) {
+        knobs.clock_drift = knobs.clock_drift.min(given);
+    }
+    subject.options = serde_yaml::Value::Mapping(drawn);
+    Ok(())
+}
+
+fn raft_options(rng: &mut Xoshiro256PlusPlus) -> serde_yaml::Mapping {
+    let mut options = serde_yaml::Mapping::new();
+    let mut set = |name: &str, values: &[u64]| {
+        let value = *values.choose(rng).expect("a constant list");
+        options.insert(name.into(), value.into());
+        value
+    };
+    set("snapshot_every_entries", &[10, 50, 50, 300, 250_000]);
+    set("log_keep_entries", &[0, 5, 50, 10_000]);
+    set("snapshot_chunk_bytes", &[500, 4_000, 1 << 20]);
+    set("rounds_in_flight_max", &[1, 2, 2, 8]);
+    set("batch_bytes_max", &[1, 500, 1 << 20]);
+    let heartbeat = set("heartbeat_ms", &[20, 50, 50]);
+    let least = set("election_timeout_ms_min", &[150, 300, 300, 1_000]);
+    options.insert("election_timeout_ms_max".into(), (2 * least + heartbeat).into());
+    options
+}

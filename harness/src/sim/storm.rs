@@ -1,0 +1,594 @@
+//! The faults of a simulated run: the same schedule that the runner carries out on processes.
+
+use super::alarm::Alarm;
+use super::subject::KvCore;
+use checkers::history::{Entry, FaultEvent, FaultStage};
+use nemesis::links::{self, LinkFault};
+use nemesis::target::{self, Direction};
+use nemesis::{Fault, Injection, evidence};
+use protocol::control::{ClockSetting, LinkCounters};
+use protocol::{ReplicaId, quorum};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often a kind of fault was put in force, and how often it bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bites {
+    pub(crate) installed: u64,
+    pub(crate) bit: u64,
+    pub(crate) skipped: u64,
+}
+
+/// The faults of a run.
+pub(crate) struct Storm {
+    nodes: Vec<ReplicaId>,
+    schedule: Vec<Injection>,
+    active: BTreeMap<u32, Active>,
+    /// Nothing begins or ends by itself any more.
+    frozen: bool,
+    /// Those of whose disks a bit was flipped.
+    flipped: BTreeSet<ReplicaId>,
+    /// Those that refuse their disks since then, and why: they are gone for good.
+    pub(crate) lost: BTreeMap<ReplicaId, String>,
+    pub(crate) bites: BTreeMap<String, Bites>,
+    chance: Xoshiro256PlusPlus,
+}
+
+struct Active {
+    fault: Fault,
+    name: String,
+    targets: String,
+    hold: Hold,
+}
+
+enum Hold {
+    Down { nodes: Vec<ReplicaId>, evidence: String },
+    Paused(Vec<ReplicaId>),
+    Links { fault: LinkFault, before: LinkCounters },
+    Clock { nodes: Vec<ReplicaId>, setting: ClockSetting, error_us_most: u64 },
+    Disk { nodes: Vec<ReplicaId>, before: DiskCounters },
+}
+
+/// After a doom that was not met, a replica is killed all the same.
+const DOOM: Duration = Duration::from_millis(100);
+
+impl Storm {
+    /// Sets the alarms of a schedule that begins now.
+    pub(crate) fn begin<P: KvCore>(
+        nodes: Vec<ReplicaId>,
+        schedule: Vec<Injection>,
+        seed: u64,
+        cluster: &mut Cluster<P>,
+    ) -> Self {
+        for (fault, injection) in (0..).zip(&schedule) {
+            let at = cluster.now() + injection.at;
+            cluster.alarm(at, Alarm::Begin { fault }.number());
+        }
+        let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0057_0123);
+        Self {
+            nodes,
+            schedule,
+            active: BTreeMap::new(),
+            frozen: false,
+            flipped: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            bites: BTreeMap::new(),
+            chance,
+        }
+    }
+
+    fn say<P: KvCore>(
+        &mut self,
+        id: u32,
+        (fault, targets): (&str, &str),
+        (stage, detail): (FaultStage, String),
+        entries: &mut Vec<Entry>,
+        cluster: &mut Cluster<P>,
+    ) {
+        let bites = self.bites.entry(fault.to_owned()).or_default();
+        match stage {
+            FaultStage::Installed => bites.installed += 1,
+            FaultStage::Healed => bites.bit += 1,
+            FaultStage::Skipped => bites.skipped += 1,
+            FaultStage::NeverBit | FaultStage::Indeterminate => {}
+        }
+        cluster.note(|| format!("fault {id}: {fault} on {targets}: {stage:?}, {detail}"));
+        let (fault, targets) = (fault.to_owned(), targets.to_owned());
+        entries.push(Entry::Fault {
+            time: cluster.now().0,
+            event: FaultEvent { id: id + 1, fault, targets, stage, detail },
+        });
+    }
+
+    /// A fault of the schedule begins.
+    pub(crate) fn begin_fault<P: KvCore>(
+        &mut self,
+        id: u32,
+        entries: &mut Vec<Entry>,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        if self.frozen {
+            return;
+        }
+        let injection = self.schedule[id as usize].clone();
+        match self.install(id, &injection, cluster, observer) {
+            Ok((hold, targets, evidence)) => {
+                self.say(
+                    id,
+                    (&injection.name, &targets),
+                    (FaultStage::Installed, evidence),
+                    entries,
+                    cluster,
+                );
+                let (fault, name) = (injection.fault.clone(), injection.name.clone());
+                self.active.insert(id, Active { fault, name, targets, hold });
+                self.apply_links(cluster);
+                let end = cluster.now() + injection.lasts;
+                cluster.alarm(end, Alarm::End { fault: id }.number());
+            }
+            Err(why) => {
+                self.say(id, (&injection.name, "–"), (FaultStage::Skipped, why), entries, cluster);
+            }
+        }
+    }
+
+    fn install<P: KvCore>(
+        &mut self,
+        id: u32,
+        injection: &Injection,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Result<(Hold, String, String), String> {
+        if let Some(why) = &injection.impossible {
+            return Err(why.clone());
+        }
+        let leader = self.leader(cluster);
+        if let Fault::Partition(shape) = &injection.fault {
+            let (directions, text) = shape.cuts(&self.nodes, leader)?;
+            return Ok((self.links(&injection.fault, directions, cluster), text, "links cut".to_owned()));
+        }
+        let targets = injection.targets.now(&self.nodes, leader)?;
+        let text = target::names(&targets);
+        let hold = match &injection.fault {
+            Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::BitFlip => {
+                self.install_on_processes(id, &injection.fault, &targets, cluster, observer)?
+            }
+            Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
+                self.install_clock(id, &injection.fault, targets, cluster)
+            }
+            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
+                install_disk(&injection.fault, targets, cluster)
+            }
+            packet => {
+                let directions = links::touching(&targets, &self.nodes);
+                if directions.is_empty() {
+                    return Err("there are no links".to_owned());
+                }
+                self.links(packet, directions, cluster)
+            }
+        };
+        let evidence = match &hold {
+            Hold::Down { evidence, .. } => evidence.clone(),
+            _ => "in force".to_owned(),
+        };
+        Ok((hold, text, evidence))
+    }
+
+    /// Who leads as far as those who are up can tell.
+    fn leader<P: KvCore>(&self, cluster: &Cluster<P>) -> Option<ReplicaId> {
+        let statuses = self.nodes.iter().filter_map(|node| Some((*node, cluster.status(*node)?)));
+        statuses
+            .filter(|(_, status)| status.is_leader)
+            .max_by_key(|(_, status)| status.epoch)
+            .map(|(node, _)| node)
+    }
+
+    fn free<P: KvCore>(&self, targets: &[ReplicaId], cluster: &Cluster<P>) -> Result<Vec<ReplicaId>, String> {
+        let occupied = |node: &ReplicaId| {
+            !cluster.is_up(*node)
+                || self.active.values().any(|active| match &active.hold {
+                    Hold::Down { nodes, .. } | Hold::Paused(nodes) => nodes.contains(node),
+                    _ => false,
+                })
+        };
+        let free: Vec<_> = targets.iter().copied().filter(|node| !occupied(node)).collect();
+        if free.is_empty() {
+            Err(format!("{} down or paused already", target::names(targets)))
+        } else {
+            Ok(free)
+        }
+    }
+
+    fn install_on_processes<P: KvCore>(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        targets: &[ReplicaId],
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Result<Hold, String> {
+        let nodes = self.free(targets, cluster)?;
+        match fault {
+            Fault::Pause => {
+                nodes.iter().for_each(|node| cluster.pause(*node, true));
+                return Ok(Hold::Paused(nodes));
+            }
+            Fault::BitFlip => return self.flip(nodes[0], cluster, observer),
+            _ => {}
+        }
+        for node in &nodes {
+            if *fault == Fault::Kill {
+                cluster.crash(*node, Crash::Process, observer);
+                continue;
+            }
+            match self.chance.random_range(0..3) {
+                0 => cluster.crash(*node, Crash::Power, observer),
+                1 => self.doom(id, *node, false, cluster),
+                _ => self.doom(id, *node, true, cluster),
+            }
+        }
+        Ok(Hold::Down { nodes, evidence: "gone, or as good as".to_owned() })
+    }
+
+    /// Lets a replica die in the middle of its next work.
+    fn doom<P: KvCore>(&mut self, id: u32, node: ReplicaId, in_disk: bool, cluster: &mut Cluster<P>) {
+        let after = self.chance.random_range(0..15);
+        cluster.crash_soon(node, after, in_disk);
+        let at = cluster.now() + DOOM;
+        cluster.alarm(at, Alarm::Doom { fault: id }.number());
+    }
+
+    /// The doomed that live still are killed.
+    pub(crate) fn doom_is_over<P: KvCore>(
+        &mut self,
+        id: u32,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        if let Some(Active { hold: Hold::Down { nodes, .. }, .. }) = self.active.get(&id) {
+            for node in nodes {
+                cluster.crash(*node, Crash::Power, observer);
+            }
+        }
+    }
+
+    /// Damages a disk, and restarts the replica so that it looks at it; only as many as a majority survives.
+    fn flip<P: KvCore>(
+        &mut self,
+        node: ReplicaId,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Result<Hold, String> {
+        let mut after = self.flipped.clone();
+        after.insert(node);
+        if after.len() > quorum::crash_faults_tolerated(self.nodes.len()) {
+            return Err("more damaged disks than a majority survives".to_owned());
+        }
+        let folder = if self.chance.random_bool(0.7) { Folder::Journal } else { Folder::Snapshots };
+        let Some((file, at)) = cluster.flip_bit(node, folder) else {
+            return Err(format!("nothing to damage on {node}"));
+        };
+        self.flipped = after;
+        cluster.crash(node, Crash::Process, observer);
+        Ok(Hold::Down { nodes: vec![node], evidence: format!("a bit of {file} at byte {at}") })
+    }
+
+    fn links<P: KvCore>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
+        let condition = links::condition(fault).expect("only link faults come here");
+        let before = sum(&directions, cluster);
+        Hold::Links { fault: LinkFault { directions, condition }, before }
+    }
+
+    fn apply_links<P: KvCore>(&self, cluster: &mut Cluster<P>) {
+        let faults = self.active.values().filter_map(|active| match &active.hold {
+            Hold::Links { fault, .. } => Some(fault),
+            _ => None,
+        });
+        cluster.set_links(&links::in_force(faults));
+    }
+
+    fn install_clock<P: KvCore>(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        nodes: Vec<ReplicaId>,
+        cluster: &mut Cluster<P>,
+    ) -> Hold {
+        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
+        let setting = match fault {
+            Fault::ClockOffset { offset_ms } => ahead(*offset_ms),
+            Fault::ClockRate { rate } => ClockSetting { offset_us: 0, rate: *rate },
+            Fault::ClockStrobe { offset_ms, period } => {
+                let at = cluster.now() + *period;
+                cluster.alarm(at, Alarm::Strobe { fault: id }.number());
+                ahead(*offset_ms)
+            }
+            _ => unreachable!("only clock faults come here"),
+        };
+        for node in &nodes {
+            cluster.set_clock(*node, setting);
+        }
+        let mut error_us_most = 0;
+        look_at_clocks(&nodes, &mut error_us_most, cluster);
+        Hold::Clock { nodes, setting, error_us_most }
+    }
+
+    /// A clock jumps there or back.
+    pub(crate) fn strobe<P: KvCore>(&mut self, id: u32, cluster: &mut Cluster<P>) {
+        let Some(Active { fault, hold: Hold::Clock { nodes, setting, error_us_most }, .. }) =
+            self.active.get_mut(&id)
+        else {
+            return;
+        };
+        let Fault::ClockStrobe { offset_ms, period } = fault else { return };
+        look_at_clocks(nodes, error_us_most, cluster);
+        let offset_us = if setting.offset_us == 0 { *offset_ms * 1_000 } else { 0 };
+        *setting = ClockSetting { offset_us, rate: 1.0 };
+        for node in nodes.iter() {
+            cluster.set_clock(*node, *setting);
+        }
+        if !self.frozen {
+            let at = cluster.now() + *period;
+            cluster.alarm(at, Alarm::Strobe { fault: id }.number());
+        }
+    }
+
+    /// A fault's time is over.
+    pub(crate) fn end_fault<P: KvCore>(
+        &mut self,
+        id: u32,
+        entries: &mut Vec<Entry>,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        if !self.frozen {
+            self.end(id, entries, cluster, observer);
+        }
+    }
+
+    fn end<P: KvCore>(
+        &mut self,
+        id: u32,
+        entries: &mut Vec<Entry>,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        let Some(active) = self.active.remove(&id) else { return };
+        let Active { fault, name, targets, hold } = active;
+        let (bit, evidence) = self.lift(&fault, hold, cluster, observer);
+        self.apply_links(cluster);
+        let stage = if bit { FaultStage::Healed } else { FaultStage::NeverBit };
+        self.say(id, (&name, &targets), (stage, evidence), entries, cluster);
+    }
+
+    /// Undoes what a fault holds; tells whether it bit.
+    fn lift<P: KvCore>(
+        &mut self,
+        fault: &Fault,
+        hold: Hold,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> (bool, String) {
+        match hold {
+            Hold::Down { nodes, evidence } => {
+                for node in &nodes {
+                    cluster.crash(*node, Crash::Process, observer);
+                    self.start(*node, cluster, observer);
+                }
+                (true, evidence)
+            }
+            Hold::Paused(nodes) => {
+                nodes.iter().for_each(|node| cluster.pause(*node, false));
+                (true, "paused".to_owned())
+            }
+            Hold::Links { fault: LinkFault { directions, .. }, before } => {
+                let after = sum(&directions, cluster);
+                let (bites, of_what) =
+                    evidence::bites(fault, &before, &after).expect("only link faults are on links");
+                (bites > 0, format!("{bites} {of_what}"))
+            }
+            Hold::Clock { nodes, mut error_us_most, .. } => {
+                look_at_clocks(&nodes, &mut error_us_most, cluster);
+                nodes.iter().for_each(|node| cluster.set_clock(*node, ClockSetting::default()));
+                (error_us_most > 1_000, format!("{error_us_most} us off at most"))
+            }
+            Hold::Disk { nodes, before } => {
+                let now = disks(&nodes, cluster);
+                for node in &nodes {
+                    lift_disk(fault, *node, cluster);
+                    if !cluster.is_up(*node) && *fault == Fault::DiskFull && !self.is_held_down(*node) {
+                        self.start(*node, cluster, observer);
+                    }
+                }
+                let (bites, of_what) = match fault {
+                    Fault::DiskStall => (now.held_up - before.held_up, "syncs held up"),
+                    Fault::DiskFull => (now.refused_full - before.refused_full, "writes refused"),
+                    _ => (now.syncs - before.syncs, "slow syncs"),
+                };
+                (bites > 0, format!("{bites} {of_what}"))
+            }
+        }
+    }
+
+    fn is_held_down(&self, node: ReplicaId) -> bool {
+        self.active
+            .values()
+            .any(|active| matches!(&active.hold, Hold::Down { nodes, .. } if nodes.contains(&node)))
+    }
+
+    /// Starts a replica; now and then its power goes again while it recovers.
+    pub(crate) fn start<P: KvCore>(
+        &mut self,
+        node: ReplicaId,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        if cluster.is_up(node) || self.lost.contains_key(&node) || self.is_held_down(node) {
+            return;
+        }
+        if !self.frozen && self.chance.random_bool(0.1) {
+            let after = self.chance.random_range(0..8);
+            cluster.crash_soon(node, after, true);
+        }
+        cluster.start(node, observer);
+    }
+
+    /// A replica has stopped; tells what is wrong with that, if anything is.
+    pub(crate) fn stopped<P: KvCore>(
+        &mut self,
+        replica: ReplicaId,
+        why: &Stop,
+        cluster: &mut Cluster<P>,
+    ) -> Option<String> {
+        match why {
+            Stop::Doomed => {
+                if !self.is_held_down(replica) {
+                    let at = cluster.now() + Duration::from_millis(10);
+                    cluster.alarm(at, Alarm::Restart { replica }.number());
+                }
+                None
+            }
+            Stop::Disk(_) if self.has_full_disk(replica) => None,
+            Stop::Refused(why) if self.flipped.contains(&replica) => {
+                self.lost.insert(replica, why.clone());
+                None
+            }
+            Stop::Disk(_) | Stop::Refused(_) | Stop::Panicked(_) => Some(format!("{replica}: {why}")),
+        }
+    }
+
+    fn has_full_disk(&self, node: ReplicaId) -> bool {
+        self.active.values().any(|active| {
+            active.fault == Fault::DiskFull
+                && matches!(&active.hold, Hold::Disk { nodes, .. } if nodes.contains(&node))
+        })
+    }
+
+    /// A majority of those that can be saved, drawn by the seed: from now on nothing is wrong within it, and outside of it all
+    /// stays as it is.
+    pub(crate) fn heal_quorum<P: KvCore>(
+        &mut self,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Vec<ReplicaId> {
+        self.frozen = true;
+        let mut saved: Vec<_> =
+            self.nodes.iter().copied().filter(|node| !self.lost.contains_key(node)).collect();
+        while saved.len() > quorum::majority(self.nodes.len()) {
+            let one = self.chance.random_range(0..saved.len());
+            saved.remove(one);
+        }
+        let inside = |node: &ReplicaId| saved.contains(node);
+        let mut active = std::mem::take(&mut self.active);
+        for Active { fault, hold, .. } in active.values_mut() {
+            match hold {
+                Hold::Down { nodes, .. } => nodes.retain(|node| !inside(node)),
+                Hold::Paused(nodes) => {
+                    nodes.iter().filter(|node| inside(node)).for_each(|node| cluster.pause(*node, false));
+                    nodes.retain(|node| !inside(node));
+                }
+                Hold::Links { fault, .. } => {
+                    fault.directions.retain(|(from, to)| !inside(from) || !inside(to));
+                }
+                Hold::Clock { nodes, .. } => {
+                    let healed = nodes.iter().filter(|node| inside(node));
+                    healed.for_each(|node| cluster.set_clock(*node, ClockSetting::default()));
+                    nodes.retain(|node| !inside(node));
+                }
+                Hold::Disk { nodes, .. } => {
+                    nodes
+                        .iter()
+                        .filter(|node| inside(node))
+                        .for_each(|node| lift_disk(fault, *node, cluster));
+                    nodes.retain(|node| !inside(node));
+                }
+            }
+        }
+        self.active = active;
+        self.apply_links(cluster);
+        for node in &saved {
+            self.start(*node, cluster, observer);
+        }
+        saved
+    }
+
+    /// Ends everything.
+    pub(crate) fn heal<P: KvCore>(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) {
+        self.frozen = true;
+        while let Some((id, _)) = self.active.first_key_value() {
+            self.end(*id, entries, cluster, observer);
+        }
+        for node in self.nodes.clone() {
+            self.start(node, cluster, observer);
+        }
+    }
+
+    /// How far a clock may be ahead or behind at most: so long it may stand still when it is healed.
+    pub(crate) fn clock_error_most(&self) -> Duration {
+        let of = |injection: &Injection| match &injection.fault {
+            Fault::ClockOffset { offset_ms } | Fault::ClockStrobe { offset_ms, .. } => {
+                Duration::from_millis(offset_ms.unsigned_abs())
+            }
+            Fault::ClockRate { rate } => injection.lasts.mul_f64((rate - 1.0).abs()),
+            _ => Duration::ZERO,
+        };
+        self.schedule.iter().map(of).sum()
+    }
+}
+
+fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<ReplicaId>, cluster: &mut Cluster<P>) -> Hold {
+    let before = disks(&nodes, cluster);
+    for node in &nodes {
+        match fault {
+            Fault::DiskStall => cluster.stall_disk(*node, true),
+            Fault::DiskFull => cluster.fill_disk(*node, true),
+            Fault::DiskSlow { times } => cluster.slow_disk(*node, *times),
+            _ => unreachable!("only disk faults come here"),
+        }
+    }
+    Hold::Disk { nodes, before }
+}
+
+fn lift_disk<P: KvCore>(fault: &Fault, node: ReplicaId, cluster: &mut Cluster<P>) {
+    match fault {
+        Fault::DiskStall => cluster.stall_disk(node, false),
+        Fault::DiskFull => cluster.fill_disk(node, false),
+        _ => cluster.slow_disk(node, 1.0),
+    }
+}
+
+fn disks<P: KvCore>(nodes: &[ReplicaId], cluster: &Cluster<P>) -> DiskCounters {
+    let mut sum = DiskCounters::default();
+    for node in nodes {
+        let one = cluster.disk_counters(*node);
+        sum.syncs += one.syncs;
+        sum.held_up += one.held_up;
+        sum.refused_full += one.refused_full;
+    }
+    sum
+}
+
+fn look_at_clocks<P: KvCore>(nodes: &[ReplicaId], most: &mut u64, cluster: &mut Cluster<P>) {
+    for node in nodes {
+        if let Some(error) = cluster.clock_error_us(*node) {
+            *most = (*most).max(error.unsigned_abs());
+        }
+    }
+}
+
+fn sum<P: KvCore>(directions: &[Direction], cluster: &Cluster<P>) -> LinkCounters {
+    let mut sum = LinkCounters::default();
+    for (from, to) in directions {
+        evidence::add(&mut sum, &cluster.link_counters(*from, *to), &LinkCounters::default());
+    }
+    sum
+}

@@ -1,0 +1,36 @@
+//! Which cores can be simulated, and what is looked at after each of their steps.
+
+use protocol::{Protocol, ReplicaId};
+use sim::{Broken, Observer};
+
+/// A core whose clients speak kv.
+pub(crate) trait KvCore: Protocol<Request = kv::Request, Reply = kv::Reply> {}
+impl<P: Protocol<Request = kv::Request, Reply = kv::Reply>> KvCore for P {}
+
+/// The paper's invariants.
+#[derive(Debug, Default)]
+pub(crate) struct RaftInvariants(raft::Invariants);
+
+impl Observer<raft::Raft> for RaftInvariants {
+    fn after_step(&mut self, core: &raft::Raft) -> Result<(), Broken> {
+        self.0
+            .after_step(core)
+            .map_err(|violation| Broken { detector: violation.detector(), what: violation.to_string() })
+    }
+
+    fn restarted(&mut self, replica: ReplicaId) {
+        self.0.restarted(replica);
+    }
+}
+
+/// One replica has nobody to disagree with.
+#[derive(Debug, Default)]
+pub(crate) struct NoInvariants;
+
+impl<P> Observer<P> for NoInvariants {
+    fn after_step(&mut self, _core: &P) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    fn restarted(&mut self, _replica: ReplicaId) {}
+}

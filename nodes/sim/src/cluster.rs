@@ -1,0 +1,849 @@
+//! The cluster: what happens next, and everything that can be done to it.
+
+use crate::disk::{DiskCounters, JOURNAL, SNAPSHOTS};
+use crate::network::{Arrivals, Network, NetworkSettings, exponential};
+use crate::node::{Halt, Input, Life, Node, Sent};
+use crate::queue::Queue;
+use crate::trace::{Trace, TraceEvent, TraceWhat, label};
+use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
+use protocol::{
+    AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, Protocol, ReplicaId, Status, Time, codec,
+};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use storage::journal;
+
+/// How a cluster is when nothing is done to it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Between replicas.
+    pub network: NetworkSettings,
+    /// Between a client and a replica, one way, on average; exponentially distributed.
+    pub client_latency_mean: Duration,
+    /// All disks.
+    pub disk: DiskSettings,
+    /// What a turn costs, …
+    pub turn: Duration,
+    /// … and each input in it on top.
+    pub input: Duration,
+    /// Machines' clocks run at a rate within 1 ± this, mostly as far off as allowed.
+    pub clock_drift: f64,
+    /// Seeded bugs of storage.
+    pub storage_bugs: Bugs<storage::Bug>,
+    /// Whether what happens is told in words, for [`Cluster::events`].
+    pub in_words: bool,
+}
+
+/// How disks are when nothing is done to them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DiskSettings {
+    /// The least that a sync takes.
+    pub sync_min: Duration,
+    /// What it takes on top on average; exponentially distributed.
+    pub sync_mean: Duration,
+    /// What one step of the snapshot store takes on average; exponentially distributed.
+    pub store_mean: Duration,
+    /// The journal's segments are closed at this size.
+    pub segment_bytes: u64,
+}
+
+/// A check that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What kind of evidence it is.
+    pub detector: Detector,
+    /// Who and what.
+    pub what: String,
+}
+
+/// Looks at cores from outside, after each of their steps.
+pub trait Observer<P> {
+    /// Checks what a step has changed.
+    ///
+    /// # Errors
+    /// If something is not as it must be.
+    fn after_step(&mut self, core: &P) -> Result<(), Broken>;
+
+    /// A replica has lost what was not on its disk.
+    fn restarted(&mut self, replica: ReplicaId);
+}
+
+/// What is told to whoever drives the cluster.
+#[derive(Debug)]
+pub enum Output<P: Protocol> {
+    /// A client gets an answer.
+    Reply {
+        /// Who.
+        client: ClientId,
+        /// From whom.
+        from: ReplicaId,
+        /// The answer.
+        reply: P::Reply,
+    },
+    /// A client finds that a replica's process is gone, or not there.
+    Lost {
+        /// Who.
+        client: ClientId,
+        /// Which replica.
+        replica: ReplicaId,
+        /// Whether the replica was down already when a request came, which had no effect then.
+        refused: bool,
+    },
+    /// An alarm that was set.
+    Alarm(u64),
+    /// A replica has stopped, by itself or doomed.
+    Stopped {
+        /// Which.
+        replica: ReplicaId,
+        /// Why.
+        why: Stop,
+    },
+    /// An observer found something.
+    Broken(Broken),
+}
+
+/// Why a replica stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// As [`Cluster::crash_soon`] wanted it.
+    Doomed,
+    /// Its disk refused.
+    Disk(String),
+    /// It refuses what its disk holds.
+    Refused(String),
+    /// It panicked.
+    Panicked(String),
+}
+
+/// How a node goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Its process ends: what it wrote stays.
+    Process,
+    /// Its machine loses power: what was not synced may be lost.
+    Power,
+}
+
+/// A part of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folder {
+    /// The journal's segments.
+    Journal,
+    /// The snapshots.
+    Snapshots,
+}
+
+enum What<P: Protocol> {
+    Deliver {
+        number: u64,
+        from: ReplicaId,
+        to: ReplicaId,
+        life: Option<u64>,
+        message: P::Message,
+    },
+    Request {
+        client: ClientId,
+        to: ReplicaId,
+        request: P::Request,
+    },
+    ClientGone {
+        client: ClientId,
+        to: ReplicaId,
+    },
+    Reply {
+        client: ClientId,
+        from: ReplicaId,
+        reply: P::Reply,
+    },
+    Lost {
+        client: ClientId,
+        replica: ReplicaId,
+        refused: bool,
+    },
+    /// A node that was busy is free.
+    Turn {
+        of: ReplicaId,
+        life: u64,
+    },
+    Timers {
+        of: ReplicaId,
+        life: u64,
+    },
+    Synced {
+        of: ReplicaId,
+        life: u64,
+    },
+    Stored {
+        of: ReplicaId,
+        life: u64,
+    },
+    Alarm(u64),
+}
+
+/// A group of replicas of one protocol, in virtual time.
+pub struct Cluster<P: Protocol> {
+    now: Time,
+    queue: Queue<What<P>>,
+    nodes: BTreeMap<ReplicaId, Node<P>>,
+    network: Network,
+    settings: Settings,
+    configure: Box<dyn Fn(ReplicaId, Incarnation) -> P::Config>,
+    chance: Xoshiro256PlusPlus,
+    seed: u64,
+    trace: Trace,
+    outputs: VecDeque<Output<P>>,
+    /// What paused or stalled nodes would have done.
+    deferred: BTreeMap<ReplicaId, Vec<What<P>>>,
+    delivered: u64,
+    sent: Sent<P>,
+}
+
+/// What may wait for a paused replica; what comes on top is lost.
+const INBOX_MAX: usize = 10_000;
+
+impl<P: Protocol> Cluster<P> {
+    /// A cluster of these replicas, all down, with empty disks. `configure` says how each one starts.
+    pub fn new(
+        seed: u64,
+        replicas: &[ReplicaId],
+        settings: Settings,
+        configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
+    ) -> Self {
+        let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let node = |replica: &ReplicaId| {
+            let drift = settings.clock_drift;
+            let rate = match chance.random_range(0..3) {
+                0 => 1.0 - drift,
+                1 => 1.0 + drift,
+                _ => chance.random_range(1.0 - drift..=1.0 + drift),
+            };
+            (*replica, Node::new(*replica, chance.random(), rate))
+        };
+        let nodes = replicas.iter().map(node).collect();
+        Self {
+            now: Time::ZERO,
+            queue: Queue::new(),
+            nodes,
+            network: Network::new(settings.network),
+            trace: Trace::new(settings.in_words),
+            settings,
+            configure: Box::new(configure),
+            chance,
+            seed,
+            outputs: VecDeque::new(),
+            deferred: BTreeMap::new(),
+            delivered: 0,
+            sent: Sent::default(),
+        }
+    }
+
+    /// True time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// All replicas, up or down.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.nodes.keys().copied()
+    }
+
+    /// How many messages between replicas have arrived.
+    #[must_use]
+    pub fn messages_delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// A fingerprint of all that has happened.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.trace.fingerprint()
+    }
+
+    /// All that has happened, if the settings asked for words.
+    #[must_use]
+    pub fn events(&self) -> &[TraceEvent] {
+        self.trace.events()
+    }
+
+    /// Adds words of the caller's to what has happened.
+    pub fn note(&mut self, words: impl FnOnce() -> String) {
+        self.trace.tell(self.now, || TraceWhat::Note(words()));
+    }
+
+    /// A replica that is up.
+    #[must_use]
+    pub fn core(&self, replica: ReplicaId) -> Option<&P> {
+        Some(&self.nodes.get(&replica)?.life.as_ref()?.core)
+    }
+
+    /// What a replica that is up and not paused says about itself.
+    #[must_use]
+    pub fn status(&self, replica: ReplicaId) -> Option<Status> {
+        let node = self.nodes.get(&replica).filter(|node| !node.paused)?;
+        Some(node.life.as_ref()?.core.status())
+    }
+
+    /// Whether a replica's process is there, paused or not.
+    #[must_use]
+    pub fn is_up(&self, replica: ReplicaId) -> bool {
+        self.nodes.get(&replica).is_some_and(|node| node.life.is_some())
+    }
+
+    /// What a replica's disk has done.
+    #[must_use]
+    pub fn disk_counters(&self, replica: ReplicaId) -> DiskCounters {
+        let node = self.node(replica);
+        DiskCounters { held_up: node.held_up, ..node.disk.counters() }
+    }
+
+    /// What one direction of a link has done.
+    #[must_use]
+    pub fn link_counters(&self, from: ReplicaId, to: ReplicaId) -> LinkCounters {
+        self.network.counters((from, to))
+    }
+
+    /// How far a replica's clock is ahead of true time, microseconds; `None` if it is down.
+    pub fn clock_error_us(&mut self, replica: ReplicaId) -> Option<i64> {
+        let now = self.now;
+        Some(self.node_mut(replica).life.as_mut()?.clock_error_us(now))
+    }
+
+    fn node(&self, replica: ReplicaId) -> &Node<P> {
+        self.nodes.get(&replica).unwrap_or_else(|| panic!("{replica} is no replica of this cluster"))
+    }
+
+    fn node_mut(&mut self, replica: ReplicaId) -> &mut Node<P> {
+        self.nodes.get_mut(&replica).unwrap_or_else(|| panic!("{replica} is no replica of this cluster"))
+    }
+
+    // What is done to it.
+
+    /// Starts a replica that is down from what its disk holds. If that does not work, the next output says why.
+    ///
+    /// # Panics
+    /// If it is up.
+    pub fn start(&mut self, replica: ReplicaId, observer: &mut impl Observer<P>) {
+        let at = self.now;
+        let journal = journal::Settings {
+            segment_bytes: self.settings.disk.segment_bytes,
+            zeroed_ahead_bytes: 2048,
+            bugs: self.settings.storage_bugs.clone(),
+        };
+        let node = self.nodes.get_mut(&replica).expect("a replica of this cluster");
+        let config = (self.configure)(replica, node.incarnation);
+        let seed = self.seed ^ (u64::from(replica.0) << 32) ^ node.lives.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.trace.mix(u64::from(replica.0) << 8 | 1);
+        match catch(|| node.start(config, seed, at, journal)) {
+            Ok(Ok(records)) => {
+                self.trace.tell(at, || TraceWhat::Started { replica, records });
+                self.turn(replica, observer);
+            }
+            Ok(Err(halt)) => self.halt(replica, halt, observer),
+            Err(panic) => self.stop(replica, Stop::Panicked(panic), observer),
+        }
+    }
+
+    /// Ends a replica's process, if there is one.
+    pub fn crash(&mut self, replica: ReplicaId, crash: Crash, observer: &mut impl Observer<P>) {
+        if self.is_up(replica) {
+            let why = match crash {
+                Crash::Process => "killed",
+                Crash::Power => "power lost",
+            };
+            self.trace.tell(self.now, || TraceWhat::Stopped { replica, why: why.to_owned() });
+            self.end(replica, crash == Crash::Power, observer);
+        } else if crash == Crash::Power {
+            self.node_mut(replica).end(true);
+        }
+    }
+
+    /// Ends a replica's process, with a loss of power, after so many more effects of its turns (`in_disk`: changes of its disk).
+    pub fn crash_soon(&mut self, replica: ReplicaId, after: u32, in_disk: bool) {
+        let node = self.node_mut(replica);
+        if in_disk {
+            node.disk.lose_power_after(after);
+        } else if let Some(life) = &mut node.life {
+            life.effects_left = Some(after);
+        }
+    }
+
+    /// Gives a replica that is down a new, empty disk: it has forgotten everything, and is another member from now on.
+    ///
+    /// # Panics
+    /// If it is up.
+    pub fn wipe(&mut self, replica: ReplicaId) -> Incarnation {
+        let node = self.node_mut(replica);
+        assert!(node.life.is_none(), "{replica} is up");
+        node.disk.wipe();
+        node.incarnation.0 += 1;
+        let incarnation = node.incarnation;
+        self.trace.tell(self.now, || TraceWhat::Note(format!("{replica} loses its disk")));
+        incarnation
+    }
+
+    /// Which life of its disk a replica is on.
+    #[must_use]
+    pub fn incarnation(&self, replica: ReplicaId) -> Incarnation {
+        self.node(replica).incarnation
+    }
+
+    /// Stops a replica's process for a while, or lets it go on.
+    pub fn pause(&mut self, replica: ReplicaId, paused: bool) {
+        let node = self.node_mut(replica);
+        if node.life.is_none() || node.paused == paused {
+            return;
+        }
+        node.paused = paused;
+        let life = node.lives;
+        self.trace.tell(self.now, || TraceWhat::Paused { replica, paused });
+        if !paused {
+            self.resume(replica);
+            self.queue.push(self.now, What::Turn { of: replica, life });
+        }
+    }
+
+    fn resume(&mut self, replica: ReplicaId) {
+        for what in self.deferred.remove(&replica).unwrap_or_default() {
+            self.queue.push(self.now, what);
+        }
+    }
+
+    /// Replaces the conditions of all links: those not named are clear.
+    pub fn set_links(&mut self, conditions: &BTreeMap<(ReplicaId, ReplicaId), LinkCondition>) {
+        self.network.set(conditions);
+    }
+
+    /// Sets a replica's clock.
+    pub fn set_clock(&mut self, replica: ReplicaId, setting: ClockSetting) {
+        let now = self.now;
+        let node = self.node_mut(replica);
+        node.clock_setting = setting;
+        let lives = node.lives;
+        if let Some(life) = &mut node.life {
+            life.set_clock(now, setting);
+            life.armed = None;
+            self.queue.push(now, What::Timers { of: replica, life: lives });
+        }
+    }
+
+    /// A disk that does nothing for a while, or does again.
+    pub fn stall_disk(&mut self, replica: ReplicaId, stalled: bool) {
+        self.node_mut(replica).stalled = stalled;
+        if !stalled {
+            self.resume(replica);
+        }
+    }
+
+    /// A disk that takes so many times as long.
+    pub fn slow_disk(&mut self, replica: ReplicaId, times: f64) {
+        self.node_mut(replica).disk_slowness = times;
+    }
+
+    /// A disk that can hold no more, or can again.
+    pub fn fill_disk(&mut self, replica: ReplicaId, full: bool) {
+        self.node(replica).disk.set_full(full);
+    }
+
+    /// Flips a bit of what a disk holds, where correct storage can tell; tells which file and where.
+    pub fn flip_bit(&mut self, replica: ReplicaId, folder: Folder) -> Option<(String, usize)> {
+        let folder = match folder {
+            Folder::Journal => JOURNAL,
+            Folder::Snapshots => SNAPSHOTS,
+        };
+        let flipped = self.node_mut(replica).flip_bit(folder);
+        if let Some((file, at)) = &flipped {
+            let words = format!("a bit of {replica}'s {file} flips at byte {at}");
+            self.trace.tell(self.now, || TraceWhat::Note(words));
+        }
+        flipped
+    }
+
+    /// A client asks. If the replica is down the client is told so.
+    pub fn request(&mut self, client: ClientId, to: ReplicaId, request: P::Request) {
+        let at = self.now + self.client_latency();
+        self.queue.push(at, What::Request { client, to, request });
+    }
+
+    /// A client goes away.
+    pub fn client_gone(&mut self, client: ClientId) {
+        let at = self.now + self.client_latency();
+        let connected: Vec<_> = self
+            .nodes
+            .values()
+            .filter(|node| node.connected.contains(&client))
+            .map(|node| node.replica)
+            .collect();
+        for to in connected {
+            self.queue.push(at, What::ClientGone { client, to });
+        }
+    }
+
+    /// An operator asks a replica; `None` if it is down or paused.
+    pub fn admin(
+        &mut self,
+        replica: ReplicaId,
+        request: AdminRequest,
+        observer: &mut impl Observer<P>,
+    ) -> Option<AdminReply> {
+        let now = self.now;
+        let node = self.nodes.get_mut(&replica).filter(|node| !node.paused)?;
+        let life = node.life.as_mut()?;
+        self.trace.tell(now, || TraceWhat::Note(format!("{replica} is told {request:?}")));
+        match catch(|| life.admin(now, request)) {
+            Ok(reply) => {
+                self.trace.tell(now, || TraceWhat::Note(format!("{replica} says {reply:?}")));
+                self.turn(replica, observer);
+                Some(reply)
+            }
+            Err(panic) => {
+                self.stop(replica, Stop::Panicked(panic), observer);
+                None
+            }
+        }
+    }
+
+    /// Comes back as [`Output::Alarm`] at this time.
+    pub fn alarm(&mut self, at: Time, name: u64) {
+        self.queue.push(at.max(self.now), What::Alarm(name));
+    }
+
+    // What happens next.
+
+    /// Lets time pass until there is something to tell; `None` at `until`.
+    pub fn next(&mut self, until: Time, observer: &mut impl Observer<P>) -> Option<Output<P>> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if self.queue.next_at().is_none_or(|at| at > until) {
+                self.now = self.now.max(until);
+                return None;
+            }
+            let (at, what) = self.queue.pop().expect("looked at above");
+            self.now = at;
+            self.happen(what, observer);
+        }
+    }
+
+    fn happen(&mut self, what: What<P>, observer: &mut impl Observer<P>) {
+        let now = self.now;
+        self.trace.mix(now.0);
+        match what {
+            What::Deliver { number, from, to, life, message } => {
+                self.deliver(number, (from, to), life, message, observer);
+            }
+            What::Request { client, to, request } => {
+                let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
+                if node.life.is_none() {
+                    let at = now + self.client_latency();
+                    self.queue.push(at, What::Lost { client, replica: to, refused: true });
+                    return;
+                }
+                node.connected.insert(client);
+                self.trace.tell(now, || TraceWhat::Request { replica: to, label: label(&request) });
+                self.input(to, Input::Request { client, request }, observer);
+            }
+            What::ClientGone { client, to } => {
+                let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
+                if node.connected.remove(&client) && node.life.is_some() {
+                    self.input(to, Input::ClientGone { client }, observer);
+                }
+            }
+            What::Reply { client, from, reply } => {
+                self.outputs.push_back(Output::Reply { client, from, reply });
+            }
+            What::Lost { client, replica, refused } => {
+                self.outputs.push_back(Output::Lost { client, replica, refused });
+            }
+            What::Alarm(name) => self.outputs.push_back(Output::Alarm(name)),
+            What::Turn { of, life } => {
+                if let Some(life) = self.ready(of, life, || What::Turn { of, life }) {
+                    life.turn_is_due = false;
+                    self.turn(of, observer);
+                }
+            }
+            What::Timers { of, life: number } => {
+                let Some(life) = self.ready(of, number, || What::Timers { of, life: number }) else { return };
+                if life.armed.is_some_and(|armed| armed > now) {
+                    return;
+                }
+                life.armed = None;
+                if life.next_timer().is_some_and(|due| due <= now) {
+                    self.turn_when_free(of, observer);
+                } else {
+                    self.arm(of);
+                }
+            }
+            What::Synced { of, life } => self.synced(of, life, observer),
+            What::Stored { of, life } => self.stored(of, life, observer),
+        }
+    }
+
+    /// The life that is meant, unless it is over, or paused: then the thing waits.
+    fn ready(&mut self, of: ReplicaId, life: u64, what: impl FnOnce() -> What<P>) -> Option<&mut Life<P>> {
+        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+        if node.lives != life {
+            return None;
+        }
+        if node.paused {
+            self.deferred.entry(of).or_default().push(what());
+            return None;
+        }
+        node.life.as_deref_mut()
+    }
+
+    fn deliver(
+        &mut self,
+        number: u64,
+        (from, to): (ReplicaId, ReplicaId),
+        life: Option<u64>,
+        message: P::Message,
+        observer: &mut impl Observer<P>,
+    ) {
+        let node = &self.nodes[&to];
+        let lost = if self.network.is_blocked((from, to)) {
+            self.network.count_blocked((from, to));
+            Some("cut on its way")
+        } else {
+            match &node.life {
+                None => Some("nobody there"),
+                Some(_) if life.is_some_and(|life| life != node.lives) => Some("the connection is gone"),
+                Some(life) if life.inbox.len() >= INBOX_MAX => Some("too many wait"),
+                Some(_) => None,
+            }
+        };
+        self.trace.mix(number);
+        match lost {
+            Some(why) => self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why }),
+            None => {
+                self.trace.tell(self.now, || TraceWhat::Received { message: number });
+                self.delivered += 1;
+                self.input(to, Input::Message { from, message }, observer);
+            }
+        }
+    }
+
+    fn input(&mut self, to: ReplicaId, input: Input<P>, observer: &mut impl Observer<P>) {
+        let node = self.node_mut(to);
+        let Some(life) = &mut node.life else { return };
+        life.inbox.push(input);
+        if !node.paused {
+            self.turn_when_free(to, observer);
+        }
+    }
+
+    fn turn_when_free(&mut self, of: ReplicaId, observer: &mut impl Observer<P>) {
+        let now = self.now;
+        let node = self.node_mut(of);
+        let number = node.lives;
+        let Some(life) = &mut node.life else { return };
+        if life.turn_is_due {
+            return;
+        }
+        if life.busy_until <= now {
+            self.turn(of, observer);
+        } else {
+            life.turn_is_due = true;
+            let at = life.busy_until;
+            self.queue.push(at, What::Turn { of, life: number });
+        }
+    }
+
+    /// Carries out a node's turn, and sees to everything that it asks for.
+    fn turn(&mut self, of: ReplicaId, observer: &mut impl Observer<P>) {
+        let now = self.now;
+        let mut sent = std::mem::take(&mut self.sent);
+        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+        let Some(life) = &mut node.life else { return };
+        let done = catch(|| life.turn(now, &mut sent, observer));
+        if let Ok(Ok(inputs)) = &done {
+            let inputs = u32::try_from(*inputs).unwrap_or(u32::MAX);
+            life.busy_until = now + self.settings.turn + self.settings.input * inputs;
+        }
+        self.release(of, &mut sent);
+        self.sent = sent;
+        self.conclude(of, done.map(|halted| halted.map(drop)), observer);
+    }
+
+    /// Sees to it that what leaves a node arrives, and that its disk gets on.
+    fn release(&mut self, of: ReplicaId, sent: &mut Sent<P>) {
+        for (to, message) in sent.messages.drain(..) {
+            self.send(of, to, message);
+        }
+        for (client, reply) in sent.replies.drain(..) {
+            self.trace.tell(self.now, || TraceWhat::Reply { replica: of, label: label(&reply) });
+            let at = self.now + self.client_latency();
+            self.queue.push(at, What::Reply { client, from: of, reply });
+        }
+        let node = &self.nodes[&of];
+        let (life, slowness, disk) = (node.lives, node.disk_slowness, self.settings.disk);
+        if std::mem::take(&mut sent.sync_begun) {
+            let takes = disk.sync_min + exponential(disk.sync_mean, &mut self.chance);
+            self.queue.push(self.now + takes.mul_f64(slowness), What::Synced { of, life });
+        }
+        if std::mem::take(&mut sent.store_begun) {
+            let takes = exponential(disk.store_mean, &mut self.chance);
+            self.queue.push(self.now + takes.mul_f64(slowness), What::Stored { of, life });
+        }
+    }
+
+    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: P::Message) {
+        let Some(node) = self.nodes.get(&to) else { return };
+        let life = (!self.network.settings().datagrams).then_some(node.lives);
+        let size = || codec::encode(&message).len();
+        let Arrivals { first, second } = self.network.send(self.now, (from, to), &mut self.chance, size);
+        let number = self.trace.next_message();
+        self.trace.tell(self.now, || TraceWhat::Sent { message: number, from, to, label: label(&message) });
+        let Some(first) = first else {
+            self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why: "lost" });
+            return;
+        };
+        if let Some(second) = second {
+            let bytes = codec::encode(&message);
+            let message = codec::decode(&bytes).expect("what was encoded can be decoded");
+            let number = self.trace.next_message();
+            self.trace.tell(self.now, || TraceWhat::Sent {
+                message: number,
+                from,
+                to,
+                label: "again".to_owned(),
+            });
+            self.queue.push(second, What::Deliver { number, from, to, life, message });
+        }
+        self.queue.push(first, What::Deliver { number, from, to, life, message });
+    }
+
+    fn synced(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
+        if self.nodes[&of].stalled && self.nodes[&of].lives == number {
+            self.deferred.entry(of).or_default().push(What::Synced { of, life: number });
+            self.node_mut(of).held_up += 1;
+            return;
+        }
+        let mut sent = std::mem::take(&mut self.sent);
+        let Some(life) = self.ready(of, number, || What::Synced { of, life: number }) else {
+            self.sent = sent;
+            return;
+        };
+        let synced = life.synced(&mut sent);
+        self.release(of, &mut sent);
+        self.sent = sent;
+        match synced {
+            Ok(before) => {
+                self.trace.tell(self.now, || TraceWhat::Durable { replica: of, before: before.0 });
+                self.turn_when_free(of, observer);
+            }
+            Err(halt) => self.halt(of, halt, observer),
+        }
+    }
+
+    fn stored(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
+        if self.nodes[&of].stalled && self.nodes[&of].lives == number {
+            self.deferred.entry(of).or_default().push(What::Stored { of, life: number });
+            self.node_mut(of).held_up += 1;
+            return;
+        }
+        let disk = self.nodes[&of].disk.clone();
+        let mut sent = std::mem::take(&mut self.sent);
+        let Some(life) = self.ready(of, number, || What::Stored { of, life: number }) else {
+            self.sent = sent;
+            return;
+        };
+        let stored = life.stored(&disk, &mut sent);
+        self.release(of, &mut sent);
+        self.sent = sent;
+        match stored {
+            Ok(()) => self.turn_when_free(of, observer),
+            Err(halt) => self.halt(of, halt, observer),
+        }
+    }
+
+    /// Sees to it that timers fire.
+    fn arm(&mut self, of: ReplicaId) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+        let number = node.lives;
+        let Some(life) = &mut node.life else { return };
+        let Some(due) = life.next_timer() else { return };
+        // A clock that is rounded down needs a moment more.
+        let due = due.max(now + Duration::from_micros(1));
+        if life.armed.is_none_or(|armed| due < armed) {
+            life.armed = Some(due);
+            self.queue.push(due, What::Timers { of, life: number });
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        of: ReplicaId,
+        done: Result<Result<(), Halt>, String>,
+        observer: &mut impl Observer<P>,
+    ) {
+        match done {
+            Ok(Ok(())) => self.arm(of),
+            Ok(Err(halt)) => self.halt(of, halt, observer),
+            Err(panic) => self.stop(of, Stop::Panicked(panic), observer),
+        }
+    }
+
+    fn halt(&mut self, of: ReplicaId, halt: Halt, observer: &mut impl Observer<P>) {
+        match halt {
+            Halt::Broken(broken) => self.outputs.push_back(Output::Broken(broken)),
+            Halt::Doomed | Halt::PowerLost => self.stop(of, Stop::Doomed, observer),
+            Halt::Disk(why) => self.stop(of, Stop::Disk(why), observer),
+            Halt::Refused(why) => self.stop(of, Stop::Refused(why), observer),
+        }
+    }
+
+    fn stop(&mut self, replica: ReplicaId, why: Stop, observer: &mut impl Observer<P>) {
+        self.trace.tell(self.now, || TraceWhat::Stopped { replica, why: why.to_string() });
+        self.end(replica, why == Stop::Doomed, observer);
+        self.outputs.push_back(Output::Stopped { replica, why });
+    }
+
+    fn end(&mut self, replica: ReplicaId, power: bool, observer: &mut impl Observer<P>) {
+        self.trace.mix(u64::from(replica.0) << 8 | 2);
+        let at = self.now + self.client_latency();
+        let node = self.node_mut(replica);
+        node.end(power);
+        let connected = std::mem::take(&mut node.connected);
+        for client in connected {
+            self.queue.push(at, What::Lost { client, replica, refused: false });
+        }
+        self.deferred.remove(&replica);
+        observer.restarted(replica);
+    }
+
+    fn client_latency(&mut self) -> Duration {
+        Duration::from_micros(10) + exponential(self.settings.client_latency_mean, &mut self.chance)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Doomed => f.write_str("power lost in the middle of its work"),
+            Stop::Disk(why) => write!(f, "the disk refuses: {why}"),
+            Stop::Refused(why) => write!(f, "it refuses its disk: {why}"),
+            Stop::Panicked(why) => write!(f, "it panicked: {why}"),
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Cluster<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("now", &self.now).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// What a panic says.
+fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
+    })
+}

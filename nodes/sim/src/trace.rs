@@ -1,0 +1,156 @@
+//! What happened, as a fingerprint always and in words when asked for.
+
+use protocol::{ReplicaId, Time};
+use std::fmt;
+
+/// What happened in a run.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    fingerprint: u64,
+    events: Option<Vec<TraceEvent>>,
+    messages: u64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// True time.
+    pub at: Time,
+    /// What.
+    pub what: TraceWhat,
+}
+
+/// What may happen. Messages are numbered; a duplicate has a number of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceWhat {
+    /// A message leaves.
+    Sent {
+        /// Its number.
+        message: u64,
+        /// Who sends.
+        from: ReplicaId,
+        /// To whom.
+        to: ReplicaId,
+        /// The message, shortened.
+        label: String,
+    },
+    /// A message arrives.
+    Received {
+        /// Its number.
+        message: u64,
+    },
+    /// A message never arrives.
+    Dropped {
+        /// Its number.
+        message: u64,
+        /// Why.
+        why: &'static str,
+    },
+    /// A client's request arrives.
+    Request {
+        /// Where.
+        replica: ReplicaId,
+        /// The request, shortened.
+        label: String,
+    },
+    /// A replica answers a client.
+    Reply {
+        /// Who.
+        replica: ReplicaId,
+        /// The answer, shortened.
+        label: String,
+    },
+    /// A replica's life begins.
+    Started {
+        /// Who.
+        replica: ReplicaId,
+        /// How many records its journal held.
+        records: u64,
+    },
+    /// A replica's life ends.
+    Stopped {
+        /// Who.
+        replica: ReplicaId,
+        /// Why.
+        why: String,
+    },
+    /// A replica stops for a while, or goes on.
+    Paused {
+        /// Who.
+        replica: ReplicaId,
+        /// Whether it stops.
+        paused: bool,
+    },
+    /// Records reached the disk.
+    Durable {
+        /// Whose.
+        replica: ReplicaId,
+        /// All before this one.
+        before: u64,
+    },
+    /// Somebody who drives the cluster says something.
+    Note(String),
+}
+
+/// What is kept of a message's words.
+const LABEL_CHARS_MAX: usize = 160;
+
+/// The words of something, shortened.
+pub(crate) fn label(thing: &impl fmt::Debug) -> String {
+    let mut words = format!("{thing:?}");
+    if let Some((end, _)) = words.char_indices().nth(LABEL_CHARS_MAX) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+impl Trace {
+    pub(crate) fn new(in_words: bool) -> Self {
+        Self { fingerprint: 0xcbf2_9ce4_8422_2325, events: in_words.then(Vec::new), messages: 0 }
+    }
+
+    /// Adds to the fingerprint.
+    pub(crate) fn mix(&mut self, number: u64) {
+        self.fingerprint = (self.fingerprint ^ number).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    pub(crate) fn next_message(&mut self) -> u64 {
+        self.messages += 1;
+        self.messages
+    }
+
+    /// Adds words, if they are asked for.
+    pub(crate) fn tell(&mut self, at: Time, what: impl FnOnce() -> TraceWhat) {
+        if let Some(events) = &mut self.events {
+            events.push(TraceEvent { at, what: what() });
+        }
+    }
+
+    pub(crate) fn events(&self) -> &[TraceEvent] {
+        self.events.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for TraceEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.at)?;
+        match &self.what {
+            TraceWhat::Sent { message, from, to, label } => write!(f, "{from} → {to} #{message} {label}"),
+            TraceWhat::Received { message } => write!(f, "#{message} arrives"),
+            TraceWhat::Dropped { message, why } => write!(f, "#{message} is lost: {why}"),
+            TraceWhat::Request { replica, label } => write!(f, "{replica} is asked {label}"),
+            TraceWhat::Reply { replica, label } => write!(f, "{replica} answers {label}"),
+            TraceWhat::Started { replica, records } => write!(f, "{replica} starts with {records} records"),
+            TraceWhat::Stopped { replica, why } => write!(f, "{replica} stops: {why}"),
+            TraceWhat::Paused { replica, paused: true } => write!(f, "{replica} pauses"),
+            TraceWhat::Paused { replica, paused: false } => write!(f, "{replica} goes on"),
+            TraceWhat::Durable { replica, before } => write!(f, "{replica} has all before @{before} on disk"),
+            TraceWhat::Note(words) => f.write_str(words),
+        }
+    }
+}

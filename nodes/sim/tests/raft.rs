@@ -1,0 +1,190 @@
+//! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
+
+use kv::{Command, LeaderClient, LeaderClientConfig, Response};
+use protocol::{
+    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time,
+};
+use raft::{Config, Invariants, Options, Raft};
+use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+const CLIENT: ClientId = ClientId(1);
+
+#[derive(Default)]
+struct Checked(Invariants);
+
+impl Observer<Raft> for Checked {
+    fn after_step(&mut self, core: &Raft) -> Result<(), Broken> {
+        let broken = |violation: raft::Violation| Broken {
+            detector: violation.detector(),
+            what: violation.to_string(),
+        };
+        self.0.after_step(core).map_err(broken)
+    }
+
+    fn restarted(&mut self, replica: ReplicaId) {
+        self.0.restarted(replica);
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        network: NetworkSettings { latency_min: MS / 10, latency_mean: MS / 5, datagrams: false },
+        client_latency_mean: MS / 5,
+        disk: DiskSettings { sync_min: MS / 10, sync_mean: MS, store_mean: 5 * MS, segment_bytes: 8 << 10 },
+        turn: MS / 50,
+        input: MS / 500,
+        clock_drift: 0.01,
+        storage_bugs: Bugs::default(),
+        in_words: true,
+    }
+}
+
+/// A cluster under one client that writes key after key.
+struct World {
+    cluster: Cluster<Raft>,
+    observer: Checked,
+    client: LeaderClient,
+    wake: Option<Time>,
+    written: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let replicas: Vec<_> = (1..=3).map(ReplicaId).collect();
+        let members = replicas.clone();
+        let options = Options {
+            snapshot_every_entries: 50,
+            log_keep_entries: 5,
+            snapshot_chunk_bytes: 500,
+            ..Options::default()
+        };
+        let configure = move |replica, incarnation| Config {
+            replica,
+            incarnation,
+            members: members.clone(),
+            options: options.clone(),
+        };
+        let client = LeaderClient::new(LeaderClientConfig {
+            session: SessionId(seed + 1),
+            replicas: replicas.clone(),
+            bound_to: None,
+            attempt_timeout: 300 * MS,
+            backoff: 20 * MS,
+        });
+        let mut world = Self {
+            cluster: Cluster::new(seed, &replicas, settings(), configure),
+            observer: Checked::default(),
+            client,
+            wake: None,
+            written: 0,
+        };
+        for replica in replicas {
+            world.cluster.start(replica, &mut world.observer);
+        }
+        world.submit();
+        world
+    }
+
+    fn submit(&mut self) {
+        let key = format!("key {}", self.written % 10).into_bytes();
+        let value = format!("value {}", self.written).into_bytes();
+        let command = Command::Write { key: key.into(), value: value.into() };
+        let now = self.cluster.now();
+        let mut out = ClientEffects::default();
+        self.client.submit(now, now + Duration::from_secs(3600), command, &mut out);
+        self.carry_out(out);
+    }
+
+    fn carry_out(&mut self, out: ClientEffects<kv::Request, Response>) {
+        for (to, request) in out.send {
+            self.cluster.request(CLIENT, to, request);
+        }
+        self.wake = out.wake;
+        if let Some(at) = out.wake {
+            self.cluster.alarm(at, 0);
+        }
+        if let Some(done) = out.done {
+            assert!(matches!(done, ClientOutcome::Answered(Response::Done)), "{done:?}");
+            self.written += 1;
+            self.submit();
+        }
+    }
+
+    fn run(&mut self, for_how_long: Duration) {
+        let until = self.cluster.now() + for_how_long;
+        while let Some(output) = self.cluster.next(until, &mut self.observer) {
+            let now = self.cluster.now();
+            let mut out = ClientEffects::default();
+            match output {
+                Output::Reply { from, reply, .. } => self.client.handle_reply(now, from, reply, &mut out),
+                Output::Lost { replica, .. } => self.client.handle_unreachable(now, replica, true, &mut out),
+                Output::Alarm(_) if self.wake.is_some_and(|wake| wake <= now) => {
+                    self.client.handle_timer(now, &mut out);
+                }
+                Output::Alarm(_) => continue,
+                Output::Stopped { replica, why } => {
+                    assert_eq!(why, sim::Stop::Doomed, "{replica}");
+                    self.cluster.start(replica, &mut self.observer);
+                    continue;
+                }
+                Output::Broken(broken) => panic!("{broken:?}"),
+            }
+            if out.wake.is_none() && out.done.is_none() {
+                out.wake = self.wake;
+            }
+            self.carry_out(out);
+        }
+    }
+
+    fn restart(&mut self, replica: ReplicaId, crash: Crash) {
+        self.cluster.crash(replica, crash, &mut self.observer);
+        self.cluster.start(replica, &mut self.observer);
+    }
+}
+
+/// A run with crashes of all kinds.
+fn stormy(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for round in 0..30u32 {
+        world.run(300 * MS);
+        let victim = ReplicaId(round % 3 + 1);
+        match round % 5 {
+            0 => world.restart(victim, Crash::Process),
+            1 => world.restart(victim, Crash::Power),
+            2 => world.cluster.crash_soon(victim, round, false),
+            3 => world.cluster.crash_soon(victim, round, true),
+            _ => {
+                world.cluster.pause(victim, true);
+                world.run(700 * MS);
+                world.cluster.pause(victim, false);
+            }
+        }
+    }
+    world.run(Duration::from_secs(3));
+    world
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_byte() {
+    let words =
+        |seed| -> String { stormy(seed).cluster.events().iter().map(|event| format!("{event}\n")).collect() };
+    let first = words(7);
+    assert!(first.lines().count() > 10_000, "there is something to compare");
+    assert!(first == words(7));
+    assert!(first != words(8));
+}
+
+#[test]
+fn work_goes_on_through_crashes_of_all_kinds() {
+    for seed in 0..10 {
+        let world = stormy(seed);
+        let lives = |world: &World| {
+            let started = |event: &&sim::TraceEvent| matches!(event.what, TraceWhat::Started { .. });
+            world.cluster.events().iter().filter(started).count()
+        };
+        assert!(lives(&world) >= 3 + 20, "seed {seed}: {} lives", lives(&world));
+        assert!(world.written > 1_000, "seed {seed}: {} writes", world.written);
+    }
+}

@@ -1,0 +1,22 @@
+//! What a replica keeps: the journal and the snapshots, over any disk.
+//!
+//! The node and the simulator run this same code: the one over files, the other over a disk that loses and damages what
+//! it holds. Nothing here knows of time, threads or tasks: whoever drives it decides when a sync is done.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `disk.rs` | [`Disk`], the one way to a disk |
+//! | `folder.rs` | [`Folder`]: real files |
+//! | `journal/` | records: their bytes, writing them, reading them back |
+//! | `snapshots.rs` | states: saving, sending, receiving |
+//! | `bugs.rs` | seeded bugs |
+
+mod bugs;
+mod disk;
+mod folder;
+pub mod journal;
+pub mod snapshots;
+
+pub use bugs::Bug;
+pub use disk::{Disk, DiskFile};
+pub use folder::Folder;

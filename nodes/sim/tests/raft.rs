@@ -1,9 +1,7 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
 use kv::{Command, LeaderClient, LeaderClientConfig, Response};
-use protocol::{
-    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time,
-};
+use protocol::{Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time};
 use raft::{Config, Invariants, Options, Raft};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
 use std::time::Duration;

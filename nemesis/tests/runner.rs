@@ -98,6 +98,7 @@ impl World for Books {
             ControlRequest::SetClock { clock, .. } if clock.offset_us == 0 && stuck => {}
             ControlRequest::SetClock { clock, .. } => status.clock_error_us = clock.offset_us,
             ControlRequest::Heal => status.links.clear(),
+            ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
         Ok(status.clone())
     }

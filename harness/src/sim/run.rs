@@ -81,8 +81,9 @@ pub(crate) fn simulate(cell: &Cell, in_words: bool) -> anyhow::Result<Simulated>
         System::Raft => {
             let options: raft::Options = serde_yaml::from_value(options).context("options")?;
             let members: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
-            let configure = move |replica, _: Incarnation| raft::Config {
+            let configure = move |replica, incarnation| raft::Config {
                 replica,
+                incarnation,
                 members: members.clone(),
                 options: options.clone(),
             };

@@ -8,9 +8,9 @@ use crate::world::node::{Node, Ready, Recipe};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
-use protocol::ReplicaId;
 use protocol::Status;
 use protocol::control::{ControlRequest, NodeStatus};
+use protocol::{Incarnation, ReplicaId};
 use runtime::{NodeConfig, SOCKET_NAME};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,6 +186,8 @@ fn own_recipe(
         .with_context(|| format!("linking {}", data_dir.display()))?;
     let config = NodeConfig {
         replica: id,
+        incarnation: Incarnation(0),
+        members: None,
         peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
         client_address: ports[&id].client,
         http_address: ports[&id].http,

@@ -286,6 +286,7 @@ async fn exchange(path: &Path, request: &ControlRequest) -> anyhow::Result<NodeS
     stream.read_line(&mut reply).await?;
     match serde_json::from_str(&reply)? {
         ControlReply::Ok(status) => Ok(*status),
+        ControlReply::Admin(reply) => bail!("an answer to something else: {reply:?}"),
         ControlReply::Error(why) => bail!("{why}"),
     }
 }

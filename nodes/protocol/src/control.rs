@@ -4,6 +4,7 @@
 //! Every fault is *leased*: unless renewed within the lease it heals itself, so that a dead controller leaves
 //! nothing faulted.
 
+use crate::admin::{AdminReply, AdminRequest};
 use crate::core::Status;
 use crate::ids::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -129,14 +130,18 @@ pub enum ControlRequest {
     },
     /// Undo every fault now.
     Heal,
+    /// Other members, or another leader. No fault, and not undone by any of these.
+    Admin(AdminRequest),
 }
 
-/// The reply to any [`ControlRequest`]: the state after it was carried out.
+/// The reply to any [`ControlRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlReply {
-    /// Done.
+    /// Done: the state after it.
     Ok(Box<NodeStatus>),
+    /// What the core says to [`ControlRequest::Admin`].
+    Admin(AdminReply),
     /// Not done.
     Error(String),
 }

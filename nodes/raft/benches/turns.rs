@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use kv::{Command, Routing};
 use protocol::{
-    ClientId, Effects, JournalPosition, Protocol, Recovered, ReplicaId, RequestId, Sequence, SessionId, Time,
+    ClientId, Effects, Incarnation, JournalPosition, Protocol, Recovered, ReplicaId, RequestId, Sequence,
+    SessionId, Time,
 };
 use raft::{Config, Options, Raft, Timer};
 use rustix::time::{ClockId, clock_gettime};
@@ -25,7 +26,8 @@ impl Cluster {
         let members: Vec<ReplicaId> = (1..=3).map(ReplicaId).collect();
         let mut cluster = Self { replicas: Vec::new(), now: Time::ZERO, replies: 0 };
         for &replica in &members {
-            let config = Config { replica, members: members.clone(), options: Options::default() };
+            let (incarnation, members) = (Incarnation(0), members.clone());
+            let config = Config { replica, incarnation, members, options: Options::default() };
             let mut out = Effects::new(JournalPosition(0));
             let raft = Raft::recover(config, u64::from(replica.0), Time::ZERO, Recovered::empty(), &mut out)
                 .expect("an empty disk");

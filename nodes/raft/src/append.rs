@@ -4,7 +4,7 @@ use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round};
 use crate::message::{AppendEntries, AppendOutcome, AppendReply, Message};
 use crate::metrics::DropReason;
-use crate::record::Record;
+use crate::record::{Payload, Record};
 use crate::replica::{LeaderView, Raft};
 use protocol::{Effects, ReplicaId, Time, reached};
 use std::sync::Arc;
@@ -91,6 +91,9 @@ impl Raft {
         for entry in message.entries.into_iter().skip(first_new) {
             // The record cuts the journal's log off at this entry too.
             let position = out.record(Record::Entry(Arc::clone(&entry)));
+            if let Payload::Configuration(configuration) = &entry.payload {
+                self.configurations.append(entry.index, configuration.clone());
+            }
             self.log.push(entry, position);
             self.metrics.entries_appended += 1;
         }
@@ -104,6 +107,9 @@ impl Raft {
             reached!("a follower cuts off conflicting entries");
             self.metrics.entries_truncated += last.0 - index.previous().0;
             self.log.truncate(index);
+            if self.configurations.truncate(index) {
+                reached!("a configuration is rolled back");
+            }
             self.durable = self.durable.min(index.previous());
         }
     }
@@ -132,7 +138,8 @@ impl Raft {
         outcome: AppendOutcome,
         out: &mut Effects<Self>,
     ) {
-        let reply = |outcome| Message::AppendReply(AppendReply { term: self.term, round, outcome });
+        let (term, follower) = (self.term, self.me.incarnation);
+        let reply = |outcome| Message::AppendReply(AppendReply { term, follower, round, outcome });
         let AppendOutcome::Accepted { matched } = outcome else {
             return out.early.messages.push((to, reply(outcome)));
         };
@@ -151,16 +158,22 @@ impl Raft {
 
     /// Tells a leader of an earlier term that its term is over.
     pub(crate) fn reply_stale(&self, to: ReplicaId, out: &mut Effects<Self>) {
-        let reply = AppendReply { term: self.term, round: Round::ZERO, outcome: AppendOutcome::Stale };
+        let (term, follower, round) = (self.term, self.me.incarnation, Round::ZERO);
+        let reply = AppendReply { term, follower, round, outcome: AppendOutcome::Stale };
         out.early.messages.push((to, Message::AppendReply(reply)));
     }
 }
 
-/// Whether the entries follow `prev` and one another, in terms that do not decrease up to the message's.
+/// Whether the entries follow `prev` and one another, in terms that do not decrease up to the message's, and name possible
+/// members.
 fn is_well_formed(message: &AppendEntries) -> bool {
     let mut last = message.prev;
     for entry in &message.entries {
         if entry.index != last.index.next() || entry.term < last.term {
+            return false;
+        }
+        if matches!(&entry.payload, Payload::Configuration(configuration) if configuration.validate().is_err())
+        {
             return false;
         }
         last = entry.id();

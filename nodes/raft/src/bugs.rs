@@ -159,6 +159,20 @@ bugs! {
         caught_by: [Linearizability],
         real: true,
     }
+    SingleServerChange = "raft.single-server-change" {
+        wrong: "One member is added or removed at once, before the leader has committed an entry of its own term.",
+        needs: "four replicas or more, two leaders that change members one after the other",
+        source: "Ongaro, bug in single-server membership changes, raft-dev 2015",
+        caught_by: [Linearizability, Divergence, Invariant],
+        real: false,
+    }
+    Amnesia = "raft.amnesia" {
+        wrong: "A replica whose disk was wiped votes and acknowledges as if it were the same.",
+        needs: "a wiped disk, and a quorum that rests on what it held",
+        source: "Figure 2: persistent state",
+        caught_by: [Linearizability, Divergence, Invariant],
+        real: true,
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 use crate::bugs::Bug;
 use crate::ids::Term;
 use crate::leader::Leader;
+use crate::members::Member;
 use crate::message::{Message, VoteReply, VoteRequest};
 use crate::metrics::DropReason;
 use crate::record::{Payload, Record};
 use crate::replica::{LeaderView, Raft, Role, Timer};
 use protocol::{Effects, ReplicaId, Time, reached};
 use rand::Rng;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// When to seek election.
@@ -31,6 +31,26 @@ impl ElectionClock {
     /// so that a lease that rests on that promise holds.
     pub(crate) fn new(now: Time) -> Self {
         Self { heard_at: now, deadline: now, timeout: Duration::ZERO, armed: None }
+    }
+}
+
+/// Who has granted a vote.
+#[derive(Debug, Default)]
+pub(crate) struct Votes {
+    /// Distinct voters: the network may deliver a vote twice.
+    granted: Vec<Member>,
+    /// Whether the leader has asked for this candidacy.
+    handed_over: bool,
+}
+
+impl Votes {
+    /// Whether it is the voter's first.
+    fn add(&mut self, voter: Member) -> bool {
+        let first = !self.granted.contains(&voter);
+        if first {
+            self.granted.push(voter);
+        }
+        first
     }
 }
 
@@ -68,8 +88,13 @@ impl Raft {
         }
         if now < self.clock.deadline {
             self.arm_election_timer(out);
-        } else {
+        } else if self.may_lead() {
             self.start_pre_vote(now, out);
+        } else {
+            reached!("a replica that does not vote hears no leader and waits");
+            self.become_follower(now, self.term, out);
+            self.leader = None;
+            self.restart_election_clock(now, out);
         }
     }
 
@@ -78,11 +103,14 @@ impl Raft {
         if matches!(self.role, Role::Candidate(_)) {
             reached!("a candidacy ends without a leader");
         }
+        if !self.configurations.newest().seats(self.me).any() {
+            reached!("a replica that does not vote any more seeks election");
+        }
         self.leader = None;
         if self.options.bugs.has(Bug::NoPreVote) {
-            return self.campaign(now, out);
+            return self.campaign(now, false, out);
         }
-        self.role = Role::PreCandidate(BTreeSet::from([self.me]));
+        self.role = Role::PreCandidate(Votes { granted: vec![self.me], handed_over: false });
         self.metrics.pre_votes_started += 1;
         self.restart_election_clock(now, out);
         self.solicit(now, out);
@@ -90,10 +118,10 @@ impl Raft {
     }
 
     /// Starts an election (§5.2).
-    fn campaign(&mut self, now: Time, out: &mut Effects<Self>) {
+    pub(crate) fn campaign(&mut self, now: Time, handed_over: bool, out: &mut Effects<Self>) {
         self.set_hard_state(self.term.next(), Some(self.me), out);
         // The own vote counts when it is durable, like anybody else's.
-        self.role = Role::Candidate(BTreeSet::new());
+        self.role = Role::Candidate(Votes { granted: Vec::new(), handed_over });
         self.metrics.elections_started += 1;
         self.restart_election_clock(now, out);
         self.solicit(now, out);
@@ -103,20 +131,19 @@ impl Raft {
     /// heartbeat interval.
     pub(crate) fn solicit(&mut self, now: Time, out: &mut Effects<Self>) {
         let last = self.log.last();
-        let (granted, message, outbox) = match &self.role {
-            Role::PreCandidate(granted) => {
-                let request = VoteRequest { term: self.term.next(), last };
-                (granted, Message::PreVote(request), &mut out.early)
-            }
+        let (votes, term, ask, outbox): (_, _, fn(VoteRequest) -> Message, _) = match &self.role {
+            Role::PreCandidate(votes) => (votes, self.term.next(), Message::PreVote, &mut out.early),
             // In the durable lane: if the term were forgotten in a crash, a second candidacy in it, perhaps
             // with a shorter log, could win with the votes for this one.
-            Role::Candidate(granted) => {
-                (granted, Message::RequestVote(VoteRequest { term: self.term, last }), &mut out.durable)
-            }
+            Role::Candidate(votes) => (votes, self.term, Message::RequestVote, &mut out.durable),
             Role::Follower | Role::Leader(_) => return,
         };
-        for to in self.members.others(self.me).filter(|to| !granted.contains(to)) {
-            outbox.messages.push((to, message.clone()));
+        let candidate = self.me.incarnation;
+        for to in self.configurations.newest().others(self.me).filter(|to| !votes.granted.contains(to)) {
+            let (voter, handed_over) = (to.incarnation, votes.handed_over);
+            outbox
+                .messages
+                .push((to.replica, ask(VoteRequest { term, last, candidate, voter, handed_over })));
         }
         out.set_timer(Timer::Heartbeat, now + self.timing.heartbeat);
     }
@@ -128,6 +155,9 @@ impl Raft {
         request: VoteRequest,
         out: &mut Effects<Self>,
     ) {
+        if request.voter != self.identify(self.me.replica, self.me.incarnation).incarnation {
+            return self.drop_of_another_life();
+        }
         let sticky = self.is_sticky(now);
         let wanted = request.term > self.term && request.last.is_up_to_date_with(self.log.last());
         if wanted && sticky {
@@ -136,7 +166,14 @@ impl Raft {
         let granted = wanted && !sticky;
         // Early: it promises nothing.
         let term = if granted { request.term } else { self.term };
-        out.early.messages.push((from, Message::PreVoteReply(VoteReply { term, granted })));
+        let voter = self.me.incarnation;
+        out.early.messages.push((from, Message::PreVoteReply(VoteReply { term, granted, voter })));
+    }
+
+    /// The vote that is asked for was that of an earlier life, which may have given it, or of one that is not begun.
+    fn drop_of_another_life(&mut self) {
+        reached!("a stranger is asked for the vote of another life");
+        self.metrics.drop(DropReason::OfAnotherLife);
     }
 
     pub(crate) fn handle_request_vote(
@@ -146,15 +183,25 @@ impl Raft {
         request: VoteRequest,
         out: &mut Effects<Self>,
     ) {
-        let again = request.term == self.term && self.vote == Some(from);
+        if request.voter != self.identify(self.me.replica, self.me.incarnation).incarnation {
+            return self.drop_of_another_life();
+        }
+        let candidate = Member { replica: from, incarnation: request.candidate };
+        let again = request.term == self.term && self.vote == Some(candidate);
         // Not even the term is taken over. This holds in every term: a lease rests on the promise to a leader,
-        // and the term may have been raised since by a message that asks for no vote.
-        if request.term >= self.term && self.is_sticky(now) && !again {
+        // and the term may have been raised since by a message that asks for no vote. A leader that has asked for this
+        // election does not rely on the promise any more, and no other leader can: earlier ones have been deposed,
+        // and later ones have a later term.
+        let bound = self.is_sticky(now) && !again;
+        if bound && request.handed_over {
+            reached!("a promise to a leader is void because it has handed over");
+        }
+        if request.term >= self.term && bound && !request.handed_over {
             reached!("a candidate is ignored for the sake of a leader");
             return self.metrics.drop(DropReason::Sticky);
         }
         let vote = if request.term > self.term { None } else { self.vote };
-        let free = request.term >= self.term && vote.is_none_or(|vote| vote == from);
+        let free = request.term >= self.term && vote.is_none_or(|vote| vote == candidate);
         let granted = free && request.last.is_up_to_date_with(self.log.last());
         if free && !granted {
             reached!("a candidate is refused for its log");
@@ -163,11 +210,12 @@ impl Raft {
             reached!("a vote is given again");
         }
         if request.term > self.term {
-            self.take_over(now, request.term, granted.then_some(from), out);
+            self.take_over(now, request.term, granted.then_some(candidate), out);
         } else if granted && vote.is_none() {
-            self.set_hard_state(request.term, Some(from), out);
+            self.set_hard_state(request.term, Some(candidate), out);
         }
-        let reply = Message::RequestVoteReply(VoteReply { term: self.term, granted });
+        let voter = self.me.incarnation;
+        let reply = Message::RequestVoteReply(VoteReply { term: self.term, granted, voter });
         if !granted {
             // Early: whoever learns a term that this replica then forgets has lost nothing but time.
             return out.early.messages.push((from, reply));
@@ -189,10 +237,10 @@ impl Raft {
         if !reply.granted && reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
+        let voter = self.identify(from, reply.voter);
         match &mut self.role {
-            // Distinct voters: the network may deliver a vote twice.
-            Role::PreCandidate(granted) if reply.granted && reply.term == self.term.next() => {
-                granted.insert(from);
+            Role::PreCandidate(votes) if reply.granted && reply.term == self.term.next() => {
+                votes.add(voter);
                 self.count_votes(now, out);
             }
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
@@ -211,11 +259,11 @@ impl Raft {
         if reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
+        let voter = self.identify(from, reply.voter);
         match &mut self.role {
-            Role::Candidate(granted) if reply.granted && reply.term == self.term => {
-                if !granted.insert(from) && self.options.bugs.has(Bug::CountDuplicateVotes) {
-                    // As the vote of somebody who does not exist.
-                    granted.insert(ReplicaId(u32::MAX - granted.len() as u32));
+            Role::Candidate(votes) if reply.granted && reply.term == self.term => {
+                if !votes.add(voter) && self.options.bugs.has(Bug::CountDuplicateVotes) {
+                    votes.granted.push(voter);
                 }
                 self.count_votes(now, out);
             }
@@ -227,19 +275,26 @@ impl Raft {
 
     /// The own vote is durable.
     pub(crate) fn count_own_vote(&mut self, now: Time, out: &mut Effects<Self>) {
-        if let Role::Candidate(granted) = &mut self.role {
-            granted.insert(self.me);
+        if let Role::Candidate(votes) = &mut self.role {
+            votes.add(self.me);
             self.count_votes(now, out);
         }
     }
 
-    /// Goes on if a majority has granted its vote.
+    /// Goes on if a majority has granted its vote: of each set of voters, while there are two (§6).
     fn count_votes(&mut self, now: Time, out: &mut Effects<Self>) {
+        let configuration = self.configurations.newest();
         match &self.role {
-            Role::PreCandidate(granted) if self.members.is_majority(granted.len()) => {
-                self.campaign(now, out);
+            // A snapshot may have come in between.
+            _ if !self.may_lead() => {}
+            Role::PreCandidate(votes) if configuration.elects(&votes.granted) => {
+                self.campaign(now, false, out);
             }
-            Role::Candidate(granted) if self.members.is_majority(granted.len()) => {
+            Role::Candidate(votes) if configuration.elects(&votes.granted) => {
+                if votes.handed_over {
+                    reached!("a transfer of leadership succeeds");
+                    self.metrics.transfers_received += 1;
+                }
                 self.become_leader(now, out);
             }
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {}
@@ -247,7 +302,7 @@ impl Raft {
     }
 
     /// Takes over a term and a vote, durably.
-    fn set_hard_state(&mut self, term: Term, vote: Option<ReplicaId>, out: &mut Effects<Self>) {
+    fn set_hard_state(&mut self, term: Term, vote: Option<Member>, out: &mut Effects<Self>) {
         assert!(term >= self.term, "the term goes from {} back to {term}", self.term);
         assert!(term > self.term || self.vote.is_none(), "a second vote in {term}, after {:?}", self.vote);
         if term > self.term {
@@ -263,7 +318,7 @@ impl Raft {
         self.take_over(now, term, None, out);
     }
 
-    fn take_over(&mut self, now: Time, term: Term, vote: Option<ReplicaId>, out: &mut Effects<Self>) {
+    fn take_over(&mut self, now: Time, term: Term, vote: Option<Member>, out: &mut Effects<Self>) {
         if term > self.term {
             self.set_hard_state(term, vote, out);
             self.leader = None;
@@ -306,20 +361,21 @@ impl Raft {
 
     /// Takes office (§5.2).
     fn become_leader(&mut self, now: Time, out: &mut Effects<Self>) {
-        let mut leader = Leader::new(&self.members, self.me, now, self.log.last().index);
+        let configuration = self.configurations.newest();
+        let mut leader = Leader::new(configuration, self.me, now, self.log.last().index);
         for read in self.follower_reads.take_unanswered() {
             reached!("a new leader takes over its own followers' reads");
             leader.reads.push(read);
         }
         self.role = Role::Leader(Box::new(leader));
-        self.leader = Some(self.me);
+        self.leader = Some(self.me.replica);
         self.snapshots.receiving = None;
         self.metrics.elections_won += 1;
-        self.give_up_forwards(self.me, out);
+        self.give_up_forwards(self.me.replica, out);
         self.clock.armed = None;
         out.cancel_timer(Timer::Election);
         // Committing it commits all that came before, which must not be committed by counting (§5.4.2).
-        let noop = self.append(Payload::Noop, out);
+        let noop = self.append(now, Payload::Noop, out);
         assert!(matches!(&self.role, Role::Leader(leader) if leader.noop == noop));
         self.heartbeat(now, out);
     }
@@ -328,12 +384,15 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return self.solicit(now, out) };
         // CheckQuorum: a leader that a majority does not hear, or that does not hear a majority, must not go on
         // refusing clients the news (§6.2).
-        let unheard = leader.quorum_heard_at(&self.members, now) + self.timing.election_max <= now;
+        let unheard =
+            leader.quorum_heard_at(self.configurations.newest(), now) + self.timing.election_max <= now;
         if unheard && !self.options.bugs.has(Bug::NoCheckQuorum) {
             reached!("a leader that hears no majority steps down");
             self.become_follower(now, self.term, out);
         } else {
             self.retry_transfers(now, out);
+            self.expire_change(now);
+            self.retry_handover(now);
             self.heartbeat(now, out);
         }
     }
@@ -341,8 +400,10 @@ impl Raft {
     /// Begins a round; when the turn ends, it goes to everybody.
     fn heartbeat(&mut self, now: Time, out: &mut Effects<Self>) {
         if let Role::Leader(leader) = &mut self.role {
-            leader.begin_round(now, &self.members);
+            leader.begin_round(now, self.configurations.newest());
         }
+        // If this replica is all that is left of the group, nobody else's answer will bring it up.
+        self.finish_read_round(out);
         out.set_timer(Timer::Heartbeat, now + self.timing.heartbeat);
     }
 }

@@ -109,7 +109,7 @@ impl Raft {
         if self.is_leader() {
             for (Asker { client, id }, write) in queued {
                 let Forwarded { session, sequence, command, .. } = write;
-                self.propose(Waiter::Client { client, id }, session, sequence, command, out);
+                self.propose(now, Waiter::Client { client, id }, session, sequence, command, out);
             }
             return;
         }
@@ -134,6 +134,7 @@ impl Raft {
     /// A follower passes on what its clients ask.
     pub(crate) fn handle_forward(
         &mut self,
+        now: Time,
         from: ReplicaId,
         writes: Vec<Forwarded>,
         out: &mut Effects<Self>,
@@ -143,7 +144,14 @@ impl Raft {
                 self.metrics.drop(DropReason::Malformed);
                 self.forwards.owe(from, ticket, Err(refusal));
             } else if self.is_leader() {
-                self.propose(Waiter::Follower { replica: from, ticket }, session, sequence, command, out);
+                self.propose(
+                    now,
+                    Waiter::Follower { replica: from, ticket },
+                    session,
+                    sequence,
+                    command,
+                    out,
+                );
             } else {
                 self.forwards.owe(from, ticket, Err(Refusal::NotLeader { leader: self.leader }));
             }

@@ -46,6 +46,11 @@ impl Transfer {
         transfer
     }
 
+    /// Whether it waits for this chunk to be read.
+    fn reads(&self, id: SnapshotId, offset: u64) -> bool {
+        self.id == id && self.offset == offset && matches!(self.phase, Phase::Reading)
+    }
+
     fn read(&mut self, to: ReplicaId, options: &Options, out: &mut Effects<Raft>) {
         self.phase = Phase::Reading;
         let (id, offset, length_max) = (self.id, self.offset, options.snapshot_chunk_bytes);
@@ -136,11 +141,12 @@ impl Raft {
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         let round = leader.confirmation.round;
-        let Some(progress) = leader.follower(to) else { return };
-        let Flow::Snapshot(transfer) = &mut progress.flow else { return };
-        if transfer.id != id || transfer.offset != offset || !matches!(transfer.phase, Phase::Reading) {
-            return;
-        }
+        let mut transfers = leader.followers.iter_mut().filter(|progress| progress.member.replica == to);
+        let transfer = transfers.find_map(|progress| match &mut progress.flow {
+            Flow::Snapshot(transfer) if transfer.reads(id, offset) => Some(transfer),
+            Flow::Snapshot(_) | Flow::Probe { .. } | Flow::Pipeline => None,
+        });
+        let Some(transfer) = transfer else { return };
         transfer.phase = Phase::Sent { length: bytes.len() as u64, last, round };
         self.metrics.snapshot_chunks_sent += 1;
         let chunk = InstallSnapshot { term: self.term, id, offset, bytes, last };
@@ -157,11 +163,12 @@ impl Raft {
         if reply.term > self.term {
             return self.become_follower(now, reply.term, out);
         }
+        let member = self.identify(from, reply.follower);
         let Role::Leader(leader) = &mut self.role else { return self.metrics.drop(DropReason::Stale) };
         if reply.term < self.term {
             return self.metrics.drop(DropReason::Stale);
         }
-        let progress = leader.follower(from).expect("every other member is a follower");
+        let Some(progress) = leader.follower(member) else { return self.drop_of_stranger(member) };
         progress.heard_at = now;
         match &mut progress.flow {
             Flow::Snapshot(transfer) if transfer.id == reply.id => {
@@ -179,10 +186,10 @@ impl Raft {
             match transfer.phase {
                 Phase::Failed => {
                     let saved = self.snapshots.saved.expect("what is discarded is in a saved snapshot");
-                    *transfer = Transfer::begin(saved, progress.replica, &self.options, out);
+                    *transfer = Transfer::begin(saved, progress.member.replica, &self.options, out);
                 }
                 Phase::Arrived { since, .. } if since + self.timing.election_max <= now => {
-                    transfer.read(progress.replica, &self.options, out);
+                    transfer.read(progress.member.replica, &self.options, out);
                 }
                 Phase::Arrived { .. } | Phase::Reading | Phase::Sent { .. } => {}
             }
@@ -204,8 +211,8 @@ impl Raft {
             }
         }
         if let Some(receiving) = self.snapshots.receiving.take_if(|receiving| receiving.id() == id) {
-            let reply = InstallReply { term: self.term, id, received: 0 };
-            out.early.messages.push((receiving.source.from, Message::InstallReply(reply)));
+            let reply = self.install_reply(id, 0);
+            out.early.messages.push((receiving.source.from, reply));
         }
     }
 
@@ -246,8 +253,12 @@ impl Raft {
             }
             received = receiving.received;
         }
-        let reply = InstallReply { term: self.term, id, received };
-        out.early.messages.push((from, Message::InstallReply(reply)));
+        let reply = self.install_reply(id, received);
+        out.early.messages.push((from, reply));
+    }
+
+    fn install_reply(&self, id: SnapshotId, received: u64) -> Message {
+        Message::InstallReply(InstallReply { term: self.term, follower: self.me.incarnation, id, received })
     }
 
     /// A snapshot of another replica's is whole and on disk: it takes the place of state and log (§7).
@@ -259,11 +270,13 @@ impl Raft {
             reached!("a snapshot arrives that the log has overtaken");
             return;
         }
-        if image.members != self.members {
+        if image.configuration.validate().is_err() {
             return self.metrics.drop(DropReason::Malformed);
         }
         let there = self.log.term_at(last.index);
-        if there == Some(last.term) || there.is_some() && self.options.bugs.has(Bug::SnapshotKeepsLog) {
+        let goes_on =
+            there == Some(last.term) || there.is_some() && self.options.bugs.has(Bug::SnapshotKeepsLog);
+        if goes_on {
             // What follows may be acknowledged: it stays.
             if self.log.last().index > last.index {
                 reached!("a snapshot is installed below entries that stay");
@@ -279,6 +292,7 @@ impl Raft {
             self.view.matched = self.view.matched.min(last.index);
             out.record(Record::LogStart { after: last });
         }
+        self.configurations.install(last.index, image.configuration.clone(), goes_on);
         self.store = Store::from_image(self.options.limits, &image.kv);
         self.commit = last.index;
         self.applied = last.index;

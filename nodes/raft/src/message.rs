@@ -4,7 +4,7 @@ use crate::ids::{LogId, LogIndex, Round, Term, Ticket};
 use crate::record::Entry;
 use bytes::Bytes;
 use kv::{Command, Refusal, Response};
-use protocol::{Sequence, SessionId, SnapshotId};
+use protocol::{Incarnation, Sequence, SessionId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub enum Message {
     ReadIndex(ReadIndex),
     /// Up to here.
     ReadIndexReply(ReadIndexReply),
+    /// Seek election at once, says the leader of this term (diss. §3.10).
+    TimeoutNow(Term),
 }
 
 /// A candidate's request.
@@ -45,6 +47,12 @@ pub struct VoteRequest {
     pub term: Term,
     /// The candidate's last entry.
     pub last: LogId,
+    /// Which life of its disk asks.
+    pub candidate: Incarnation,
+    /// Which life of the voter's disk has the vote, in the candidate's configuration. Another one is not meant.
+    pub voter: Incarnation,
+    /// The leader of the term before has asked for this election: no promise to it stands in the way (diss. §4.2.3).
+    pub handed_over: bool,
 }
 
 /// The answer to a [`VoteRequest`].
@@ -54,6 +62,8 @@ pub struct VoteReply {
     pub term: Term,
     /// Whether the vote is given.
     pub granted: bool,
+    /// Which life of the voter's disk answers: it counts for no other.
+    pub voter: Incarnation,
 }
 
 /// A leader's entries, and its news.
@@ -76,6 +86,8 @@ pub struct AppendEntries {
 pub struct AppendReply {
     /// The follower's term.
     pub term: Term,
+    /// Which life of the follower's disk answers: it counts for no other.
+    pub follower: Incarnation,
     /// The round of the request.
     pub round: Round,
     /// How it went.
@@ -124,6 +136,8 @@ pub struct InstallSnapshot {
 pub struct InstallReply {
     /// The follower's term.
     pub term: Term,
+    /// Which life of the follower's disk answers.
+    pub follower: Incarnation,
     /// Which snapshot.
     pub id: SnapshotId,
     /// How many bytes of it have arrived without a gap: where to go on.
@@ -182,6 +196,7 @@ impl Message {
             Message::InstallSnapshot(m) => Some(m.term),
             Message::InstallReply(m) => Some(m.term),
             Message::ReadIndexReply(m) => Some(m.term),
+            Message::TimeoutNow(term) => Some(*term),
             Message::Forward(_) | Message::ForwardReply(_) | Message::ReadIndex(_) => None,
         }
     }
@@ -190,22 +205,25 @@ impl Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Message::PreVote(m) => write!(f, "PreVote {} last {}", m.term, m.last),
-            Message::PreVoteReply(m) => write!(f, "PreVoteReply {} {}", m.term, yes(m.granted)),
-            Message::RequestVote(m) => write!(f, "RequestVote {} last {}", m.term, m.last),
-            Message::RequestVoteReply(m) => write!(f, "RequestVoteReply {} {}", m.term, yes(m.granted)),
+            Message::PreVote(m) => write!(f, "PreVote {m}"),
+            Message::PreVoteReply(m) => write!(f, "PreVoteReply {m}"),
+            Message::RequestVote(m) => write!(f, "RequestVote {m}"),
+            Message::RequestVoteReply(m) => write!(f, "RequestVoteReply {m}"),
             Message::AppendEntries(m) => {
                 write!(f, "AppendEntries {} {} prev {} commit {}", m.term, m.round, m.prev, m.commit)?;
                 m.entries.iter().try_for_each(|e| write!(f, " [{} {}]", e.id(), e.payload))
             }
-            Message::AppendReply(m) => write!(f, "AppendReply {} {} {}", m.term, m.round, m.outcome),
+            Message::AppendReply(m) => {
+                write!(f, "AppendReply {} {} {}{}", m.term, m.round, m.outcome, life(" from", m.follower))
+            }
             Message::InstallSnapshot(m) => {
                 let end = if m.last { ", the last" } else { "" };
                 let id = LogId::from(m.id);
                 write!(f, "InstallSnapshot {} {id} bytes {}+{}{end}", m.term, m.offset, m.bytes.len())
             }
             Message::InstallReply(m) => {
-                write!(f, "InstallReply {} {} received {}", m.term, LogId::from(m.id), m.received)
+                let of = LogId::from(m.id);
+                write!(f, "InstallReply {} {of} received {}{}", m.term, m.received, life(" from", m.follower))
             }
             Message::Forward(writes) => {
                 write!(f, "Forward")?;
@@ -217,7 +235,23 @@ impl fmt::Display for Message {
             }
             Message::ReadIndex(_) => write!(f, "ReadIndex"),
             Message::ReadIndexReply(m) => write!(f, "ReadIndexReply {} index {}", m.term, m.index),
+            Message::TimeoutNow(term) => write!(f, "TimeoutNow {term}"),
         }
+    }
+}
+
+impl fmt::Display for VoteRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handed_over = if self.handed_over { ", handed over" } else { "" };
+        let (by, of) = (life(" by", self.candidate), life(" of", self.voter));
+        write!(f, "{} last {}{by}{of}{handed_over}", self.term, self.last)
+    }
+}
+
+impl fmt::Display for VoteReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let granted = if self.granted { "granted" } else { "refused" };
+        write!(f, "{} {granted}{}", self.term, life(" by", self.voter))
     }
 }
 
@@ -236,6 +270,7 @@ impl fmt::Display for AppendOutcome {
     }
 }
 
-fn yes(granted: bool) -> &'static str {
-    if granted { "granted" } else { "refused" }
+/// Which life it is, unless it is the first.
+fn life(preposition: &str, incarnation: Incarnation) -> String {
+    if incarnation == Incarnation(0) { String::new() } else { format!("{preposition} {incarnation}") }
 }

@@ -22,6 +22,12 @@ pub(crate) struct Metrics {
     pub(crate) read_rounds: u64,
     pub(crate) requests_forwarded: u64,
     pub(crate) requests_refused_busy: u64,
+    pub(crate) changes_begun: u64,
+    pub(crate) changes_done: u64,
+    pub(crate) changes_given_up: u64,
+    pub(crate) transfers_begun: u64,
+    pub(crate) transfers_given_up: u64,
+    pub(crate) transfers_received: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -37,8 +43,12 @@ pub(crate) enum DropReason {
     NotLeading,
     /// There is no room for what it asks.
     Busy,
-    /// Impossible: the sender does not belong to the group.
-    NotAMember,
+    /// An answer of no member, or of another life of one: it does not count.
+    Stranger,
+    /// A request for the vote of another life of this replica's disk.
+    OfAnotherLife,
+    /// Impossible: from this replica.
+    FromItself,
     /// Impossible: a number that no execution reaches.
     Absurd,
     /// Impossible: entries that do not follow one another, or a command out of bounds.
@@ -52,12 +62,14 @@ pub(crate) enum DropReason {
 }
 
 impl DropReason {
-    const ALL: [DropReason; 10] = [
+    const ALL: [DropReason; 12] = [
         DropReason::Stale,
         DropReason::Sticky,
         DropReason::NotLeading,
         DropReason::Busy,
-        DropReason::NotAMember,
+        DropReason::Stranger,
+        DropReason::OfAnotherLife,
+        DropReason::FromItself,
         DropReason::Absurd,
         DropReason::Malformed,
         DropReason::SecondLeader,
@@ -71,7 +83,9 @@ impl DropReason {
             DropReason::Sticky => "messages_dropped_sticky",
             DropReason::NotLeading => "messages_dropped_not_leading",
             DropReason::Busy => "messages_dropped_busy",
-            DropReason::NotAMember => "messages_dropped_not_a_member",
+            DropReason::Stranger => "messages_dropped_stranger",
+            DropReason::OfAnotherLife => "messages_dropped_of_another_life",
+            DropReason::FromItself => "messages_dropped_from_itself",
             DropReason::Absurd => "messages_dropped_absurd",
             DropReason::Malformed => "messages_dropped_malformed",
             DropReason::SecondLeader => "messages_dropped_second_leader",
@@ -107,6 +121,12 @@ impl Metrics {
             ("read_rounds", self.read_rounds),
             ("requests_forwarded", self.requests_forwarded),
             ("requests_refused_busy", self.requests_refused_busy),
+            ("changes_begun", self.changes_begun),
+            ("changes_done", self.changes_done),
+            ("changes_given_up", self.changes_given_up),
+            ("transfers_begun", self.transfers_begun),
+            ("transfers_given_up", self.transfers_given_up),
+            ("transfers_received", self.transfers_received),
             ("messages_dropped", self.dropped.iter().sum()),
         ];
         let reasons = DropReason::ALL.map(|reason| (reason.metric(), self.dropped[reason as usize]));

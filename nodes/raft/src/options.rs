@@ -3,7 +3,7 @@
 use crate::bugs::Bug;
 use crate::members::Members;
 use crate::record::ENTRY_BYTES_MAX;
-use protocol::{Bugs, ReplicaId};
+use protocol::{Bugs, Incarnation, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -12,7 +12,11 @@ use std::time::Duration;
 pub struct Config {
     /// This replica.
     pub replica: ReplicaId,
-    /// All voting members, this replica among them.
+    /// Which life of its disk this is: 0, and one more whenever the disk was wiped. A replica that starts with an empty
+    /// disk in a life that it has voted in before breaks promises that it does not know of; nothing here can tell.
+    pub incarnation: Incarnation,
+    /// The founders: who votes, in the first life of their disks, until the log says otherwise. The same on all
+    /// replicas, those included that are not among them.
     pub members: Vec<ReplicaId>,
     /// The same on all replicas.
     pub options: Options,
@@ -50,6 +54,8 @@ pub struct Options {
     pub log_keep_entries: u64,
     /// A snapshot travels in chunks of this size, in bytes.
     pub snapshot_chunk_bytes: u32,
+    /// A change of members is given up if those who are to vote have not caught up by then. Milliseconds.
+    pub catch_up_ms_max: u64,
     /// Bounds of the state machine.
     pub limits: kv::Limits,
     /// Seeded bugs: none, unless a plan names them.
@@ -86,6 +92,7 @@ impl Default for Options {
             snapshot_every_bytes: 256 << 20,
             log_keep_entries: 10_000,
             snapshot_chunk_bytes: 1 << 20,
+            catch_up_ms_max: 60_000,
             limits: kv::Limits::default(),
             bugs: Bugs::default(),
         }
@@ -93,12 +100,9 @@ impl Default for Options {
 }
 
 impl Config {
-    /// Checks every bound and returns the members.
+    /// Checks every bound and returns the founders.
     pub(crate) fn validate(&self) -> Result<Members, String> {
-        let members = Members::new(self.members.clone())?;
-        if !members.contains(self.replica) {
-            return Err(format!("replica: {} is not among the members", self.replica));
-        }
+        let members = Members::founders(&self.members)?;
         self.options.validate()?;
         Ok(members)
     }
@@ -135,6 +139,7 @@ impl Options {
         between("snapshot_every_bytes", self.snapshot_every_bytes, 1, 1 << 40)?;
         between("log_keep_entries", self.log_keep_entries, 0, 1 << 40)?;
         between("snapshot_chunk_bytes", u64::from(self.snapshot_chunk_bytes), 1, frame)?;
+        between("catch_up_ms_max", self.catch_up_ms_max, 1, 24 * HOUR_MS)?;
         between("limits.sessions_max", self.limits.sessions_max as u64, 1, u64::MAX)
     }
 }
@@ -156,6 +161,8 @@ pub(crate) struct Timing {
     pub(crate) heartbeat: Duration,
     /// How long a follower waits for the leader to do what it asked.
     pub(crate) patience: Duration,
+    /// How long newcomers may take to catch up.
+    pub(crate) catch_up: Duration,
 }
 
 impl Timing {
@@ -169,6 +176,7 @@ impl Timing {
             lease: election_min.mul_f64(1.0 - drift),
             heartbeat: Duration::from_millis(options.heartbeat_ms),
             patience: 2 * election_max,
+            catch_up: Duration::from_millis(options.catch_up_ms_max),
         }
     }
 }
@@ -197,7 +205,9 @@ mod tests {
             let mut options = Options::default();
             change(&mut options);
             let members = vec![ReplicaId(1)];
-            Config { replica: ReplicaId(1), members, options }.validate().unwrap_err()
+            Config { replica: ReplicaId(1), incarnation: Incarnation(0), members, options }
+                .validate()
+                .unwrap_err()
         };
         assert!(bad(|o| o.heartbeat_ms = 0).starts_with("heartbeat_ms"));
         assert!(bad(|o| o.election_timeout_ms_min = 149).starts_with("election_timeout_ms_min"));
@@ -208,6 +218,7 @@ mod tests {
         assert!(bad(|o| o.requests_pending_max = 0).starts_with("requests_pending_max"));
         assert!(bad(|o| o.snapshot_every_entries = 0).starts_with("snapshot_every_entries"));
         assert!(bad(|o| o.snapshot_chunk_bytes = 0).starts_with("snapshot_chunk_bytes"));
+        assert!(bad(|o| o.catch_up_ms_max = 0).starts_with("catch_up_ms_max"));
         assert!(bad(|o| o.bugs = [Bug::LeaseNoDrift].into_iter().collect()).starts_with("bugs"));
         assert!(bad(|o| o.limits.sessions_max = 0).starts_with("limits.sessions_max"));
     }

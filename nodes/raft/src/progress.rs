@@ -2,13 +2,16 @@
 
 use crate::ids::{LogIndex, Round};
 use crate::install::Transfer;
-use protocol::{ReplicaId, Time};
+use crate::members::{Member, Seats};
+use protocol::Time;
 use std::collections::VecDeque;
 
 /// One follower.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    pub(crate) replica: ReplicaId,
+    pub(crate) member: Member,
+    /// Where it votes: its answers count there.
+    pub(crate) seats: Seats,
     /// Its log is durably the leader's up to here.
     pub(crate) matched: LogIndex,
     /// The next entry to send.
@@ -40,9 +43,10 @@ pub(crate) enum Flow {
 
 impl Progress {
     /// A follower of which only the end of the leader's own log is known.
-    pub(crate) fn new(replica: ReplicaId, now: Time, last: LogIndex) -> Self {
+    pub(crate) fn new(member: Member, now: Time, last: LogIndex) -> Self {
         Self {
-            replica,
+            member,
+            seats: Seats::default(),
             matched: LogIndex::ZERO,
             next: last.next(),
             flow: Flow::Probe { asked: None },
@@ -137,11 +141,13 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::{Incarnation, ReplicaId};
 
     const R: Round = Round(1);
 
     fn follower(next: u64) -> Progress {
-        Progress::new(ReplicaId(2), Time::ZERO, LogIndex(next - 1))
+        let member = Member { replica: ReplicaId(2), incarnation: Incarnation(0) };
+        Progress::new(member, Time::ZERO, LogIndex(next - 1))
     }
 
     #[test]

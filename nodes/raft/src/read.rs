@@ -107,7 +107,7 @@ impl Raft {
     /// taken after the read arrived: the read takes effect at `now`, however long the answer takes from there.
     fn lease_holds(&self, now: Time) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        if self.options.read != ReadMode::Lease || self.commit < leader.noop {
+        if self.options.read != ReadMode::Lease || self.commit < leader.noop || leader.lease_given_up {
             return false;
         }
         let holds = leader.confirmation.began_at().is_some_and(|began| now < began + self.timing.lease);
@@ -148,7 +148,7 @@ impl Raft {
             return;
         }
         std::mem::swap(&mut reads.waiting, &mut reads.asked);
-        let round = leader.begin_round(now, &self.members);
+        let round = leader.begin_round(now, self.configurations.newest());
         leader.reads.round = Some(AskedRound { round, index: self.commit });
         self.metrics.read_rounds += 1;
         self.finish_read_round(out);

@@ -1,8 +1,9 @@
 //! Entries of the log, and what the journal holds.
 
 use crate::ids::{LogId, LogIndex, Term};
+use crate::members::{Configuration, Member, Members};
 use kv::Command;
-use protocol::{ReplicaId, Sequence, SessionId};
+use protocol::{Sequence, SessionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Payload {
         /// What to run.
         command: Command,
     },
+    /// Makes other members decide: counts as soon as it is in the log (§6).
+    Configuration(Configuration),
 }
 
 impl Entry {
@@ -50,12 +53,19 @@ impl Entry {
         match &self.payload {
             Payload::Noop => OVERHEAD_BYTES,
             Payload::Command { command, .. } => OVERHEAD_BYTES + command.encoded_bytes_max(),
+            Payload::Configuration(configuration) => {
+                let members: usize = configuration.sets().map(Members::len).sum();
+                OVERHEAD_BYTES + members * MEMBER_BYTES
+            }
         }
     }
 }
 
 /// Index, term, session and sequence as variable-length integers of at most 10 bytes, two tags.
 const OVERHEAD_BYTES: usize = 4 * 10 + 2 + 2;
+/// Replica and incarnation as variable-length integers of at most 5 bytes.
+const MEMBER_BYTES: usize = 2 * 5;
+
 /// A journal entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -64,7 +74,7 @@ pub enum Record {
         /// The current term.
         term: Term,
         /// Who got this replica's vote in it.
-        vote: Option<ReplicaId>,
+        vote: Option<Member>,
     },
     /// Appends an entry to the log, after cutting off what is at its place and beyond.
     Entry(Arc<Entry>),
@@ -82,6 +92,7 @@ impl fmt::Display for Payload {
         match self {
             Payload::Noop => write!(f, "noop"),
             Payload::Command { session, sequence, command } => write!(f, "{session}{sequence} {command:?}"),
+            Payload::Configuration(configuration) => configuration.fmt(f),
         }
     }
 }
@@ -102,6 +113,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use kv::MicroOp;
+    use protocol::{Incarnation, ReplicaId};
 
     #[test]
     fn the_bound_on_an_entrys_size_is_not_below_its_encoding() {
@@ -123,9 +135,12 @@ mod tests {
             Command::Insert { key: b(1), fields: vec![b(100); 64] },
             Command::Update { key: b(1), field: u32::MAX, value: b(16_384) },
         ];
-        for command in commands {
-            let payload =
-                Payload::Command { session: SessionId(u64::MAX), sequence: Sequence(u64::MAX), command };
+        let (session, sequence) = (SessionId(u64::MAX), Sequence(u64::MAX));
+        let mut payloads = commands.map(|command| Payload::Command { session, sequence, command }).to_vec();
+        let all = (0..31).map(|n| (ReplicaId(u32::MAX - n), Incarnation(u32::MAX))).collect();
+        let all = Members::new(all).unwrap();
+        payloads.push(Payload::Configuration(Configuration { old: Some(all.clone()), new: all }));
+        for payload in payloads {
             let entry = Entry { index: LogIndex(u64::MAX), term: Term(u64::MAX), payload };
             let encoded = protocol::codec::encode(&entry).len();
             assert!(entry.bytes() >= encoded, "{} < {encoded}: {entry:?}", entry.bytes());

@@ -7,8 +7,9 @@
 //! lag behind the snapshot: a snapshot of another replica's can be durable when the record that says so is not.
 
 use crate::ids::{LogId, LogIndex, Term};
-use crate::record::{Entry, Record};
-use protocol::{JournalPosition, RecoverError, ReplicaId, SnapshotId};
+use crate::members::Member;
+use crate::record::{Entry, Payload, Record};
+use protocol::{JournalPosition, RecoverError, SnapshotId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Durable {
     pub(crate) term: Term,
-    pub(crate) vote: Option<ReplicaId>,
+    pub(crate) vote: Option<Member>,
     /// What the log follows: the snapshot's last entry.
     pub(crate) base: LogId,
     /// The entries behind it, with their positions.
@@ -29,7 +30,7 @@ pub(crate) struct Durable {
 /// The journal's log as it was after each record.
 #[derive(Default)]
 struct Replay {
-    hard_state: Option<(Term, Option<ReplicaId>)>,
+    hard_state: Option<(Term, Option<Member>)>,
     /// What the log follows, if a [`Record::LogStart`] says so.
     start: Option<LogId>,
     entries: VecDeque<(JournalPosition, Arc<Entry>)>,
@@ -75,7 +76,7 @@ impl Replay {
         }
     }
 
-    fn hard_state(&mut self, term: Term, vote: Option<ReplicaId>) -> Result<(), String> {
+    fn hard_state(&mut self, term: Term, vote: Option<Member>) -> Result<(), String> {
         if let Some((old_term, old_vote)) = self.hard_state {
             if term < old_term {
                 return Err(format!("the term goes from {old_term} back to {term}"));
@@ -92,6 +93,9 @@ impl Replay {
     fn entry(&mut self, position: JournalPosition, entry: Arc<Entry>) -> Result<(), String> {
         if entry.index == LogIndex::ZERO || entry.term == Term::ZERO {
             return Err(format!("there is no entry {}", entry.id()));
+        }
+        if let Payload::Configuration(configuration) = &entry.payload {
+            configuration.validate()?;
         }
         while self.entries.back().is_some_and(|(_, last)| last.index >= entry.index) {
             self.entries.pop_back();

@@ -1,33 +1,35 @@
 //! One replica: its state (Figure 3.1), and where its inputs go.
 
-use crate::election::ElectionClock;
+use crate::bugs::Bug;
+use crate::configurations::Configurations;
+use crate::election::{ElectionClock, Votes};
 use crate::follower_read::FollowerReads;
 use crate::forward::Forwards;
 use crate::ids::{LogIndex, Round, Term, Ticket};
 use crate::leader::Leader;
 use crate::log::Log;
-use crate::members::Members;
+use crate::members::{Configuration, Member};
 use crate::message::Message;
 use crate::metrics::{DropReason, Metrics};
 use crate::options::{Config, Options, Timing};
 use crate::read::Read;
-use crate::record::Record;
+use crate::record::{Payload, Record};
 use crate::recovery::Durable;
 use crate::snapshot::{Image, Snapshots};
 use crate::write::Pending;
 use kv::{Reply, Request, Store};
 use protocol::{
-    ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, SnapshotEvent, Status,
-    Time, reached,
+    AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Protocol, RecoverError,
+    Recovered, ReplicaId, SnapshotEvent, Status, Time, reached,
 };
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// One replica.
 pub struct Raft {
-    pub(crate) me: ReplicaId,
-    pub(crate) members: Members,
+    pub(crate) me: Member,
+    pub(crate) configurations: Configurations,
     pub(crate) options: Options,
     pub(crate) timing: Timing,
     pub(crate) rng: Xoshiro256PlusPlus,
@@ -35,7 +37,7 @@ pub struct Raft {
     /// `currentTerm`.
     pub(crate) term: Term,
     /// `votedFor`.
-    pub(crate) vote: Option<ReplicaId>,
+    pub(crate) vote: Option<Member>,
     /// Where the journal has term and vote, if this life of the replica has put them there.
     pub(crate) hard_state_at: Option<JournalPosition>,
     pub(crate) log: Log,
@@ -72,9 +74,9 @@ pub struct Raft {
 pub(crate) enum Role {
     Follower,
     /// Asks who would vote for it; who would.
-    PreCandidate(BTreeSet<ReplicaId>),
+    PreCandidate(Votes),
     /// Asks for votes; who has given one.
-    Candidate(BTreeSet<ReplicaId>),
+    Candidate(Votes),
     Leader(Box<Leader>),
 }
 
@@ -113,8 +115,9 @@ impl Tickets {
 
 /// Replicas that are given one seed must not wait equally long, and two lives must not draw the same tickets: they
 /// start at different times, or with journals of different lengths.
-fn life_seed(seed: u64, me: ReplicaId, next: JournalPosition, now: Time) -> u64 {
-    seed ^ u64::from(me.0).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ next.0.rotate_left(32) ^ now.0
+fn life_seed(seed: u64, me: Member, next: JournalPosition, now: Time) -> u64 {
+    let me = u64::from(me.replica.0) << 32 | u64::from(me.incarnation.0);
+    seed ^ me.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ next.0.rotate_left(32) ^ now.0
 }
 
 /// Greater numbers are reached by no execution; refusing them keeps `+ 1` from overflowing.
@@ -124,7 +127,49 @@ impl Raft {
     /// Which replica this is.
     #[must_use]
     pub fn replica(&self) -> ReplicaId {
-        self.me
+        self.me.replica
+    }
+
+    /// Who decides, as far as this replica's log says.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.configurations.newest()
+    }
+
+    /// Who decides, as far as this replica knows it to be committed.
+    #[must_use]
+    pub fn committed_configuration(&self) -> &Configuration {
+        self.configurations.as_of(self.commit)
+    }
+
+    /// Whether members are changing: newcomers catch up, two sets decide, or the change is not known to be
+    /// committed.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        let newcomers = matches!(&self.role, Role::Leader(leader) if leader.change.is_some());
+        let configurations = &self.configurations;
+        newcomers || configurations.newest().is_joint() || configurations.newest_at() > self.commit
+    }
+
+    /// Who a replica in this life of its disk is: nobody else.
+    pub(crate) fn identify(&self, replica: ReplicaId, incarnation: Incarnation) -> Member {
+        let member = Member { replica, incarnation };
+        if !self.options.bugs.has(Bug::Amnesia) {
+            return member;
+        }
+        let is_followed = |leader: &Leader| leader.followers.iter().any(|progress| progress.member == member);
+        match (&self.role, self.configurations.newest().new.lives().get(&replica)) {
+            (Role::Leader(leader), _) if is_followed(leader) => member,
+            (_, Some(&known)) => Member { replica, incarnation: known },
+            (_, None) => member,
+        }
+    }
+
+    /// Whether this life of the replica's disk may seek election: it votes, or it did before a change that is not known
+    /// to be committed. Such a change may be in no log that is as long as this replica's, and then nobody
+    /// else can be elected (diss. §4.2.2).
+    pub(crate) fn may_lead(&self) -> bool {
+        self.configurations.since(self.commit).any(|configuration| configuration.seats(self.me).any())
     }
 
     /// The current term.
@@ -171,10 +216,11 @@ impl Raft {
         }
     }
 
-    /// Why a message is none that a member could send.
+    /// Why a message is none that a replica could send. Members or not: it is the sender's configuration that counts
+    /// (diss. §4.1), and answers are looked at where they count.
     fn impossible(&self, from: ReplicaId, message: &Message) -> Option<DropReason> {
-        if from == self.me || !self.members.contains(from) {
-            return Some(DropReason::NotAMember);
+        if from == self.me.replica {
+            return Some(DropReason::FromItself);
         }
         let greatest = match message {
             Message::PreVote(m) | Message::RequestVote(m) => m.last.index.0.max(m.last.term.0),
@@ -187,7 +233,8 @@ impl Raft {
             | Message::AppendReply(_)
             | Message::Forward(_)
             | Message::ForwardReply(_)
-            | Message::ReadIndex(_) => 0,
+            | Message::ReadIndex(_)
+            | Message::TimeoutNow(_) => 0,
         };
         let term = message.term().unwrap_or_default();
         (term.0.max(greatest) > NUMBER_MAX).then_some(DropReason::Absurd)
@@ -210,17 +257,18 @@ impl Protocol for Raft {
         disk: Recovered<Self>,
         out: &mut Effects<Self>,
     ) -> Result<Self, RecoverError> {
-        let members = config.validate().map_err(RecoverError::Config)?;
-        let Config { replica: me, options, .. } = config;
+        let founders = config.validate().map_err(RecoverError::Config)?;
+        let Config { replica, incarnation, options, .. } = config;
+        let me = Member { replica, incarnation };
         let durable = Durable::read(disk.snapshot.as_ref().map(|(id, _)| *id), disk.records)?;
-        let (saved, store) = match disk.snapshot {
-            Some((_, image)) if image.members != members => {
-                let reason = format!("the snapshot was made by members {:?}", image.members);
-                return Err(RecoverError::Config(reason));
+        let (saved, store, configuration) = match disk.snapshot {
+            Some((id, image)) => {
+                image.configuration.validate().map_err(RecoverError::Config)?;
+                (Some(id), Store::from_image(options.limits, &image.kv), image.configuration)
             }
-            Some((id, image)) => (Some(id), Store::from_image(options.limits, &image.kv)),
-            None => (None, Store::new(options.limits)),
+            None => (None, Store::new(options.limits), Configuration::of(founders)),
         };
+        let mut configurations = Configurations::new(durable.base.index, configuration);
         let durable_before = out.next_position();
         let disk_has_both = saved.is_some() && !durable.entries.is_empty();
         if disk_has_both {
@@ -232,12 +280,15 @@ impl Protocol for Raft {
         }
         let mut log = Log::new(durable.base);
         for (position, entry) in durable.entries {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                configurations.append(entry.index, configuration.clone());
+            }
             log.push(entry, position);
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(life_seed(seed, me, durable_before, now));
         let mut raft = Self {
             me,
-            members,
+            configurations,
             timing: Timing::new(&options),
             options,
             tickets: Tickets(Ticket(rng.next_u64() >> 1)),
@@ -300,10 +351,11 @@ impl Protocol for Raft {
             Message::AppendReply(m) => self.handle_append_reply(now, from, m, out),
             Message::InstallSnapshot(m) => self.handle_install_snapshot(now, from, m, out),
             Message::InstallReply(m) => self.handle_install_reply(now, from, m, out),
-            Message::Forward(m) => self.handle_forward(from, m, out),
+            Message::Forward(m) => self.handle_forward(now, from, m, out),
             Message::ForwardReply(m) => self.handle_forward_reply(m, out),
             Message::ReadIndex(m) => self.handle_read_index(now, from, m, out),
             Message::ReadIndexReply(m) => self.handle_read_index_reply(from, m, out),
+            Message::TimeoutNow(term) => self.handle_timeout_now(now, term, out),
         }
     }
 
@@ -323,11 +375,18 @@ impl Protocol for Raft {
         if self.term_is_durable() {
             self.count_own_vote(now, out);
         }
-        self.advance_commit(out);
+        self.advance_commit(now, out);
     }
 
     fn handle_snapshot(&mut self, now: Time, event: SnapshotEvent<Image>, out: &mut Effects<Self>) {
         self.handle_snapshot_event(now, event, out);
+    }
+
+    fn handle_admin(&mut self, now: Time, request: AdminRequest, out: &mut Effects<Self>) -> AdminReply {
+        match request {
+            AdminRequest::ChangeMembers { voters } => self.change_members(now, voters, out),
+            AdminRequest::TransferLeadership { to } => self.transfer_leadership(now, to),
+        }
     }
 
     fn end_turn(&mut self, now: Time, out: &mut Effects<Self>) {
@@ -335,6 +394,7 @@ impl Protocol for Raft {
         if self.is_leader() {
             self.begin_read_round(now, out);
             self.replicate(out);
+            self.hand_over_if_ready(out);
         } else {
             self.ask_read_index(out);
         }
@@ -357,8 +417,9 @@ impl Protocol for Raft {
             applied: self.applied.0,
             digest: self.store.digest(),
             keys: self.store.len() as u64,
+            voters: self.configuration().new.lives().clone(),
+            changing: self.is_changing(),
             metrics,
-            ..Status::default()
         }
     }
 }

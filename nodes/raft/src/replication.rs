@@ -13,6 +13,7 @@ use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex, Round, Term};
 use crate::install::Transfer;
 use crate::log::Log;
+use crate::members::Member;
 use crate::message::{AppendEntries, AppendOutcome, AppendReply, Message};
 use crate::metrics::DropReason;
 use crate::progress::{Flow, Progress};
@@ -44,7 +45,8 @@ impl Raft {
         for progress in &mut leader.followers {
             if !progress.gets_snapshot() && prev(&self.log, progress).is_none() {
                 let id = self.snapshots.saved.expect("what is discarded is in a saved snapshot");
-                progress.send_snapshot(Transfer::begin(id, progress.replica, &self.options, out));
+                let to = progress.member.replica;
+                progress.send_snapshot(Transfer::begin(id, to, &self.options, out));
             }
             // With a snapshot under way any follower agrees to the beginning of the log.
             let mut prev = prev(&self.log, progress).unwrap_or(LogId::ZERO);
@@ -53,13 +55,13 @@ impl Raft {
                 let last = entries.last().expect("a batch is not empty").id();
                 progress.sent(last.index, news.round);
                 self.metrics.append_rounds_sent += 1;
-                out.early.messages.push((progress.replica, news.append(prev, entries)));
+                out.early.messages.push((progress.member.replica, news.append(prev, entries)));
                 prev = last;
             }
             if progress.round_sent < news.round {
                 progress.round_sent = news.round;
                 // Behind whatever else is under way: if that was lost, the follower has no such entry and says so.
-                out.early.messages.push((progress.replica, news.append(prev, Vec::new())));
+                out.early.messages.push((progress.member.replica, news.append(prev, Vec::new())));
             }
         }
     }
@@ -75,13 +77,14 @@ impl Raft {
             return self.become_follower(now, reply.term, out);
         }
         let last = self.log.last().index;
+        let from = self.identify(from, reply.follower);
         let Role::Leader(leader) = &mut self.role else { return self.metrics.drop(DropReason::Stale) };
         // "Your term is over" may arrive when this replica has won the very term that it speaks of.
         if reply.term < self.term || reply.outcome == AppendOutcome::Stale {
             return self.metrics.drop(DropReason::Stale);
         }
         let newest = leader.confirmation.round;
-        let progress = leader.follower(from).expect("every other member is a follower");
+        let Some(progress) = leader.follower(from) else { return self.drop_of_stranger(from) };
         let matched_max = match reply.outcome {
             AppendOutcome::Accepted { matched } => matched,
             AppendOutcome::Rejected { prev, conflict_index, .. } => prev.max(conflict_index),
@@ -92,11 +95,11 @@ impl Raft {
         }
         progress.heard_at = now;
         progress.round = progress.round.max(reply.round);
-        leader.confirm(&self.members);
+        leader.confirm(self.configurations.newest());
         match reply.outcome {
-            AppendOutcome::Accepted { matched } => self.handle_accepted(from, matched, reply.round, out),
+            AppendOutcome::Accepted { matched } => self.handle_accepted(now, from, matched, reply.round, out),
             AppendOutcome::Rejected { prev, .. } if self.options.bugs.has(Bug::MatchFromReject) => {
-                self.handle_accepted(from, prev, reply.round, out);
+                self.handle_accepted(now, from, prev, reply.round, out);
             }
             AppendOutcome::Rejected { prev, conflict_term, conflict_index } => {
                 self.metrics.appends_rejected += 1;
@@ -104,23 +107,38 @@ impl Raft {
             }
             AppendOutcome::Stale => unreachable!("dropped above"),
         }
+        self.bring_up_newcomers(now, out);
         self.finish_read_round(out);
     }
 
-    fn handle_accepted(&mut self, from: ReplicaId, matched: LogIndex, round: Round, out: &mut Effects<Self>) {
+    fn handle_accepted(
+        &mut self,
+        now: Time,
+        from: Member,
+        matched: LogIndex,
+        round: Round,
+        out: &mut Effects<Self>,
+    ) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let progress = leader.follower(from).expect("every other member is a follower");
+        let progress = leader.follower(from).expect("just looked at");
         let news = progress.accepted(matched, round);
         if let Flow::Snapshot(transfer) = &mut progress.flow {
             if self.log.term_at(progress.matched).is_some() {
                 progress.resume_pipeline();
             } else {
                 let saved = self.snapshots.saved.expect("what is discarded is in a saved snapshot");
-                transfer.handle_heartbeat_answer(from, progress.matched, round, saved, &self.options, out);
+                transfer.handle_heartbeat_answer(
+                    from.replica,
+                    progress.matched,
+                    round,
+                    saved,
+                    &self.options,
+                    out,
+                );
             }
         }
         if news {
-            self.advance_commit(out);
+            self.advance_commit(now, out);
         }
     }
 
@@ -128,13 +146,13 @@ impl Raft {
     /// (§5.3, the end).
     fn back_up(
         &mut self,
-        from: ReplicaId,
+        from: Member,
         rejected: LogIndex,
         conflict_term: Option<Term>,
         conflict_index: LogIndex,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let progress = leader.follower(from).expect("every other member is a follower");
+        let progress = leader.follower(from).expect("just looked at");
         if !progress.is_current_rejection(rejected) || conflict_index > rejected {
             reached!("a rejection is overtaken");
             return self.metrics.drop(DropReason::Stale);
@@ -150,10 +168,10 @@ impl Raft {
 
     /// Commits what a majority has on disk, if it is of this leader's own term (§5.4.2): an earlier term's entry
     /// may still be overwritten even then, and is committed by the first of this term's that follows it.
-    pub(crate) fn advance_commit(&mut self, out: &mut Effects<Self>) {
+    pub(crate) fn advance_commit(&mut self, now: Time, out: &mut Effects<Self>) {
         let Role::Leader(leader) = &self.role else { return };
-        let own = self.durable;
-        let agreed = self.members.agreed(leader.followers.iter().map(|f| f.matched).chain([own]));
+        let configuration = self.configurations.newest();
+        let agreed = leader.agreed(configuration, self.durable, |follower| follower.matched);
         if agreed <= self.commit {
             return;
         }
@@ -164,8 +182,19 @@ impl Raft {
             reached!("entries of earlier terms are committed with one of the own term");
         }
         if own_term || self.options.bugs.has(Bug::CommitPriorTerm) {
+            let before = self.commit;
             self.commit_to(agreed, out);
+            self.conclude_change(now, before, out);
         }
+    }
+
+    /// An answer of somebody whom this leader sends nothing: no member, or a life of one whose disk was wiped since.
+    pub(crate) fn drop_of_stranger(&mut self, from: Member) {
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.followers.iter().any(|progress| progress.member.replica == from.replica) {
+            reached!("an answer of another life of a follower's disk does not count");
+        }
+        self.metrics.drop(DropReason::Stranger);
     }
 }
 

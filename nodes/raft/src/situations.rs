@@ -36,6 +36,23 @@ pub const SITUATIONS: &[&str] = &[
     "a snapshot arrives that the log has overtaken",
     "a snapshot is installed over a conflicting log",
     "a snapshot is installed below entries that stay",
+    // Members.
+    "a change of members comes before the leader has committed an entry of its term",
+    "a newcomer needs another round to catch up",
+    "newcomers have caught up and get votes",
+    "a newcomer does not catch up, and the change is given up",
+    "joint consensus begins",
+    "a leader completes the change that an earlier one began",
+    "a leader that is no member any more steps down",
+    "a configuration is rolled back",
+    "a replica that does not vote any more seeks election",
+    "a replica that does not vote hears no leader and waits",
+    "a stranger is asked for the vote of another life",
+    "an answer of another life of a follower's disk does not count",
+    // Transfer of leadership.
+    "a promise to a leader is void because it has handed over",
+    "a transfer of leadership succeeds",
+    "a transfer of leadership is given up",
     // Recovery.
     "a replica recovers from a snapshot and entries behind it",
     "a replica recovers from a snapshot that its log does not reach",

@@ -3,7 +3,7 @@
 use crate::bugs::Bug;
 use crate::ids::{LogId, LogIndex};
 use crate::install::Receiving;
-use crate::members::Members;
+use crate::members::Configuration;
 use crate::progress::Flow;
 use crate::record::Record;
 use crate::replica::{Raft, Role};
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 /// What a snapshot holds besides its last entry's index and term, which are its [`SnapshotId`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Image {
-    /// The members, as of the last entry.
-    pub members: Members,
+    /// Who decides, as of the last entry.
+    pub configuration: Configuration,
     /// The state machine, client sessions included.
     pub kv: kv::Image,
 }
@@ -65,7 +65,7 @@ impl Raft {
         if self.options.bugs.has(Bug::SnapshotNoSessions) {
             kv = kv.without_sessions();
         }
-        let image = Image { members: self.members.clone(), kv };
+        let image = Image { configuration: self.configurations.as_of(self.applied).clone(), kv };
         out.snapshots.push(SnapshotEffect::Save { id, image });
         if self.options.bugs.has(Bug::CompactEarly) {
             self.compact(id, None, out);
@@ -120,6 +120,7 @@ impl Raft {
             upto = upto.min(in_transfer.upto);
         }
         self.log.compact(LogIndex(upto));
+        self.configurations.compact(LogIndex(upto));
         self.discard(in_transfer.unwrap_or(id), out);
     }
 

@@ -41,7 +41,7 @@ impl Raft {
     ) {
         if self.is_leader() {
             let kv::Request { id, session, sequence, command, .. } = request;
-            return self.propose(Waiter::Client { client, id }, session, sequence, command, out);
+            return self.propose(now, Waiter::Client { client, id }, session, sequence, command, out);
         }
         match request.routing {
             Routing::Leader => {
@@ -55,6 +55,7 @@ impl Raft {
     /// Appends a command to the leader's log. It is sent when the turn ends, with whatever else came in.
     pub(crate) fn propose(
         &mut self,
+        now: Time,
         waiter: Waiter,
         session: SessionId,
         sequence: Sequence,
@@ -62,11 +63,12 @@ impl Raft {
         out: &mut Effects<Self>,
     ) {
         let uncommitted = self.log.bytes_end(self.log.last().index) - self.log.bytes_end(self.commit);
-        if self.is_full() || uncommitted > self.options.uncommitted_bytes_max {
+        // A write that is refused had no effect; the heir will take it.
+        if self.is_full() || uncommitted > self.options.uncommitted_bytes_max || self.is_handing_over() {
             self.metrics.requests_refused_busy += 1;
             return self.answer_write(waiter, Err(Refusal::Busy), out);
         }
-        let index = self.append(Payload::Command { session, sequence, command }, out);
+        let index = self.append(now, Payload::Command { session, sequence, command }, out);
         if self.options.bugs.has(Bug::AckOnAppend) {
             let result = self.expected_result(index);
             return self.answer_write(waiter, result, out);
@@ -75,8 +77,14 @@ impl Raft {
     }
 
     /// Appends an entry of the leader's own term to its log (§5.3: a leader never does anything else to it).
-    pub(crate) fn append(&mut self, payload: Payload, out: &mut Effects<Self>) -> LogIndex {
+    pub(crate) fn append(&mut self, now: Time, payload: Payload, out: &mut Effects<Self>) -> LogIndex {
         let index = self.log.last().index.next();
+        if let Payload::Configuration(configuration) = &payload {
+            self.configurations.append(index, configuration.clone());
+            if let Role::Leader(leader) = &mut self.role {
+                leader.configure(configuration, self.me, now, index.previous());
+            }
+        }
         let entry = Arc::new(Entry { index, term: self.term, payload });
         let bytes = entry.bytes();
         assert!(bytes <= ENTRY_BYTES_MAX, "a valid command makes an entry of {bytes} bytes");
@@ -127,7 +135,7 @@ impl Raft {
             Payload::Command { session, sequence, command } => {
                 Some(store.apply(*session, *sequence, command))
             }
-            Payload::Noop => None,
+            Payload::Noop | Payload::Configuration(_) => None,
         });
         results.last().expect("there is a command at the index")
     }

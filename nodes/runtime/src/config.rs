@@ -1,6 +1,6 @@
 //! What a node is started with: one YAML file.
 
-use protocol::{Bugs, ReplicaId};
+use protocol::{Bugs, Incarnation, ReplicaId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,8 +13,15 @@ use std::path::{Path, PathBuf};
 pub struct NodeConfig {
     /// Which replica this node is.
     pub replica: ReplicaId,
-    /// Where the peer port of every member is, this one included.
+    /// Which life of its disk the replica is in: one more than before whenever the data folder was lost. A protocol
+    /// that can change its members takes a replica back that has forgotten what it promised only as somebody new.
+    #[serde(default)]
+    pub incarnation: Incarnation,
+    /// Where the peer port of everybody is who is or may become a member, this one included.
     pub peers: BTreeMap<ReplicaId, SocketAddr>,
+    /// Which of them found the group; all, unless it says otherwise. The same on all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<ReplicaId>>,
     /// Where clients connect; port 0 lets the system choose.
     pub client_address: SocketAddr,
     /// Where HTTP is served; port 0 lets the system choose.
@@ -112,15 +119,22 @@ impl NodeConfig {
         Ok((config, options))
     }
 
-    /// The ids of all members, in order.
+    /// The ids of the founders.
     #[must_use]
     pub fn members(&self) -> Vec<ReplicaId> {
-        self.peers.keys().copied().collect()
+        self.members.clone().unwrap_or_else(|| self.peers.keys().copied().collect())
     }
 
     fn check(&self) -> Result<(), String> {
         if !self.peers.contains_key(&self.replica) {
             return Err(format!("peers: replica {} is not among them", self.replica.0));
+        }
+        let founders = self.members.iter().flatten();
+        if let Some(stranger) = founders.clone().find(|founder| !self.peers.contains_key(founder)) {
+            return Err(format!("members: {} is not among the peers", stranger.0));
+        }
+        if self.members.as_ref().is_some_and(Vec::is_empty) {
+            return Err("members: there are none".to_owned());
         }
         if let Some((peer, _)) = self.peers.iter().find(|(_, address)| address.port() == 0) {
             return Err(format!("peers: {} has port 0, which nobody could connect to", peer.0));
@@ -184,5 +198,19 @@ mod tests {
     fn a_node_that_is_no_member_is_refused() {
         let error = load(&MINIMAL.replace("replica: 1", "replica: 3")).expect_err("not a member");
         assert!(error.contains("replica 3 is not among them"), "{error}");
+    }
+
+    #[test]
+    fn founders_are_all_peers_unless_some_are_named() {
+        let founders = |text: &str| load(text).map(|(config, _)| config.members());
+        assert_eq!(founders(MINIMAL), Ok(vec![ReplicaId(1), ReplicaId(2)]));
+        let (config, _) = load(&format!("{MINIMAL}members: [2]\nincarnation: 3\n")).expect("a stranger");
+        assert_eq!((config.members(), config.incarnation), (vec![ReplicaId(2)], Incarnation(3)));
+        for (members, error) in
+            [("[1, 7]", "members: 7 is not among the peers"), ("[]", "members: there are none")]
+        {
+            let found = founders(&format!("{MINIMAL}members: {members}\n")).expect_err("impossible members");
+            assert!(found.contains(error), "{found}");
+        }
     }
 }

@@ -165,7 +165,7 @@ impl<P: KvProtocol> Driver<P> {
             Event::PeerGone { peer } => self.links.gone(peer),
             Event::Snapshot(event) => core.handle_snapshot(now, event, out),
             Event::Control { request, reply } => {
-                let answer = self.control(machine, request);
+                let answer = self.control(machine, now, request);
                 if reply.send(answer).is_err() {
                     tracing::debug!("whoever asked for control has gone");
                 }

@@ -263,6 +263,7 @@ async fn all<P: KvProtocol>(
 async fn status<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response, Failure> {
     match control::ask(&front.events, ControlRequest::Status).await {
         Some(ControlReply::Ok(status)) => Ok(Json(status).into_response()),
+        Some(ControlReply::Admin(reply)) => unreachable!("{reply:?} is no status"),
         Some(ControlReply::Error(reason)) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
         None => Err(Failure::stopping()),
     }

@@ -5,7 +5,6 @@ use crate::event::KvProtocol;
 use crate::node::{self, Ready};
 use anyhow::Context;
 use clap::Parser;
-use protocol::ReplicaId;
 use rustix::process::{Resource, Rlimit, Signal};
 use serde::de::DeserializeOwned;
 use std::io::{IsTerminal, Write};
@@ -32,10 +31,10 @@ struct Arguments {
 }
 
 /// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code 1.
-/// `configure` makes the core's configuration of the replica, all members, and the file's `options`.
+/// `configure` makes the core's configuration of the file and its `options`.
 pub fn node_main<P: KvProtocol, O: DeserializeOwned>(
     protocol: &'static str,
-    configure: impl FnOnce(ReplicaId, Vec<ReplicaId>, O) -> P::Config,
+    configure: impl FnOnce(&NodeConfig, O) -> P::Config,
 ) -> ExitCode {
     let arguments = Arguments::parse();
     match run::<P, O>(protocol, &arguments, configure) {
@@ -50,7 +49,7 @@ pub fn node_main<P: KvProtocol, O: DeserializeOwned>(
 fn run<P: KvProtocol, O: DeserializeOwned>(
     protocol: &'static str,
     arguments: &Arguments,
-    configure: impl FnOnce(ReplicaId, Vec<ReplicaId>, O) -> P::Config,
+    configure: impl FnOnce(&NodeConfig, O) -> P::Config,
 ) -> anyhow::Result<()> {
     if arguments.die_with_parent {
         die_with_parent()?;
@@ -59,7 +58,7 @@ fn run<P: KvProtocol, O: DeserializeOwned>(
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     let (config, options) = NodeConfig::load::<O>(&arguments.config)?;
-    let core_config = configure(config.replica, config.members(), options);
+    let core_config = configure(&config, options);
     allow_many_connections().context("raising the limit of open files")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .event_interval(TASKS_BETWEEN_POLLS)

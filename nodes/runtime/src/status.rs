@@ -4,13 +4,13 @@ use crate::control::Leases;
 use crate::driver::Driver;
 use crate::event::KvProtocol;
 use crate::metrics::Page;
-use protocol::ReplicaId;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
+use protocol::{ReplicaId, Time};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl<P: KvProtocol> Driver<P> {
-    pub(crate) fn control(&mut self, machine: Instant, request: ControlRequest) -> ControlReply {
+    pub(crate) fn control(&mut self, machine: Instant, now: Time, request: ControlRequest) -> ControlReply {
         let done = match request {
             ControlRequest::Status => Ok(()),
             ControlRequest::SetLinks { links, lease_ms } => self.set_links(machine, &links, lease_ms),
@@ -23,6 +23,12 @@ impl<P: KvProtocol> Driver<P> {
                 self.heal_links(machine);
                 self.heal_clock(machine);
                 Ok(())
+            }
+            ControlRequest::Admin(request) => {
+                tracing::info!(?request, "an operator asks");
+                let reply = self.core.handle_admin(now, request, &mut self.effects);
+                tracing::info!(?reply, "the operator is answered");
+                return ControlReply::Admin(reply);
             }
         };
         match done {

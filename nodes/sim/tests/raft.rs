@@ -1,9 +1,7 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
 use kv::{Command, LeaderClient, LeaderClientConfig, Response};
-use protocol::{
-    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, Incarnation, ReplicaId, SessionId, Time,
-};
+use protocol::{Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time};
 use raft::{Config, Invariants, Options, Raft};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
 use std::time::Duration;
@@ -60,8 +58,9 @@ impl World {
             snapshot_chunk_bytes: 500,
             ..Options::default()
         };
-        let configure = move |replica, _: Incarnation| Config {
+        let configure = move |replica, incarnation| Config {
             replica,
+            incarnation,
             members: members.clone(),
             options: options.clone(),
         };

@@ -115,6 +115,12 @@ impl Invariants {
         *seen = Seen { life: seen.life + 1, base: seen.base, ..Seen::default() };
     }
 
+    /// A replica's disk was wiped: it begins anew, as somebody else. What it has discarded may come back to it.
+    pub fn wiped(&mut self, replica: ReplicaId) {
+        let seen = self.seen.entry(replica).or_default();
+        *seen = Seen { life: seen.life + 1, ..Seen::default() };
+    }
+
     fn check(&mut self, look: Look<'_>) -> Result<(), Violation> {
         let seen = *self.seen.entry(look.replica).or_default();
         let mut now = Seen {
@@ -207,6 +213,21 @@ mod tests {
         invariants.check(follower(2, 2, &log, 3)).unwrap();
         assert_eq!(invariants.log_matching.remembered(), 2);
         assert_eq!(invariants.state_machine_safety.remembered(), 1);
+    }
+
+    #[test]
+    fn a_wiped_replica_begins_anew_and_is_another_leader() {
+        let mut invariants = Invariants::default();
+        let mut long = log(&[1, 1, 2]);
+        invariants.check(leader(1, 2, &long, 3)).unwrap();
+        long.compact(LogIndex(2));
+        invariants.check(leader(1, 2, &long, 3)).unwrap();
+        invariants.wiped(ReplicaId(1));
+        let empty = log(&[]);
+        invariants.check(follower(1, 0, &empty, 0)).unwrap();
+        invariants.check(follower(1, 1, &log(&[1, 1]), 1)).unwrap();
+        let again = invariants.check(leader(1, 2, &long, 3));
+        assert_eq!(again.unwrap_err().invariant, "Election Safety");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use protocol::{
     ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, SnapshotEffect,
     SnapshotEvent, SnapshotId, Time, TimerChange, codec,
 };
-use raft::{Config, Image, Message, Raft, Record, Timer};
+use raft::{Config, Image, Member, Message, Raft, Record, Timer};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a replica lets out.
@@ -112,6 +112,18 @@ impl Host {
         self.timers.clear();
         self.written.clear();
         self.snapshot_effects.clear();
+    }
+
+    /// The disk of a replica that is down is lost. It comes back as somebody else.
+    pub(crate) fn wipe(&mut self) {
+        assert!(self.raft.is_none(), "{} is up", self.id);
+        self.disk = Disk::default();
+        self.config.incarnation.0 += 1;
+    }
+
+    /// The replica, in the life that its disk is in.
+    pub(crate) fn member(&self) -> Member {
+        Member { replica: self.id, incarnation: self.config.incarnation }
     }
 
     /// One input. Its effects are carried out with [`Host::end_turn`].

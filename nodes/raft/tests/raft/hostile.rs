@@ -2,14 +2,15 @@
 
 use crate::host::Host;
 use kv::{Command, Refusal, Response};
-use protocol::{Protocol, ReplicaId, Sequence, SessionId, SnapshotId, Time, codec};
+use protocol::{Incarnation, Protocol, ReplicaId, Sequence, SessionId, SnapshotId, Time, codec};
 use raft::{
-    AppendEntries, AppendOutcome, AppendReply, Config, Entry, ForwardAnswer, Forwarded, InstallReply,
-    InstallSnapshot, LogId, LogIndex, Message, Options, Payload, ReadIndex, ReadIndexReply, Round, Term,
-    Ticket, Timer, VoteReply, VoteRequest,
+    AppendEntries, AppendOutcome, AppendReply, Config, Configuration, Entry, ForwardAnswer, Forwarded,
+    InstallReply, InstallSnapshot, LogId, LogIndex, Members, Message, Options, Payload, ReadIndex,
+    ReadIndexReply, Round, Term, Ticket, Timer, VoteReply, VoteRequest,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,26 @@ fn id(rng: &mut Xoshiro256PlusPlus) -> LogId {
     LogId { index: LogIndex(number(rng)), term: Term(number(rng)) }
 }
 
+fn life(rng: &mut Xoshiro256PlusPlus) -> Incarnation {
+    Incarnation(if rng.random_bool(0.9) { 0 } else { 1 })
+}
+
+/// Sometimes of nobody.
+fn members(rng: &mut Xoshiro256PlusPlus) -> Members {
+    let mut voters = BTreeMap::new();
+    for id in 0..5_u32 {
+        if rng.random_bool(0.6) {
+            voters.insert(id, life(rng));
+        }
+    }
+    codec::decode(&codec::encode(&voters)).expect("a map is a map")
+}
+
+fn configuration(rng: &mut Xoshiro256PlusPlus) -> Payload {
+    let old = rng.random_bool(0.5).then(|| members(rng));
+    Payload::Configuration(Configuration { old, new: members(rng) })
+}
+
 fn entries(rng: &mut Xoshiro256PlusPlus, prev: LogId) -> Vec<Arc<Entry>> {
     let mut last = prev;
     let count = rng.random_range(0..4);
@@ -36,7 +57,8 @@ fn entries(rng: &mut Xoshiro256PlusPlus, prev: LogId) -> Vec<Arc<Entry>> {
         let index = if rng.random_bool(0.95) { last.index.0.wrapping_add(1) } else { number(rng) };
         let term = if rng.random_bool(0.8) { last.term } else { Term(number(rng)) };
         last = LogId { index: LogIndex(index), term };
-        entries.push(Arc::new(Entry { index: last.index, term, payload: Payload::Noop }));
+        let payload = if rng.random_bool(0.8) { Payload::Noop } else { configuration(rng) };
+        entries.push(Arc::new(Entry { index: last.index, term, payload }));
     }
     entries
 }
@@ -50,6 +72,11 @@ fn command(rng: &mut Xoshiro256PlusPlus) -> Command {
     if rng.random_bool(0.5) { Command::Delete { key } } else { Command::Read { key } }
 }
 
+fn vote_request(rng: &mut Xoshiro256PlusPlus, term: Term) -> VoteRequest {
+    let (candidate, voter) = (life(rng), life(rng));
+    VoteRequest { term, last: id(rng), candidate, voter, handed_over: rng.random_bool(0.3) }
+}
+
 /// To a replica in term `current`.
 fn message(rng: &mut Xoshiro256PlusPlus, current: Term) -> Message {
     let term = match rng.random_range(0..10) {
@@ -58,11 +85,12 @@ fn message(rng: &mut Xoshiro256PlusPlus, current: Term) -> Message {
         _ => Term(number(rng)),
     };
     let (round, ticket) = (Round(number(rng)), Ticket(number(rng)));
-    match rng.random_range(0..12) {
-        0 => Message::PreVote(VoteRequest { term, last: id(rng) }),
-        1 => Message::PreVoteReply(VoteReply { term, granted: rng.random() }),
-        2 => Message::RequestVote(VoteRequest { term, last: id(rng) }),
-        3 => Message::RequestVoteReply(VoteReply { term, granted: rng.random() }),
+    match rng.random_range(0..13) {
+        12 => Message::TimeoutNow(term),
+        0 => Message::PreVote(vote_request(rng, term)),
+        1 => Message::PreVoteReply(VoteReply { term, granted: rng.random(), voter: life(rng) }),
+        2 => Message::RequestVote(vote_request(rng, term)),
+        3 => Message::RequestVoteReply(VoteReply { term, granted: rng.random(), voter: life(rng) }),
         4 | 5 => {
             let prev = id(rng);
             let entries = entries(rng, prev);
@@ -84,14 +112,17 @@ fn message(rng: &mut Xoshiro256PlusPlus, current: Term) -> Message {
                 },
                 _ => AppendOutcome::Stale,
             };
-            Message::AppendReply(AppendReply { term, round, outcome })
+            Message::AppendReply(AppendReply { term, follower: life(rng), round, outcome })
         }
         7 => {
             let bytes = vec![0; rng.random_range(0..5)].into();
             let (id, offset, last) = (snapshot(rng), number(rng), rng.random());
             Message::InstallSnapshot(InstallSnapshot { term, id, offset, bytes, last })
         }
-        8 => Message::InstallReply(InstallReply { term, id: snapshot(rng), received: number(rng) }),
+        8 => {
+            let (follower, id, received) = (life(rng), snapshot(rng), number(rng));
+            Message::InstallReply(InstallReply { term, follower, id, received })
+        }
         9 => {
             let (session, sequence) = (SessionId(number(rng)), Sequence(number(rng)));
             Message::Forward(vec![Forwarded { ticket, session, sequence, command: command(rng) }; 2])
@@ -112,7 +143,8 @@ fn no_message_makes_a_replica_panic_or_take_back_what_is_committed() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let members = (1..=3).map(ReplicaId).collect();
         let options = Options { snapshot_every_entries: 3, log_keep_entries: 1, ..Options::default() };
-        let mut host = Host::new(Config { replica: ReplicaId(1), members, options });
+        let mut host =
+            Host::new(Config { replica: ReplicaId(1), incarnation: Incarnation(0), members, options });
         let mut now = Time::ZERO;
         host.start(seed, now).expect("an empty disk");
         let mut committed: Vec<LogId> = Vec::new();

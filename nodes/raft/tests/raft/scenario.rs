@@ -12,7 +12,7 @@
 //!
 //! | directive | |
 //! |---|---|
-//! | `start 3 read=lease` | n1, n2, n3 with these options |
+//! | `start 3 read=lease`, `start 3+1` | n1, n2, n3 with these options, and one more that is no member |
 //! | `slow n1` | from now on n1's disk works only at `sync n1` and `io n1` |
 //! | `time 50` | milliseconds pass; no timer fires |
 //! | `timeout n1`, `fire n1 heartbeat` | the timer's time comes, and it fires |
@@ -23,13 +23,16 @@
 //! | `copy n1->n2` | messages will arrive twice |
 //! | `cut n1\|n2,n3`, `heal` | what is sent between sides is lost |
 //! | `sync n1`, `io n1` | n1's journal, or its snapshot store, does its work |
-//! | `crash n1`, `restart n1` | |
+//! | `crash n1`, `restart n1`, `wipe n1` | a wiped replica comes back in its next life |
+//! | `change n1 n2,n3i1`, `transfer n1 n2` | an operator asks n1 for these voters, or to have n2 lead |
 //! | `state`, `log` | how things are |
 
 use crate::host::{Host, Outgoing, Sent};
 use kv::{Command, Routing};
-use protocol::{Bugs, ClientId, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time};
-use raft::{Bug, Config, Invariants, Message, Options, Timer, Violation};
+use protocol::{
+    AdminRequest, Bugs, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time,
+};
+use raft::{Bug, Config, Configuration, Invariants, Members, Message, Options, Timer, Violation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,7 @@ use std::time::Duration;
 #[derive(Default)]
 struct Scenario {
     hosts: BTreeMap<ReplicaId, Host>,
+    founders: Option<Configuration>,
     now: Time,
     /// What is under way, in sending order.
     network: VecDeque<(ReplicaId, ReplicaId, Message)>,
@@ -55,6 +59,12 @@ struct Scenario {
 fn replica(word: &str) -> ReplicaId {
     let number = word.strip_prefix('n').and_then(|n| n.parse().ok());
     ReplicaId(number.unwrap_or_else(|| panic!("{word} is no replica")))
+}
+
+/// `n1` or `n1i2`.
+fn life(word: &str) -> (ReplicaId, Incarnation) {
+    let (id, incarnation) = word.split_once('i').unwrap_or((word, "0"));
+    (replica(id), Incarnation(incarnation.parse().unwrap_or_else(|_| panic!("{word} is no life"))))
 }
 
 fn link(word: &str) -> (ReplicaId, ReplicaId) {
@@ -83,7 +93,9 @@ impl Scenario {
         match &words[..] {
             ["start", count, rest @ ..] => {
                 let options = Options { bugs: self.bugs.clone(), ..options(rest) };
-                self.start(count.parse().expect("a count"), &options);
+                let (founders, outside) = count.split_once('+').unwrap_or((count, "0"));
+                let count = |count: &str| count.parse().expect("a count");
+                self.start(count(founders), count(outside), &options);
             }
             ["slow", who] => assert!(self.slow.insert(replica(who)), "{who} is slow already"),
             ["time", ms] => self.now = self.now + Duration::from_millis(ms.parse().expect("milliseconds")),
@@ -129,6 +141,17 @@ impl Scenario {
                 self.invariants.restarted(replica(who));
             }
             ["restart", who] => self.restart(replica(who)),
+            ["wipe", who] => {
+                self.host(replica(who)).wipe();
+                self.invariants.wiped(replica(who));
+            }
+            ["change", who, voters] => {
+                let voters = voters.split(',').map(life).collect();
+                self.admin(replica(who), AdminRequest::ChangeMembers { voters });
+            }
+            ["transfer", who, to] => {
+                self.admin(replica(who), AdminRequest::TransferLeadership { to: replica(to) });
+            }
             ["state"] => self.print_state(),
             ["log"] => self.print_logs(),
             other => panic!("{other:?} is no directive"),
@@ -139,10 +162,12 @@ impl Scenario {
         self.hosts.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
     }
 
-    fn start(&mut self, count: u32, options: &Options) {
-        let members: Vec<ReplicaId> = (1..=count).map(ReplicaId).collect();
-        for &replica in &members {
-            let config = Config { replica, members: members.clone(), options: options.clone() };
+    fn start(&mut self, founders: u32, outside: u32, options: &Options) {
+        let members: Vec<ReplicaId> = (1..=founders).map(ReplicaId).collect();
+        self.founders = Some(Configuration::of(Members::founders(&members).expect("founders")));
+        for replica in (1..=founders + outside).map(ReplicaId) {
+            let incarnation = Incarnation(0);
+            let config = Config { replica, incarnation, members: members.clone(), options: options.clone() };
             self.hosts.insert(replica, Host::new(config));
             self.restart(replica);
         }
@@ -184,6 +209,13 @@ impl Scenario {
         };
         let client = ClientId(request.id.0);
         self.host(id).input(|raft, out| raft.handle_request(now, client, request, out));
+        self.end_turn(id);
+    }
+
+    fn admin(&mut self, id: ReplicaId, request: AdminRequest) {
+        let (now, mut answer) = (self.now, None);
+        self.host(id).input(|raft, out| answer = Some(raft.handle_admin(now, request, out)));
+        self.line(format_args!("{id} says {:?}", answer.expect("an answer")));
         self.end_turn(id);
     }
 
@@ -288,7 +320,13 @@ impl Scenario {
                     let status = raft.status();
                     let leader = status.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
                     let (role, term, commit) = (&status.role, status.epoch, status.committed);
-                    format!("{} {role} in t{term} under {leader}, committed {commit}", host.id)
+                    let configuration = raft.configuration();
+                    let members = match (self.founders.as_ref() == Some(configuration), raft.is_changing()) {
+                        (_, true) => format!(", {configuration}, changing"),
+                        (false, false) => format!(", {configuration}"),
+                        (true, false) => String::new(),
+                    };
+                    format!("{} {role} in t{term} under {leader}, committed {commit}{members}", host.id)
                 }
             };
             writeln!(self.out, "{line}").expect("a string takes everything");

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::node_main::<raft::Raft, raft::Options>("raft", |replica, members, options| raft::Config {
-        replica,
-        members,
+    runtime::node_main::<raft::Raft, raft::Options>("raft", |node, options| raft::Config {
+        replica: node.replica,
+        incarnation: node.incarnation,
+        members: node.members(),
         options,
     })
 }

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::node_main::<standalone::Standalone, standalone::Options>(
-        "standalone",
-        |replica, members, options| standalone::Config { replica, members, options },
-    )
+    runtime::node_main::<standalone::Standalone, standalone::Options>("standalone", |node, options| {
+        standalone::Config { replica: node.replica, members: node.members(), options }
+    })
 }

@@ -2,7 +2,7 @@
 
 use kv::{Command, Refusal, Reply, Request, Response, Routing};
 use protocol::control::{ControlReply, ControlRequest, NodeStatus};
-use protocol::{RequestId, Sequence, SessionId, codec, frame};
+use protocol::{AdminReply, AdminRequest, RequestId, Sequence, SessionId, codec, frame};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -139,6 +139,15 @@ impl Control {
         match serde_json::from_str(&self.line(&line)).expect("a reply") {
             ControlReply::Ok(status) => Ok(*status),
             ControlReply::Error(reason) => Err(reason),
+            ControlReply::Admin(reply) => panic!("{reply:?} is no status"),
+        }
+    }
+
+    pub(crate) fn admin(&mut self, request: AdminRequest) -> AdminReply {
+        let line = serde_json::to_string(&ControlRequest::Admin(request)).expect("JSON");
+        match serde_json::from_str(&self.line(&line)).expect("a reply") {
+            ControlReply::Admin(reply) => reply,
+            other => panic!("{other:?} is no answer to an operator"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Node processes on loopback, for tests and for the load example.
 
-use protocol::ReplicaId;
+use protocol::{Incarnation, ReplicaId};
 use runtime::{Durability, NodeConfig, Ready};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -109,6 +109,8 @@ pub(crate) fn group(
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = |(replica, _): (&ReplicaId, _)| NodeConfig {
         replica: *replica,
+        incarnation: Incarnation(0),
+        members: None,
         peers: peers.clone(),
         client_address: any,
         http_address: any,

@@ -20,6 +20,11 @@ fn storms(replicas: u32) -> Hunt {
     Hunt::Storms(Setup::new(replicas, ReadMode::ReadIndex), 600)
 }
 
+/// With an operator, who has two more replicas.
+fn operated(founders: u32) -> Hunt {
+    Hunt::Storms(Setup { operator: Some(2), ..Setup::new(founders, ReadMode::ReadIndex) }, 600)
+}
+
 fn standing(replicas: u32, read: ReadMode, standing: Standing) -> Hunt {
     Hunt::Storms(Setup { standing: Some(standing), ..Setup::new(replicas, read) }, 30)
 }
@@ -71,6 +76,8 @@ hunts! {
     snapshot_no_sessions_is_caught: SnapshotNoSessions in storms(3);
     retry_applied_twice_is_caught: RetryAppliedTwice in storms(3);
     ack_on_append_is_caught: AckOnAppend in storms(3);
+    single_server_change_is_caught: SingleServerChange in Hunt::Scenario("single_server_change.txt");
+    amnesia_is_caught: Amnesia in operated(3);
 }
 
 /// What clients see is enough for most of them: a checker of histories need not look into replicas.
@@ -78,6 +85,7 @@ hunts! {
 fn clients_alone_catch_most_bugs() {
     for bug in [
         Bug::AckOnAppend,
+        Bug::Amnesia,
         Bug::LeaseNoDrift,
         Bug::LocalRead,
         Bug::MatchFromReject,

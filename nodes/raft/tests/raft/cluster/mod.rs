@@ -40,15 +40,21 @@ struct Tally {
     snapshots_installed: u64,
     truncated: u64,
     crashes: u64,
+    wipes: u64,
+    changes: u64,
+    transfers: u64,
 }
 
 fn run(few: u64, replicas: u32, read: ReadMode) {
-    let setup = Setup::new(replicas, read);
+    run_setup(few, &Setup::new(replicas, read));
+}
+
+fn run_setup(few: u64, setup: &Setup) {
     let mut tally = Tally::default();
     let range = seeds(few);
     let count = range.end - range.start;
     for seed in range {
-        let report = Storm::run(seed, &setup).unwrap_or_else(|found| {
+        let report = Storm::run(seed, setup).unwrap_or_else(|found| {
             panic!("seed {seed} of {setup:?} finds {found:?}");
         });
         tally.elections += report.elections;
@@ -57,16 +63,34 @@ fn run(few: u64, replicas: u32, read: ReadMode) {
         tally.snapshots_installed += report.snapshots_installed;
         tally.truncated += report.truncated;
         tally.crashes += report.crashes;
+        tally.wipes += report.wipes;
+        tally.changes += report.changes;
+        tally.transfers += report.transfers;
     }
     println!(
-        "{count} storms over {replicas} replicas, {read:?}: {} elections won, {} writes, {} reads, {} snapshots installed, \
-         {} entries cut off, {} crashes",
-        tally.elections, tally.writes, tally.reads, tally.snapshots_installed, tally.truncated, tally.crashes
+        "{count} storms of {setup:?}: {} elections won, {} writes, {} reads, {} snapshots installed, \
+         {} entries cut off, {} crashes, {} wipes, {} changes of members, {} transfers of leadership",
+        tally.elections,
+        tally.writes,
+        tally.reads,
+        tally.snapshots_installed,
+        tally.truncated,
+        tally.crashes,
+        tally.wipes,
+        tally.changes,
+        tally.transfers
     );
+    if count >= 20 && setup.operator.is_some() {
+        assert!(tally.changes > count && tally.transfers > count / 2, "members hardly change");
+        assert!(tally.wipes > count / 2, "hardly a disk is lost");
+    }
     if count >= 20 {
         assert!(tally.elections > 2 * count && tally.crashes > count, "the storms are too mild");
         assert!(tally.writes > 20 * count && tally.reads > 10 * count, "hardly anything is served");
-        assert!(tally.snapshots_installed > count / 2 && tally.truncated > count / 2, "logs hardly part");
+        assert!(tally.snapshots_installed > count / 2, "hardly a snapshot is sent");
+        // A group of one, to begin with, has nobody to part from.
+        let few = if setup.operator.is_some() { 0 } else { count / 2 };
+        assert!(tally.truncated > few, "logs hardly part");
     }
 }
 
@@ -84,6 +108,19 @@ fn a_storm_over_five_replicas_breaks_nothing() {
 fn a_storm_with_lease_reads_and_clocks_that_drift_within_the_bound_breaks_nothing() {
     run(100, 3, ReadMode::Lease);
     run(50, 5, ReadMode::Lease);
+}
+
+#[test]
+fn a_storm_with_changing_members_breaks_nothing() {
+    for (founders, outside, read) in [
+        (3, 2, ReadMode::ReadIndex),
+        (3, 4, ReadMode::Lease),
+        (4, 1, ReadMode::ReadIndex),
+        (5, 2, ReadMode::ReadIndex),
+        (1, 3, ReadMode::ReadIndex),
+    ] {
+        run_setup(60, &Setup { operator: Some(outside), ..Setup::new(founders, read) });
+    }
 }
 
 #[test]
@@ -136,7 +173,9 @@ fn storms_come_across_every_situation() {
     drop(protocol::reached::take());
     for (replicas, read) in [(3, ReadMode::ReadIndex), (5, ReadMode::ReadIndex), (3, ReadMode::Lease)] {
         for seed in 0..120 {
-            assert!(Storm::run(seed, &Setup::new(replicas, read)).is_ok());
+            let setup = Setup::new(replicas, read);
+            assert!(Storm::run(seed, &setup).is_ok());
+            assert!(Storm::run(seed, &Setup { operator: Some(2), ..setup }).is_ok());
         }
     }
     let reached = protocol::reached::take();

@@ -1,14 +1,21 @@
 //! One storm: a cluster, clients, and everything that can go wrong; then calm.
 
+mod operator;
+mod standing;
+
 use super::clients::{self, Client, Lists, Next};
 use super::found::{Found, caught, ensure};
 use super::world::{Event, MS, Weather, World};
+use crate::host::Host;
+use operator::Operator;
 use protocol::Detector::{Divergence, Invariant, Linearizability, Liveness};
-use protocol::{Bugs, ClientId, Protocol, ReplicaId, RequestId, Time};
+use protocol::{Bugs, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Time};
 use raft::{Bug, Config, Invariants, Options, ReadMode, Term};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use standing::Before;
+pub(crate) use standing::Standing;
 
 /// How long everything goes wrong, and by when all must be well afterwards.
 const STORM: Time = Time(4_000 * MS);
@@ -22,31 +29,15 @@ pub(crate) struct Setup {
     pub(crate) bugs: Bugs<Bug>,
     /// In place of all that can go wrong at random.
     pub(crate) standing: Option<Standing>,
+    /// An operator changes members, with so many replicas that are none at first, has others lead, and has disks wiped.
+    pub(crate) operator: Option<u32>,
     /// Whether replicas are looked into. Without that, only clients can find something.
     pub(crate) inside: bool,
 }
 
-/// Links that are cut for good, all others being well.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Standing {
-    /// Everybody hears the leader, which hears nobody.
-    DeafLeader,
-    /// The leader and the others do not hear one another, and its clock is slow and theirs fast. Timeouts are long, so
-    /// that there is time for stale reads.
-    LostLeader,
-    /// Each replica has links to the one before and the one after it.
-    Chain,
-}
-
-/// What had happened when the links were cut for good.
-struct Before {
-    writes: u64,
-    elections: u64,
-}
-
 impl Setup {
     pub(crate) fn new(replicas: u32, read: ReadMode) -> Self {
-        Self { replicas, read, bugs: Bugs::default(), standing: None, inside: true }
+        Self { replicas, read, bugs: Bugs::default(), standing: None, operator: None, inside: true }
     }
 }
 
@@ -64,6 +55,8 @@ pub(crate) struct Storm {
     /// How likely a fault is to cut a leader off from the others, but not from its clients: what leases must stand.
     isolation: f64,
     standing: Option<Standing>,
+    operated: bool,
+    operator: Operator,
     before: Option<Before>,
     last_leader: Term,
     report: Report,
@@ -78,13 +71,20 @@ pub(crate) struct Report {
     pub(crate) snapshots_installed: u64,
     pub(crate) truncated: u64,
     pub(crate) crashes: u64,
+    pub(crate) wipes: u64,
+    pub(crate) changes: u64,
+    pub(crate) transfers: u64,
     pub(crate) trace: u64,
 }
 
 fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
     let read = setup.read;
-    let (election_timeout_ms_min, election_timeout_ms_max) =
-        if matches!(setup.standing, Some(Standing::LostLeader)) { (600, 660) } else { (60, 120) };
+    let (election_timeout_ms_min, election_timeout_ms_max) = match (setup.standing, setup.operator) {
+        (Some(Standing::LostLeader), _) => (600, 660),
+        // Long leases, so that a leader that has handed over would have time to use its own.
+        (_, Some(_)) if read == ReadMode::Lease && rng.random_bool(0.4) => (300, 360),
+        _ => (60, 120),
+    };
     Options {
         election_timeout_ms_min,
         election_timeout_ms_max,
@@ -101,6 +101,7 @@ fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
         snapshot_every_bytes: if rng.random_bool(0.2) { 1500 } else { 1 << 20 },
         log_keep_entries: rng.random_range(0..10),
         snapshot_chunk_bytes: rng.random_range(100..1500),
+        catch_up_ms_max: if setup.operator.is_some() { rng.random_range(100..1000) } else { 1000 },
         bugs: setup.bugs.clone(),
         ..Options::default()
     }
@@ -119,11 +120,18 @@ impl Storm {
 
     fn new(seed: u64, setup: &Setup) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(!seed);
-        let replicas: Vec<ReplicaId> = (1..=setup.replicas).map(ReplicaId).collect();
+        let founders: Vec<ReplicaId> = (1..=setup.replicas).map(ReplicaId).collect();
+        let all = setup.replicas + setup.operator.unwrap_or(0);
+        let replicas: Vec<ReplicaId> = (1..=all).map(ReplicaId).collect();
         let options = options(&mut rng, setup);
-        let config = |&replica| Config { replica, members: replicas.clone(), options: options.clone() };
+        let incarnation = Incarnation(0);
+        let config =
+            |&replica| Config { replica, incarnation, members: founders.clone(), options: options.clone() };
         let configs = replicas.iter().map(config).collect();
-        let world = World::new(seed, configs, options.clock_drift_max);
+        let mut world = World::new(seed, configs, options.clock_drift_max);
+        // What leases must stand.
+        let isolation = if setup.read == ReadMode::Lease { 0.5 } else { 0.0 };
+        world.isolation_of_testators = isolation;
         let wild = |rng: &mut Xoshiro256PlusPlus| rng.random_bool(0.3) && setup.standing.is_none();
         let clients = (1..=5).map(|n| Client::new(n, replicas[n as usize % replicas.len()])).collect();
         Self {
@@ -135,8 +143,10 @@ impl Storm {
             calm: false,
             regicide: if wild(&mut rng) { 0.8 } else { 0.0 },
             perfidy: if wild(&mut rng) { 0.3 } else { 0.0 },
-            isolation: if setup.read == ReadMode::Lease { 0.5 } else { 0.0 },
+            isolation,
             standing: setup.standing,
+            operated: setup.operator.is_some(),
+            operator: Operator::default(),
             before: None,
             last_leader: Term::ZERO,
             report: Report::default(),
@@ -152,6 +162,9 @@ impl Storm {
             self.world.after(0..300 * MS, Event::Client { client, attempt: None });
         }
         self.world.after(0..500 * MS, Event::Nemesis);
+        if self.operated {
+            self.world.after(0..500 * MS, Event::Operator);
+        }
     }
 
     /// Whether all is over.
@@ -162,6 +175,7 @@ impl Storm {
                 Some(standing) => self.cut_for_good(standing),
                 None => self.disturb(),
             },
+            Event::Operator => self.operate()?,
             Event::Client { client, attempt } => self.client_acts(client, attempt),
             Event::Reply { client, from, reply } => self.client_hears(client, from, reply)?,
             Event::Crash { of } => {
@@ -193,7 +207,7 @@ impl Storm {
             self.calm_down();
         }
         ensure(self.world.now < CALM, Liveness, || format!("no convergence: {}", self.describe()))?;
-        Ok(self.calm && self.has_converged())
+        Ok(self.calm && self.has_converged() && (!self.operated || self.last_wish_is_fulfilled()?))
     }
 
     fn replica_acts(&mut self, of: ReplicaId, event: Event) {
@@ -213,6 +227,7 @@ impl Storm {
             Event::Reply { .. }
             | Event::Client { .. }
             | Event::Nemesis
+            | Event::Operator
             | Event::Crash { .. }
             | Event::Restart { .. } => unreachable!("{event:?} is not a replica's"),
         }
@@ -264,11 +279,8 @@ impl Storm {
         let victim = *leader.or(self.replicas.choose(&mut world.rng)).expect("there are replicas");
         let isolated = leader.filter(|_| world.rng.random_bool(self.isolation));
         if let Some(&leader) = isolated {
-            world.cut.clear();
-            for &other in &self.replicas {
-                world.cut.extend([(leader, other), (other, leader)]);
-            }
-            return world.after(80 * MS..250 * MS, Event::Nemesis);
+            self.world.isolate(leader);
+            return self.world.after(80 * MS..250 * MS, Event::Nemesis);
         }
         match world.rng.random_range(0..10) {
             0..3 => {
@@ -312,42 +324,6 @@ impl Storm {
         world.after(MS..250 * MS, Event::Nemesis);
     }
 
-    /// Cuts links as soon as there is a leader.
-    fn cut_for_good(&mut self, standing: Standing) {
-        let hosts = &self.world.hosts;
-        let Some(leader) = self.replicas.iter().find(|id| hosts[id].raft().is_leader()) else {
-            return self.world.after(0..50 * MS, Event::Nemesis);
-        };
-        for &from in &self.replicas {
-            for &to in &self.replicas {
-                let cut = match standing {
-                    Standing::DeafLeader => to == *leader,
-                    Standing::LostLeader => (to == *leader) != (from == *leader),
-                    Standing::Chain => from.0.abs_diff(to.0) > 1,
-                };
-                if cut {
-                    self.world.cut.insert((from, to));
-                }
-            }
-        }
-        if matches!(standing, Standing::LostLeader) {
-            let leader = *leader;
-            for &id in &self.replicas {
-                self.world.bend_clock(id, id != leader);
-            }
-        }
-        self.before = Some(Before { writes: self.writes(), elections: self.elections() });
-    }
-
-    /// A majority that is connected must serve, and must keep a leader in the end, whatever the other links do.
-    fn expect_service(&self) -> Result<(), Found> {
-        let Some(before) = &self.before else { return Ok(()) };
-        let writes = self.writes() - before.writes;
-        let elections = self.elections() - before.elections;
-        ensure(writes > 20, Liveness, || format!("only {writes} writes since links were cut"))?;
-        ensure(elections < 5, Liveness, || format!("{elections} leaders since links were cut"))
-    }
-
     fn writes(&self) -> u64 {
         self.clients.iter().map(|client| client.done_writes).sum()
     }
@@ -358,6 +334,7 @@ impl Storm {
 
     fn calm_down(&mut self) {
         self.calm = true;
+        self.world.isolation_of_testators = 0.0;
         self.world.cut.clear();
         self.world.weather = Weather::default();
         for id in self.replicas.clone() {
@@ -412,30 +389,42 @@ impl Storm {
         Ok(())
     }
 
-    /// Whether everybody is up, has applied everything, and no client waits.
+    /// Whether all voters are up and have applied everything, but for those whose disk is lost, and no client waits.
     fn has_converged(&self) -> bool {
-        let rafts: Vec<_> = self.world.hosts.values().filter_map(|host| host.raft.as_ref()).collect();
-        rafts.len() == self.replicas.len()
-            && self.clients.iter().all(Client::is_idle)
-            && rafts.iter().any(|raft| raft.is_leader())
-            && rafts
-                .iter()
-                .all(|raft| raft.commit() == rafts[0].commit() && raft.commit() == raft.log().last().index)
+        let Some(leader) = self.leader().map(|id| self.world.hosts[&id].raft()) else { return false };
+        let commit = leader.commit();
+        let has_all = |raft: &raft::Raft| raft.commit() == commit && raft.log().last().index == commit;
+        let is_well = |host: &Host| host.raft.as_ref().is_some_and(has_all);
+        !leader.is_changing() && self.clients.iter().all(Client::is_idle) && self.voters(leader).all(is_well)
+    }
+
+    /// Those who vote, but for those whose disk is lost.
+    fn voters<'a>(&'a self, leader: &'a raft::Raft) -> impl Iterator<Item = &'a Host> {
+        let voters = leader.configuration().new.iter();
+        voters
+            .map(|member| (member, &self.world.hosts[&member.replica]))
+            .filter_map(|(member, host)| (host.member() == member).then_some(host))
     }
 
     fn describe(&self) -> String {
+        let describe = |raft: &raft::Raft| {
+            let (status, last, members) = (raft.status(), raft.log().last(), raft.configuration());
+            let (role, term, commit) = (status.role, status.epoch, status.committed);
+            format!("{role} in t{term} under {:?}, committed {commit} of {last}, {members}", status.leader)
+        };
         let hosts = self.world.hosts.values();
         let statuses =
-            hosts.map(|host| format!("\n{}: {:?}", host.id, host.raft.as_ref().map(|r| r.status())));
+            hosts.map(|host| format!("\n{}: {:?}", host.member(), host.raft.as_ref().map(describe)));
         let open = self.clients.iter().filter(|client| !client.is_idle()).map(|client| client.id);
         format!("{:?} wait{}", open.collect::<Vec<_>>(), statuses.collect::<String>())
     }
 
     fn end(mut self) -> Result<Report, Found> {
-        let digests: Vec<u64> = self.world.hosts.values().map(|host| host.raft().store().digest()).collect();
+        let leader = self.world.hosts[&self.leader().expect("all is well")].raft();
+        let digests: Vec<u64> = self.voters(leader).map(|host| host.raft().store().digest()).collect();
         let equal = digests.windows(2).all(|pair| pair[0] == pair[1]);
         ensure(equal, Divergence, || format!("the states differ: {}", self.describe()))?;
-        let store = self.world.hosts[&ReplicaId(1)].raft().store();
+        let store = leader.store();
         let mut held = 0;
         for key in 0..clients::KEYS {
             let kv::Response::Value(value) = store.read(&kv::Command::Read { key: clients::key(key) }) else {
@@ -448,7 +437,9 @@ impl Storm {
         let all = held == self.lists.acknowledged.len();
         ensure(all, Linearizability, || "an acknowledged write is lost".to_owned())?;
         for id in self.replicas.clone() {
-            self.count(id)?;
+            if self.world.is_up(id) {
+                self.count(id)?;
+            }
         }
         self.report.trace = self.world.trace;
         self.report.writes = self.writes();
@@ -462,7 +453,9 @@ impl Storm {
         self.report.elections += metrics["elections_won"];
         self.report.snapshots_installed += metrics["snapshots_installed"];
         self.report.truncated += metrics["entries_truncated"];
-        for reason in ["malformed", "absurd", "not_a_member", "second_leader", "contradicts", "never_asked"] {
+        self.report.changes += metrics["changes_done"];
+        self.report.transfers += metrics["transfers_received"];
+        for reason in ["malformed", "absurd", "from_itself", "second_leader", "contradicts", "never_asked"] {
             let dropped = metrics[&format!("messages_dropped_{reason}")];
             let none = dropped == 0 || self.invariants.is_none();
             ensure(none, Invariant, || format!("{id} dropped what nobody sends: {reason}"))?;

@@ -55,6 +55,8 @@ pub(crate) enum Event {
     },
     /// Whatever disturbs.
     Nemesis,
+    /// Whoever changes members.
+    Operator,
     Crash {
         of: ReplicaId,
     },
@@ -93,6 +95,8 @@ pub(crate) struct World {
     /// Directed links that are cut.
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
     pub(crate) weather: Weather,
+    /// How likely a leader that has told another to lead hears nothing more.
+    pub(crate) isolation_of_testators: f64,
     open: BTreeSet<ReplicaId>,
     /// Fingerprint of all that happened.
     pub(crate) trace: u64,
@@ -159,6 +163,7 @@ impl World {
             drift,
             cut: BTreeSet::new(),
             weather: Weather::default(),
+            isolation_of_testators: 0.0,
             open: BTreeSet::new(),
             trace: 0,
             lives: 0,
@@ -225,6 +230,10 @@ impl World {
         let kept = self.rng.random_range(0..=host.unsynced.len());
         host.crash(kept);
         self.open.remove(&id);
+    }
+
+    pub(crate) fn wipe(&mut self, id: ReplicaId) {
+        self.hosts.get_mut(&id).expect("a host").wipe();
     }
 
     /// An input to a replica that is up, as part of a turn.
@@ -328,6 +337,14 @@ impl World {
         }
     }
 
+    /// Cuts all links of a replica, but for those to clients, and no others.
+    pub(crate) fn isolate(&mut self, replica: ReplicaId) {
+        self.cut.clear();
+        for &other in self.hosts.keys() {
+            self.cut.extend([(replica, other), (other, replica)]);
+        }
+    }
+
     fn send(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) {
         let weather = self.weather;
         if self.cut.contains(&(from, to)) || self.rng.random_bool(weather.loss) {
@@ -337,6 +354,9 @@ impl World {
         for _ in 0..copies {
             let most = if self.rng.random_bool(weather.delay) { 400 * MS } else { 4 * MS };
             self.after(MS / 20..most, Event::Deliver { from, to, message: message.clone() });
+        }
+        if matches!(message, Message::TimeoutNow(_)) && self.rng.random_bool(self.isolation_of_testators) {
+            self.isolate(from);
         }
     }
 }

@@ -2,8 +2,13 @@
 //! dissertation where marked *diss.*
 
 mod clients;
+mod disks;
 mod elections;
+mod membership;
 mod reads;
 mod replication;
 mod snapshots;
 mod solo;
+mod transfer;
+
+pub(crate) use solo::founder;

@@ -2,7 +2,7 @@ use super::solo::*;
 use crate::host::{Host, Sent};
 use kv::{Response, Routing};
 use protocol::{Protocol, ReplicaId, SnapshotId, Time};
-use raft::{Config, LogIndex, Message, Options, Payload, Timer};
+use raft::{LogIndex, Message, Options, Payload, Timer};
 
 fn options() -> Options {
     Options { snapshot_every_entries: 3, log_keep_entries: 1, snapshot_chunk_bytes: 8, ..Options::default() }
@@ -54,7 +54,7 @@ fn a_replica_recovers_from_its_snapshot_and_what_follows_it() {
 /// n3, an empty replica.
 fn n3() -> Host {
     let members = [N1, N2, N3].to_vec();
-    let mut host = Host::new(Config { replica: N3, members, options: options() });
+    let mut host = Host::new(config(N3, members, options()));
     host.start(9, Time::ZERO).unwrap();
     host
 }
@@ -129,7 +129,12 @@ fn transferring() -> (Solo, Message) {
 
 fn install_reply(chunk: &Message, received: u64) -> Message {
     let Message::InstallSnapshot(chunk) = chunk else { panic!("{chunk}") };
-    Message::InstallReply(raft::InstallReply { term: chunk.term, id: chunk.id, received })
+    Message::InstallReply(raft::InstallReply {
+        term: chunk.term,
+        follower: protocol::Incarnation(0),
+        id: chunk.id,
+        received,
+    })
 }
 
 #[test]

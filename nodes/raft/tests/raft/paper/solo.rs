@@ -3,10 +3,13 @@
 use crate::host::{Host, Sent};
 use bytes::Bytes;
 use kv::{Command, Routing};
-use protocol::{ClientId, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time};
+use protocol::{
+    AdminReply, AdminRequest, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Sequence, SessionId,
+    Time,
+};
 use raft::{
-    AppendEntries, AppendOutcome, AppendReply, Config, Entry, LogId, LogIndex, Message, Options, Payload,
-    Record, Round, Term, Timer, VoteReply, VoteRequest,
+    AppendEntries, AppendOutcome, AppendReply, Config, Entry, LogId, LogIndex, Member, Message, Options,
+    Payload, Record, Round, Term, Timer, VoteReply, VoteRequest,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,23 +47,43 @@ pub(crate) fn append(term: u64, prev: LogId, commit: u64, terms: &[u64]) -> Mess
 }
 
 pub(crate) fn reply(term: u64, round: u64, outcome: AppendOutcome) -> Message {
-    Message::AppendReply(AppendReply { term: Term(term), round: Round(round), outcome })
+    Message::AppendReply(AppendReply {
+        term: Term(term),
+        follower: Incarnation(0),
+        round: Round(round),
+        outcome,
+    })
 }
 
 pub(crate) fn accepted(matched: u64) -> AppendOutcome {
     AppendOutcome::Accepted { matched: LogIndex(matched) }
 }
 
+/// A candidate's question to a founder.
+pub(crate) fn ask(term: u64, last: LogId) -> VoteRequest {
+    let (candidate, voter) = (Incarnation(0), Incarnation(0));
+    VoteRequest { term: Term(term), last, candidate, voter, handed_over: false }
+}
+
+pub(crate) fn founder(replica: ReplicaId) -> Member {
+    Member { replica, incarnation: Incarnation(0) }
+}
+
+/// Of a replica in the first life of its disk.
+pub(crate) fn config(replica: ReplicaId, members: Vec<ReplicaId>, options: Options) -> Config {
+    Config { replica, incarnation: Incarnation(0), members, options }
+}
+
 pub(crate) fn request_vote(term: u64, last: LogId) -> Message {
-    Message::RequestVote(VoteRequest { term: Term(term), last })
+    Message::RequestVote(ask(term, last))
 }
 
 pub(crate) fn vote(term: u64, granted: bool) -> Message {
-    Message::RequestVoteReply(VoteReply { term: Term(term), granted })
+    Message::RequestVoteReply(VoteReply { term: Term(term), granted, voter: Incarnation(0) })
 }
 
 pub(crate) fn pre_vote(term: u64, granted: bool) -> Message {
-    Message::PreVoteReply(VoteReply { term: Term(term), granted })
+    Message::PreVoteReply(VoteReply { term: Term(term), granted, voter: Incarnation(0) })
 }
 
 pub(crate) fn write(key: &'static str, value: &'static str) -> Command {
@@ -83,8 +106,7 @@ impl Solo {
 
     pub(crate) fn among(replicas: u32, options: Options) -> Self {
         let members = (1..=replicas).map(ReplicaId).collect();
-        let mut solo =
-            Self { host: Host::new(Config { replica: N1, members, options }), now: Time::ZERO, requests: 0 };
+        let mut solo = Self { host: Host::new(config(N1, members, options)), now: Time::ZERO, requests: 0 };
         solo.host.start(1, solo.now).expect("an empty disk");
         solo
     }
@@ -177,6 +199,19 @@ impl Solo {
         self.host.end_turn(now)
     }
 
+    /// An operator asks.
+    pub(crate) fn admin(&mut self, request: AdminRequest) -> (AdminReply, Sent) {
+        let (now, mut answer) = (self.now, None);
+        self.host.input(|raft, out| answer = Some(raft.handle_admin(now, request, out)));
+        (answer.expect("an answer"), self.host.end_turn(now))
+    }
+
+    /// An operator asks for these voters, in the first life of their disks.
+    pub(crate) fn change(&mut self, voters: &[u32]) -> (AdminReply, Sent) {
+        let voters = voters.iter().map(|&id| (ReplicaId(id), Incarnation(0))).collect();
+        self.admin(AdminRequest::ChangeMembers { voters })
+    }
+
     /// The snapshot store does all that it was asked.
     pub(crate) fn io(&mut self) -> Sent {
         self.host.finish_io();
@@ -219,7 +254,7 @@ impl Solo {
 
     pub(crate) fn last_hard_state(&self) -> Option<(u64, Option<ReplicaId>)> {
         self.host.written.iter().rev().find_map(|(_, record)| match record {
-            Record::HardState { term, vote } => Some((term.0, *vote)),
+            Record::HardState { term, vote } => Some((term.0, vote.map(|vote| vote.replica))),
             Record::Entry(_) | Record::LogStart { .. } => None,
         })
     }

@@ -35,6 +35,9 @@ pub(crate) struct Plan {
     /// Replicas of each subject.
     #[serde(default = "three")]
     pub replicas: u32,
+    /// Nodes beside them that are not members from the beginning, for a nemesis that changes members.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: u32,
     /// The systems under test. `compare` runs all, `run` the first (or the one named by `--subject`).
     pub subjects: Vec<Subject>,
     /// What clients do.
@@ -67,6 +70,10 @@ pub(crate) struct Plan {
 
 fn three() -> u32 {
     3
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn one() -> u32 {

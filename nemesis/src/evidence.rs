@@ -74,6 +74,9 @@ pub fn bites(fault: &Fault, before: &LinkCounters, after: &LinkCounters) -> Opti
         | Fault::DiskSlow { .. }
         | Fault::DiskFull
         | Fault::BitFlip
+        | Fault::Wipe
+        | Fault::Members
+        | Fault::Transfer
         | Fault::ClockOffset { .. }
         | Fault::ClockRate { .. }
         | Fault::ClockStrobe { .. } => return None,

@@ -78,6 +78,13 @@ pub enum Fault {
     DiskFull,
     /// A bit of what the targets' disks hold flips, where storage can tell that from a torn write.
     BitFlip,
+    /// The targets' disks are lost; each comes back with an empty one, as another member, which an operator has take the old one's
+    /// place.
+    Wipe,
+    /// An operator makes the targets the voters: some of the nodes, drawn by the seed.
+    Members,
+    /// An operator has the target lead.
+    Transfer,
 }
 
 impl Fault {
@@ -101,6 +108,9 @@ impl Fault {
             Fault::DiskSlow { .. } => "disk-slow".into(),
             Fault::DiskFull => "disk-full".into(),
             Fault::BitFlip => "bit-flip".into(),
+            Fault::Wipe => "wipe".into(),
+            Fault::Members => "members".into(),
+            Fault::Transfer => "transfer".into(),
         }
     }
 
@@ -125,6 +135,9 @@ impl Fault {
             "disk-slow" => Fault::DiskSlow { times: 20.0 },
             "disk-full" => Fault::DiskFull,
             "bit-flip" => Fault::BitFlip,
+            "wipe" => Fault::Wipe,
+            "members" => Fault::Members,
+            "transfer" => Fault::Transfer,
             _ => return name.strip_prefix("partition-").and_then(Shape::by_name).map(Fault::Partition),
         })
     }
@@ -157,6 +170,9 @@ impl Fault {
         "disk-slow",
         "disk-full",
         "bit-flip",
+        "wipe",
+        "members",
+        "transfer",
     ];
 
     /// What is wrong with the numbers, if anything.
@@ -169,7 +185,10 @@ impl Fault {
             | Fault::Pause
             | Fault::DiskStall
             | Fault::DiskFull
-            | Fault::BitFlip => None,
+            | Fault::BitFlip
+            | Fault::Wipe
+            | Fault::Members
+            | Fault::Transfer => None,
             Fault::DiskSlow { times } => (!(1.0..=1e6).contains(times) || *times == 1.0)
                 .then(|| format!("times {times} is not over 1 and up to 1000000")),
             Fault::Partition(shape) => shape.problem(),

@@ -48,7 +48,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             | Fault::DiskStall
             | Fault::DiskSlow { .. }
             | Fault::DiskFull
-            | Fault::BitFlip => Err(InjectError::Unsupported("only simulated disks can have this".into())),
+            | Fault::BitFlip
+            | Fault::Wipe
+            | Fault::Members
+            | Fault::Transfer => Err(InjectError::Unsupported("only in the simulator".into())),
             packet => {
                 let directions = links::touching(&targets, &self.nodes);
                 if directions.is_empty() {

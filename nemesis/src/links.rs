@@ -39,6 +39,9 @@ pub fn condition(fault: &Fault) -> Option<LinkCondition> {
         | Fault::DiskSlow { .. }
         | Fault::DiskFull
         | Fault::BitFlip
+        | Fault::Wipe
+        | Fault::Members
+        | Fault::Transfer
         | Fault::ClockOffset { .. }
         | Fault::ClockRate { .. }
         | Fault::ClockStrobe { .. } => return None,

@@ -4,6 +4,7 @@ use crate::fault::Fault;
 use crate::target::Targets;
 use humantime_serde::re::humantime;
 use protocol::ReplicaId;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,14 @@ fn stranger(named: &[ReplicaId], nodes: &[ReplicaId]) -> Option<String> {
     Some(format!("{stranger} is not a node, there are {}", crate::target::names(nodes)))
 }
 
+/// Who is to vote: three at least, where there are so many.
+fn voters(nodes: &[ReplicaId], rng: &mut impl Rng) -> Targets {
+    let count = rng.random_range(nodes.len().min(3)..=nodes.len());
+    let mut drawn: Vec<_> = nodes.choose_multiple(rng, count).copied().collect();
+    drawn.sort_unstable();
+    Targets::Nodes(drawn)
+}
+
 /// The same injection again and again for as long as it was to last.
 fn flapping(injection: &Injection, period: Duration) -> impl Iterator<Item = Injection> {
     let times = (injection.lasts.as_nanos() / (2 * period.as_nanos())).max(1) as u32;
@@ -190,6 +199,9 @@ fn draw(
         targets: spec.targets.resolve(nodes, rng),
         impossible: None,
     };
+    if *fault == Fault::Members {
+        injection.targets = voters(nodes, rng);
+    }
     if let Fault::Partition(shape) = fault {
         injection.targets = Targets::Nodes(Vec::new());
         match shape.resolve(nodes, rng) {

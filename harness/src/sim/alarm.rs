@@ -21,6 +21,8 @@ pub(crate) enum Alarm {
     Restart { replica: ReplicaId },
     /// What replicas say of themselves is taken down.
     Look,
+    /// The operator looks after what it wants.
+    Operate,
 }
 
 impl Alarm {
@@ -34,6 +36,7 @@ impl Alarm {
             Alarm::Doom { fault } => (5, fault),
             Alarm::Restart { replica } => (6, replica.0),
             Alarm::Look => (7, 0),
+            Alarm::Operate => (8, 0),
         };
         kind << 32 | u64::from(argument)
     }
@@ -49,6 +52,7 @@ impl Alarm {
             5 => Alarm::Doom { fault: argument },
             6 => Alarm::Restart { replica: ReplicaId(argument) },
             7 => Alarm::Look,
+            8 => Alarm::Operate,
             other => unreachable!("no alarm has kind {other}"),
         }
     }
@@ -69,6 +73,7 @@ mod tests {
             Alarm::Doom { fault: 9 },
             Alarm::Restart { replica: ReplicaId(2) },
             Alarm::Look,
+            Alarm::Operate,
         ] {
             assert_eq!(Alarm::of(alarm.number()), alarm);
         }

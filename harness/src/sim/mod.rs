@@ -6,6 +6,7 @@
 //! | `run.rs` | one seed, from start to verdict |
 //! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
+//! | `operator.rs` | who has members changed and leaders transferred |
 //! | `subject.rs` | which cores, and their invariants |
 //! | `alarm.rs` | what the simulation wakes up for |
 //! | `stored.rs` | a run in the store |
@@ -14,6 +15,7 @@
 mod alarm;
 pub(crate) mod campaign;
 mod clients;
+mod operator;
 pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod stored;

@@ -67,6 +67,8 @@ const FINAL_WORKERS: u32 = 3;
 const BRACKET: Duration = Duration::from_secs(120);
 /// A quorum in which no new term began for so long is at rest.
 const REST: Duration = Duration::from_secs(5);
+/// Between two looks of the operator.
+const OPERATE_EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at what replicas say of themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -123,7 +125,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         mut observer: O,
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
-        let nodes: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
+        let nodes: Vec<_> = (1..=cell.replicas() + cell.plan.spares).map(ReplicaId).collect();
         // What an earlier run on this thread has counted is not ours.
         drop(protocol::reached::take());
         let mut cluster = Cluster::new(cell.seed, &nodes, settings(cell, in_words), configure);
@@ -135,7 +137,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         let load =
             ClientSettings { think_mean: Duration::from_millis(1), ops_max: None, ..client_settings(cell) };
         let clients = Clients::begin(Phase::Load, load, nodes.clone(), &mut recording, &mut cluster);
-        let storm = Storm::begin(nodes.clone(), Vec::new(), cell.seed, &mut cluster);
+        let storm = Storm::begin((nodes.clone(), cell.replicas()), Vec::new(), cell.seed, &mut cluster);
         let recover_within = cell.plan.sim.as_ref().expect("a resolved plan").recover_within;
         Self {
             cell,
@@ -197,8 +199,16 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
         self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
         self.cluster.note(|| "all is healed".to_owned());
-        let saved: Vec<_> =
-            self.nodes.iter().copied().filter(|node| !self.storm.lost.contains_key(node)).collect();
+        self.until(self.cluster.now() + patience, |run| run.storm.operator.is_idle());
+        if !self.accusations.is_empty() {
+            return;
+        }
+        if !self.storm.operator.is_idle() {
+            let wish = self.storm.operator.wish();
+            self.stalled(format!("{patience:?} after all was healed {wish} were not the voters yet"));
+            return;
+        }
+        let saved = self.storm.sound_voters();
         let when = format!("{} were healed", names(&saved));
         let bound = Some(Binding::Replica);
         if !self.serves(&when, &saved, bound, patience) || !self.comes_to_one_state(&when, &saved, patience) {
@@ -213,7 +223,9 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         let now = self.cluster.now();
         self.recording.phase(now, Phase::Run);
         let schedule = self.cell.schedule().to_vec();
-        self.storm = Storm::begin(self.nodes.clone(), schedule, self.cell.seed, &mut self.cluster);
+        let who = (self.nodes.clone(), self.cell.replicas());
+        self.storm = Storm::begin(who, schedule, self.cell.seed, &mut self.cluster);
+        self.cluster.alarm(now, Alarm::Operate.number());
         let settings = client_settings(self.cell);
         self.clients =
             Clients::begin(Phase::Run, settings, self.nodes.clone(), &mut self.recording, &mut self.cluster);
@@ -380,6 +392,11 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             Alarm::Strobe { fault } => self.storm.strobe(fault, cluster),
             Alarm::Doom { fault } => self.storm.doom_is_over(fault, cluster, observer),
             Alarm::Restart { replica } => self.storm.start(replica, cluster, observer),
+            Alarm::Operate => {
+                self.storm.operator.look(cluster, observer);
+                let next = cluster.now() + OPERATE_EVERY;
+                cluster.alarm(next, Alarm::Operate.number());
+            }
             Alarm::Look => {
                 for node in self.nodes.clone() {
                     let sighting = self.sighting(node);

@@ -21,6 +21,10 @@ pub(crate) struct Simulation {
     /// Each seed draws one of these as its number of replicas; the plan's own where this is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<u32>,
+    /// Each seed draws one of these as its number of nodes that are not members from the beginning; the plan's own where this is
+    /// empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spares: Vec<u32>,
     /// Whether each seed draws its own subset of the nemesis, its own knobs and its own options.
     pub swarm: bool,
     /// Operations a second over all clients that nobody slows down.
@@ -43,6 +47,7 @@ impl Default for Simulation {
     fn default() -> Self {
         Self {
             replicas: Vec::new(),
+            spares: Vec::new(),
             swarm: true,
             ops_per_s: 100.0,
             ops_max: None,
@@ -143,6 +148,9 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
         if let Some(replicas) = sim.replicas.choose(&mut rng) {
             plan.replicas = *replicas;
         }
+        if let Some(spares) = sim.spares.choose(&mut rng) {
+            plan.spares = *spares;
+        }
         plan.workloads = vec![plan.workloads.choose(&mut rng).context("the plan has no workload")?.clone()];
         let clients = *plan.load.clients.0.choose(&mut rng).context("the plan has no clients")?;
         plan.load = Load { clients: Counts(vec![clients]), ..plan.load };
@@ -165,7 +173,8 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
 /// The faults of a run. Other than on real machines they may last beyond the run phase: then they stay in force outside the quorum
 /// that is healed first.
 fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
-    let nodes: Vec<_> = (1..=plan.subjects[0].replicas_under(plan.replicas)).map(ReplicaId).collect();
+    let nodes = plan.subjects[0].replicas_under(plan.replicas) + plan.spares;
+    let nodes: Vec<_> = (1..=nodes).map(ReplicaId).collect();
     let longest = plan.nemesis.iter().map(|spec| spec.lasts).max().unwrap_or_default();
     let beyond = (plan.duration + 2 * longest).div_f64(1.0 - nemesis::schedule::CALM_END);
     let mut schedule = nemesis::schedule::resolve(&plan.nemesis, beyond, &nodes, seed)?;

@@ -1,13 +1,14 @@
 //! The faults of a simulated run: the same schedule that the runner carries out on processes.
 
 use super::alarm::Alarm;
+use super::operator::{self, Operator};
 use super::subject::KvCore;
 use checkers::history::{Entry, FaultEvent, FaultStage};
 use nemesis::links::{self, LinkFault};
 use nemesis::target::{self, Direction};
 use nemesis::{Fault, Injection, evidence};
 use protocol::control::{ClockSetting, LinkCounters};
-use protocol::{ReplicaId, quorum};
+use protocol::{AdminReply, AdminRequest, ReplicaId, quorum};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
@@ -25,6 +26,7 @@ pub(crate) struct Bites {
 /// The faults of a run.
 pub(crate) struct Storm {
     nodes: Vec<ReplicaId>,
+    pub(crate) operator: Operator,
     schedule: Vec<Injection>,
     active: BTreeMap<u32, Active>,
     /// Nothing begins or ends by itself any more.
@@ -45,11 +47,30 @@ struct Active {
 }
 
 enum Hold {
-    Down { nodes: Vec<ReplicaId>, evidence: String },
+    Down {
+        nodes: Vec<ReplicaId>,
+        evidence: String,
+    },
     Paused(Vec<ReplicaId>),
-    Links { fault: LinkFault, before: LinkCounters },
-    Clock { nodes: Vec<ReplicaId>, setting: ClockSetting, error_us_most: u64 },
-    Disk { nodes: Vec<ReplicaId>, before: DiskCounters },
+    Links {
+        fault: LinkFault,
+        before: LinkCounters,
+    },
+    Clock {
+        nodes: Vec<ReplicaId>,
+        setting: ClockSetting,
+        error_us_most: u64,
+    },
+    Disk {
+        nodes: Vec<ReplicaId>,
+        before: DiskCounters,
+    },
+    /// The operator was asked for other voters.
+    Members {
+        evidence: String,
+    },
+    /// The operator was asked for another leader.
+    Transfer,
 }
 
 /// After a doom that was not met, a replica is killed all the same.
@@ -58,7 +79,7 @@ const DOOM: Duration = Duration::from_millis(100);
 impl Storm {
     /// Sets the alarms of a schedule that begins now.
     pub(crate) fn begin<P: KvCore>(
-        nodes: Vec<ReplicaId>,
+        (nodes, founders): (Vec<ReplicaId>, u32),
         schedule: Vec<Injection>,
         seed: u64,
         cluster: &mut Cluster<P>,
@@ -69,6 +90,7 @@ impl Storm {
         }
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0057_0123);
         Self {
+            operator: Operator::new((1..=founders).map(ReplicaId)),
             nodes,
             schedule,
             active: BTreeMap::new(),
@@ -146,7 +168,7 @@ impl Storm {
         if let Some(why) = &injection.impossible {
             return Err(why.clone());
         }
-        let leader = self.leader(cluster);
+        let leader = operator::leader(cluster).map(|(leader, _)| leader);
         if let Fault::Partition(shape) = &injection.fault {
             let (directions, text) = shape.cuts(&self.nodes, leader)?;
             return Ok((self.links(&injection.fault, directions, cluster), text, "links cut".to_owned()));
@@ -160,6 +182,9 @@ impl Storm {
             Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
                 self.install_clock(id, &injection.fault, targets, cluster)
             }
+            Fault::Wipe => self.wipe(targets[0], cluster, observer)?,
+            Fault::Members => self.change_members(&targets, cluster)?,
+            Fault::Transfer => self.transfer(targets[0], cluster, observer)?,
             Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
                 install_disk(&injection.fault, targets, cluster)
             }
@@ -172,19 +197,10 @@ impl Storm {
             }
         };
         let evidence = match &hold {
-            Hold::Down { evidence, .. } => evidence.clone(),
+            Hold::Down { evidence, .. } | Hold::Members { evidence } => evidence.clone(),
             _ => "in force".to_owned(),
         };
         Ok((hold, text, evidence))
-    }
-
-    /// Who leads as far as those who are up can tell.
-    fn leader<P: KvCore>(&self, cluster: &Cluster<P>) -> Option<ReplicaId> {
-        let statuses = self.nodes.iter().filter_map(|node| Some((*node, cluster.status(*node)?)));
-        statuses
-            .filter(|(_, status)| status.is_leader)
-            .max_by_key(|(_, status)| status.epoch)
-            .map(|(node, _)| node)
     }
 
     fn free<P: KvCore>(&self, targets: &[ReplicaId], cluster: &Cluster<P>) -> Result<Vec<ReplicaId>, String> {
@@ -263,18 +279,93 @@ impl Storm {
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
-        let mut after = self.flipped.clone();
-        after.insert(node);
-        if after.len() > quorum::crash_faults_tolerated(self.nodes.len()) {
-            return Err("more damaged disks than a majority survives".to_owned());
-        }
+        self.may_lose(node, cluster)?;
         let folder = if self.chance.random_bool(0.7) { Folder::Journal } else { Folder::Snapshots };
         let Some((file, at)) = cluster.flip_bit(node, folder) else {
             return Err(format!("nothing to damage on {node}"));
         };
-        self.flipped = after;
+        self.flipped.insert(node);
         cluster.crash(node, Crash::Process, observer);
         Ok(Hold::Down { nodes: vec![node], evidence: format!("a bit of {file} at byte {at}") })
+    }
+
+    /// Whether a majority survives the loss of one disk more, whoever is asked.
+    fn may_lose<P: KvCore>(&self, node: ReplicaId, cluster: &Cluster<P>) -> Result<(), String> {
+        if !self.operator.is_idle() || operator::leader(cluster).is_none_or(|(_, status)| status.changing) {
+            return Err("members are changing, or nobody leads".to_owned());
+        }
+        let voters = self.operator.voters();
+        let mut gone: BTreeSet<ReplicaId> =
+            self.flipped.iter().copied().filter(|node| voters.contains_key(node)).collect();
+        gone.insert(node);
+        if gone.len() > quorum::crash_faults_tolerated(voters.len()) {
+            return Err("more lost disks than a majority survives".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Takes a disk away: the replica comes back with an empty one, and is to take its own place as another member.
+    fn wipe<P: KvCore>(
+        &mut self,
+        node: ReplicaId,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Result<Hold, String> {
+        let voters = self.operator.voters();
+        if voters.get(&node) != Some(&cluster.incarnation(node)) || self.flipped.contains(&node) {
+            return Err(format!("{node} does not vote"));
+        }
+        self.free(&[node], cluster)?;
+        self.may_lose(node, cluster)?;
+        let mut voters = voters.clone();
+        cluster.crash(node, Crash::Power, observer);
+        voters.insert(node, cluster.wipe(node));
+        let evidence = format!("a new disk; to vote are {}", operator::in_words(&voters));
+        self.operator.want(voters);
+        cluster.start(node, observer);
+        Ok(Hold::Members { evidence })
+    }
+
+    fn change_members<P: KvCore>(
+        &mut self,
+        targets: &[ReplicaId],
+        cluster: &Cluster<P>,
+    ) -> Result<Hold, String> {
+        if self.operator.voters().is_empty()
+            || operator::leader(cluster).is_none_or(|(_, s)| s.voters.is_empty())
+        {
+            return Err("nobody leads, or its members cannot change".to_owned());
+        }
+        if !self.operator.is_idle() {
+            return Err(format!("the members are to be {} already", self.operator.wish()));
+        }
+        let sound = targets.iter().filter(|node| !self.flipped.contains(node));
+        let voters: BTreeMap<_, _> = sound.map(|node| (*node, cluster.incarnation(*node))).collect();
+        if voters.len() < self.operator.voters().len().min(3) {
+            return Err("too few of them have a sound disk".to_owned());
+        }
+        let evidence = format!("to vote are {}", operator::in_words(&voters));
+        self.operator.want(voters);
+        Ok(Hold::Members { evidence })
+    }
+
+    fn transfer<P: KvCore>(
+        &mut self,
+        to: ReplicaId,
+        cluster: &mut Cluster<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Result<Hold, String> {
+        let (leader, _) = operator::leader(cluster).ok_or("nobody leads")?;
+        if leader == to {
+            return Err(format!("{to} leads already"));
+        }
+        match cluster.admin(leader, AdminRequest::TransferLeadership { to }, observer) {
+            Some(AdminReply::Accepted) => {
+                self.operator.transfer(to);
+                Ok(Hold::Transfer)
+            }
+            other => Err(format!("{leader} says {other:?}")),
+        }
     }
 
     fn links<P: KvCore>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
@@ -396,6 +487,11 @@ impl Storm {
                 nodes.iter().for_each(|node| cluster.set_clock(*node, ClockSetting::default()));
                 (error_us_most > 1_000, format!("{error_us_most} us off at most"))
             }
+            Hold::Members { evidence } => {
+                let taken_on = *fault == Fault::Wipe || self.operator.accepted;
+                (taken_on, format!("{evidence}; voters are {}", operator::in_words(self.operator.voters())))
+            }
+            Hold::Transfer => (self.operator.transferred, "another leads".to_owned()),
             Hold::Disk { nodes, before } => {
                 let now = disks(&nodes, cluster);
                 for node in &nodes {
@@ -476,11 +572,16 @@ impl Storm {
         observer: &mut impl Observer<P>,
     ) -> Vec<ReplicaId> {
         self.frozen = true;
-        let mut saved: Vec<_> =
-            self.nodes.iter().copied().filter(|node| !self.lost.contains_key(node)).collect();
-        while saved.len() > quorum::majority(self.nodes.len()) {
+        let mut saved = self.sound_voters();
+        // While members change, majorities of two sets are needed, and some may know only the one: then all are healed.
+        let enough =
+            if self.operator.is_idle() { quorum::majority(self.operator.voters().len()) } else { usize::MAX };
+        while saved.len() > enough {
             let one = self.chance.random_range(0..saved.len());
             saved.remove(one);
+        }
+        if !self.operator.is_idle() {
+            saved.clone_from(&self.nodes);
         }
         let inside = |node: &ReplicaId| saved.contains(node);
         let mut active = std::mem::take(&mut self.active);
@@ -491,6 +592,7 @@ impl Storm {
                     nodes.iter().filter(|node| inside(node)).for_each(|node| cluster.pause(*node, false));
                     nodes.retain(|node| !inside(node));
                 }
+                Hold::Members { .. } | Hold::Transfer => {}
                 Hold::Links { fault, .. } => {
                     fault.directions.retain(|(from, to)| !inside(from) || !inside(to));
                 }
@@ -514,6 +616,11 @@ impl Storm {
             self.start(*node, cluster, observer);
         }
         saved
+    }
+
+    /// Those who vote and whose disks are whole.
+    pub(crate) fn sound_voters(&self) -> Vec<ReplicaId> {
+        self.operator.voters().keys().copied().filter(|node| !self.lost.contains_key(node)).collect()
     }
 
     /// Ends everything.

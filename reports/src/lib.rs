@@ -10,6 +10,8 @@
 //! | `draw` | pictures: one scene, written as SVG and as PNG |
 //! | `plots` | from numbers to pictures |
 //! | `timeline` | the ops around a violation |
+//! | `trace` | what happened in a simulated run, as it is stored |
+//! | `spacetime` | what happened around a violation, replica by replica |
 //! | `html` | the pages |
 //! | `tables` | the same for a terminal |
 //! | `run`, `comparison` | all of it for one run, or for several side by side |
@@ -24,12 +26,14 @@ mod html;
 pub mod measure;
 mod plots;
 pub mod run;
+mod spacetime;
 pub mod stored;
 #[cfg(test)]
 mod synthetic;
 pub mod tables;
 pub mod text;
 mod timeline;
+pub mod trace;
 
 pub use comparison::{ComparisonReport, render_comparison};
 pub use run::{RunReport, render_run};

@@ -6,9 +6,10 @@ use crate::html;
 use crate::measure::perf::Perf;
 use crate::measure::span::history_end;
 use crate::plots;
-use crate::stored::{HTML_FILE, PERF_FILE, Results, RunInfo, StoredRun, write_json};
+use crate::stored::{HTML_FILE, PERF_FILE, Results, RunInfo, SIMULATED, StoredRun, write_json};
 use crate::text::number;
 use crate::timeline::{Timeline, focus, timeline};
+use crate::trace::Trace;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ pub struct RunReport {
 /// If `run.json` is not there, a file cannot be understood, or the report cannot be written.
 pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
     let mut stored = StoredRun::load(dir)?;
+    let trace = trace(dir, &mut stored);
     let history = &stored.history;
     let perf = Perf::of(&history.ops, &history.faults, &history.phases, &stored.info.cpu);
     write_json(&dir.join(PERF_FILE), &perf)?;
@@ -55,7 +57,7 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         written.push(write_picture(dir, &plot.name, &plot.scene)?);
     }
     let html = dir.join(HTML_FILE);
-    let page = html::run::page(dir, &stored, &perf, &plots);
+    let page = html::run::page(dir, &stored, &perf, trace.as_ref(), &plots);
     std::fs::write(&html, page).with_context(|| format!("writing {}", html.display()))?;
     Ok(RunReport {
         dir: dir.to_owned(),
@@ -66,6 +68,20 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         html,
         plots: written,
     })
+}
+
+/// What happened in a simulated run. Without it the report has no diagram, and says why.
+fn trace(dir: &Path, stored: &mut StoredRun) -> Option<Trace> {
+    if stored.info.world != SIMULATED {
+        return None;
+    }
+    match Trace::load(dir) {
+        Ok(trace) => Some(trace),
+        Err(error) => {
+            stored.warnings.push(format!("What happened in the simulation cannot be drawn: {error:#}"));
+            None
+        }
+    }
 }
 
 /// What makes a run's figures not comparable, if anything does.

@@ -7,6 +7,7 @@
 //!   history.bin                          checkers::history
 //!   statuses.json                        what replicas said of their states: checkers::digests
 //!   results.json                         Results
+//!   trace.jsonl  accusations.json        of a simulated run: crate::trace
 //!   perf.json  report.html  *.png        written by this crate
 //!   gauntlet.log  n1/ n2/ …              the controller's log; one folder a node
 //! ```
@@ -32,6 +33,8 @@ pub const PLAN_FILE: &str = "plan.yaml";
 pub const PERF_FILE: &str = "perf.json";
 /// The page.
 pub const HTML_FILE: &str = "report.html";
+/// [`RunInfo::world`] of a run in virtual time.
+pub const SIMULATED: &str = "sim";
 /// [`ComparisonInfo`].
 pub const COMPARISON_FILE: &str = "comparison.json";
 
@@ -46,7 +49,7 @@ pub struct RunInfo {
     pub system: String,
     /// `register`, `append`, `ycsb-a`, …
     pub workload: String,
-    /// `local`.
+    /// `local`, or [`SIMULATED`].
     pub world: String,
     /// Every random choice follows from it.
     pub seed: u64,

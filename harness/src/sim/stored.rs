@@ -7,7 +7,7 @@ use crate::store::{self, HISTORY, STATUSES};
 use anyhow::{Context, ensure};
 use checkers::history::Writer;
 use protocol::ReplicaId;
-use reports::stored::{CpuUse, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, write_json};
+use reports::stored::{CpuUse, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json};
 use reports::trace::{self, ACCUSATIONS_FILE, TRACE_FILE, What, write_trace};
 use sim::{TraceEvent, TraceWhat};
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
         subject: subject.name.clone(),
         system: subject.system.name().into(),
         workload: cell.workload().name().into(),
-        world: "sim".into(),
+        world: SIMULATED.into(),
         seed: cell.seed,
         started: jiff::Timestamp::now().to_string(),
         replicas: cell.replicas(),
@@ -221,7 +221,9 @@ mod tests {
 
     #[test]
     fn what_a_message_says_does_not_depend_on_its_round() {
-        let of = |round| format!("AppendReply(AppendReply {{ term: Term(5), round: Round({round}), outcome: A }})");
+        let of = |round| {
+            format!("AppendReply(AppendReply {{ term: Term(5), round: Round({round}), outcome: A }})")
+        };
         assert_eq!(gist(&of(6)), gist(&of(17)));
         assert_eq!(kind(&of(6)), "AppendReply");
         assert_eq!(kind("Forward([Forwarded { ticket: Ticket(5) }])"), "Forward");

@@ -3,5 +3,6 @@
 pub(crate) mod comparison;
 mod evidence;
 mod faults;
+mod happened;
 pub(crate) mod run;
 mod shell;

@@ -2,11 +2,13 @@
 
 use super::evidence;
 use super::faults;
+use super::happened;
 use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
 use crate::stored::{PLAN_FILE, RunOutcome, StoredRun, judged};
 use crate::text::{count, cut, duration, maybe, number, sentence};
+use crate::trace::Trace;
 use checkers::{CheckResult, Verdict};
 use maud::{Markup, html};
 use std::path::Path;
@@ -16,8 +18,14 @@ const PLAN_CHARS_MAX: usize = 200_000;
 /// So is any sentence of a checker.
 const SENTENCE_CHARS_MAX: usize = 3000;
 
-/// The whole page.
-pub(crate) fn page(dir: &Path, stored: &StoredRun, perf: &Perf, plots: &[Plot]) -> String {
+/// The whole page. `trace`: of a simulated run, if it can be read.
+pub(crate) fn page(
+    dir: &Path,
+    stored: &StoredRun,
+    perf: &Perf,
+    trace: Option<&Trace>,
+    plots: &[Plot],
+) -> String {
     let info = &stored.info;
     let title = format!("{} · {}", info.subject, info.workload);
     let verdict = judged(&info.outcome, stored.results.as_ref());
@@ -36,6 +44,7 @@ pub(crate) fn page(dir: &Path, stored: &StoredRun, perf: &Perf, plots: &[Plot]) 
         (facts(stored, perf))
         h2 { "Checks" }
         (checks(stored))
+        @if let Some(trace) = trace { (happened::section(stored, trace, perf)) }
         (evidence::section(stored, perf))
         h2 { "Performance" }
         (ops(perf))

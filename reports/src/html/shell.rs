@@ -45,10 +45,15 @@ pub(super) fn warnings(warnings: &[String]) -> Markup {
 
 /// A figure as wide as the page, with its caption.
 pub(super) fn figure(plot: &Plot) -> Markup {
+    figure_of(&plot.scene, &plot.caption)
+}
+
+/// The same for a picture that is no plot.
+pub(super) fn figure_of(scene: &Scene, caption: &str) -> Markup {
     html! {
         figure {
-            div.picture { (PreEscaped(svg(&plot.scene, false))) }
-            figcaption { (plot.caption) }
+            div.picture { (PreEscaped(svg(scene, false))) }
+            figcaption { (caption) }
         }
     }
 }

@@ -88,11 +88,11 @@ impl Family {
     #[must_use]
     pub fn of(fault: &str) -> Self {
         match fault.split('-').next().unwrap_or(fault) {
-            "kill" | "pause" => Family::Process,
+            "kill" | "pause" | "power" => Family::Process,
             "partition" => Family::Partition,
             "delay" | "loss" | "duplicate" | "reorder" | "rate" => Family::Packet,
             "clock" => Family::Clock,
-            "disk" => Family::Disk,
+            "disk" | "bit" => Family::Disk,
             "byzantine" | "twins" => Family::Byzantine,
             _ => Family::Other,
         }

@@ -162,7 +162,7 @@ fn wrapped(text: &str, width: f32) -> Vec<String> {
 }
 
 /// The faults that were in force meanwhile, with places instead of times.
-fn fault_rows(perf: &Perf, x: &Stretched) -> Vec<Row> {
+pub(crate) fn fault_rows(perf: &Perf, x: &Stretched) -> Vec<Row> {
     let Some((first, last)) = x.times() else { return Vec::new() };
     let (first_s, last_s) = (first as f64 / 1e9, last as f64 / 1e9);
     let place = |s: f64| {

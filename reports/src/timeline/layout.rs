@@ -14,11 +14,11 @@ const WIDTH_WANTED: f32 = 600.0;
 
 /// From times to places.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stretched {
+pub(crate) struct Stretched {
     /// Times of events, ascending, with their places.
     stops: Vec<(u64, f32)>,
     /// Right of everything: where an op that never returned fades out.
-    pub(super) right: f32,
+    pub(crate) right: f32,
 }
 
 impl Stretched {
@@ -50,8 +50,30 @@ impl Stretched {
         stretched
     }
 
+    /// Places `times` so that they fill the room from `left` to `right`. However far apart two of them are,
+    /// they are no nearer and no farther than `gaps` says, as shares of the room that each would have on average.
+    pub(crate) fn filling(mut times: Vec<u64>, (left, right): (f32, f32), gaps: (f32, f32)) -> Self {
+        times.sort_unstable();
+        times.dedup();
+        let average = times.len().saturating_sub(1).max(1) as f64;
+        let span = (times.last().unwrap_or(&0) - times.first().unwrap_or(&0)).max(1) as f64;
+        let wanted = |pair: &[u64]| {
+            let share = (pair[1] - pair[0]) as f64 / span * average;
+            share.clamp(f64::from(gaps.0), f64::from(gaps.1))
+        };
+        let all: f64 = times.windows(2).map(wanted).sum();
+        let scale = f64::from(right - left) / all.max(f64::MIN_POSITIVE);
+        let mut at = 0.0;
+        let mut stops: Vec<_> = times.first().map(|first| (*first, left)).into_iter().collect();
+        for pair in times.windows(2) {
+            at += wanted(pair);
+            stops.push((pair[1], left + (at * scale) as f32));
+        }
+        Self { stops, right }
+    }
+
     /// The place of a time, between two events in proportion.
-    pub(super) fn at(&self, time: u64) -> f32 {
+    pub(crate) fn at(&self, time: u64) -> f32 {
         let after = self.stops.partition_point(|stop| stop.0 < time);
         match (after.checked_sub(1).map(|before| self.stops[before]), self.stops.get(after)) {
             (_, Some(&(t, x))) if t == time => x,
@@ -63,12 +85,12 @@ impl Stretched {
     }
 
     /// The first and the last event.
-    pub(super) fn times(&self) -> Option<(u64, u64)> {
+    pub(crate) fn times(&self) -> Option<(u64, u64)> {
         Some((self.stops.first()?.0, self.stops.last()?.0))
     }
 
     /// Events at least `apart` pixels from one another, for the axis.
-    pub(super) fn ticks(&self, apart: f32) -> Vec<(u64, f32)> {
+    pub(crate) fn ticks(&self, apart: f32) -> Vec<(u64, f32)> {
         let mut ticks: Vec<(u64, f32)> = Vec::new();
         for &stop in &self.stops {
             if ticks.last().is_none_or(|last| stop.1 - last.1 >= apart) {

@@ -8,7 +8,7 @@
 
 pub(crate) mod draw;
 mod focus;
-mod layout;
+pub(crate) mod layout;
 
 pub(crate) use draw::{Timeline, timeline};
 pub(crate) use focus::{FOCUS_OPS_MAX, focus};

@@ -1,0 +1,199 @@
+//! What of a run lies in an excerpt.
+
+use super::excerpt::culprits;
+use crate::measure::span::Span;
+use crate::text::cut;
+use crate::trace::{Event, What};
+use checkers::CheckResult;
+use checkers::history::Op;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is to be drawn.
+#[derive(Clone, Debug)]
+pub(super) struct View<'a> {
+    pub(super) span: Span,
+    pub(super) replicas: Vec<u32>,
+    pub(super) messages: Vec<Message<'a>>,
+    /// When each replica was not up and running, in the order of time.
+    pub(super) absences: Vec<Absence<'a>>,
+    /// When each replica stopped, started, was paused or went on: replica, time, words.
+    pub(super) turns: Vec<(u32, u64, String)>,
+    /// When something reached whose disk, and all before which record.
+    pub(super) durable: Vec<(u32, u64, u64)>,
+    pub(super) ops: Vec<ClientOp>,
+}
+
+/// A message that was under way at some time in the excerpt.
+#[derive(Clone, Debug)]
+pub(super) struct Message<'a> {
+    pub(super) number: u64,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) kind: &'a str,
+    pub(super) words: &'a str,
+    pub(super) repeats: bool,
+    pub(super) sent: u64,
+    pub(super) fate: Fate<'a>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate<'a> {
+    Received(u64),
+    Lost(u64, &'a str),
+    /// The run ended first.
+    UnderWay,
+}
+
+/// A time without a replica.
+#[derive(Clone, Debug)]
+pub(super) struct Absence<'a> {
+    pub(super) replica: u32,
+    pub(super) span: Span,
+    /// Why it is down; `None` if it is only paused.
+    pub(super) down: Option<&'a str>,
+}
+
+/// A client's op at the replica that it was sent to last.
+#[derive(Clone, Debug)]
+pub(super) struct ClientOp {
+    pub(super) replica: u32,
+    pub(super) invoked: u64,
+    /// `None`: not before the run's end.
+    pub(super) returned: Option<u64>,
+    pub(super) label: String,
+    pub(super) title: String,
+    pub(super) culprit: bool,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(
+        events: &'a [Event],
+        ops: &[Op],
+        checks: &[CheckResult],
+        replicas: u32,
+        span: Span,
+    ) -> Self {
+        let mut turns = Vec::new();
+        let mut durable = Vec::new();
+        for event in events.iter().filter(|event| span.contains(event.at)) {
+            match &event.what {
+                What::Durable { replica, before } => durable.push((*replica, event.at, *before)),
+                What::Started { replica, records } => {
+                    turns.push((*replica, event.at, format!("starts with {records} records")));
+                }
+                What::Stopped { replica, why } => turns.push((*replica, event.at, format!("stops: {why}"))),
+                What::Paused { replica, paused } => {
+                    let words = if *paused { "is paused" } else { "goes on" };
+                    turns.push((*replica, event.at, words.to_owned()));
+                }
+                What::Sent { .. }
+                | What::Received { .. }
+                | What::Lost { .. }
+                | What::Asked { .. }
+                | What::Answered { .. }
+                | What::Note { .. } => {}
+            }
+        }
+        Self {
+            span,
+            replicas: (1..=replicas).collect(),
+            messages: messages(events, span),
+            absences: absences(events, replicas, span),
+            turns,
+            durable,
+            ops: client_ops(events, ops, checks, span),
+        }
+    }
+}
+
+fn messages(events: &[Event], span: Span) -> Vec<Message<'_>> {
+    let mut fates = BTreeMap::new();
+    for event in events {
+        match &event.what {
+            What::Received { message } => {
+                fates.insert(*message, Fate::Received(event.at));
+            }
+            What::Lost { message, why } => {
+                fates.insert(*message, Fate::Lost(event.at, why));
+            }
+            _ => {}
+        }
+    }
+    let mut messages = Vec::new();
+    for event in events {
+        let What::Sent { message, from, to, kind, words, repeats } = &event.what else { continue };
+        let fate = fates.get(message).copied().unwrap_or(Fate::UnderWay);
+        let ended = match fate {
+            Fate::Received(at) | Fate::Lost(at, _) => at,
+            Fate::UnderWay => event.at,
+        };
+        if event.at <= span.end && ended >= span.start {
+            let (number, from, to, repeats) = (*message, *from, *to, *repeats);
+            messages.push(Message { number, from, to, kind, words, repeats, sent: event.at, fate });
+        }
+    }
+    messages
+}
+
+fn absences(events: &[Event], replicas: u32, span: Span) -> Vec<Absence<'_>> {
+    // Nobody is up before the first start.
+    let mut absent: BTreeMap<u32, (u64, Option<&str>)> =
+        (1..=replicas).map(|replica| (replica, (0, Some("not started yet")))).collect();
+    let mut absences = Vec::new();
+    for event in events {
+        let (replica, now) = match &event.what {
+            What::Started { replica, .. } | What::Paused { replica, paused: false } => (*replica, None),
+            What::Stopped { replica, why } => (*replica, Some(Some(why.as_str()))),
+            What::Paused { replica, paused: true } => (*replica, Some(None)),
+            _ => continue,
+        };
+        if let Some((start, down)) = absent.remove(&replica) {
+            absences.push(Absence { replica, span: Span { start, end: event.at }, down });
+        }
+        if let Some(down) = now {
+            absent.insert(replica, (event.at, down));
+        }
+    }
+    let open = absent.into_iter().map(|(replica, (start, down))| Absence {
+        replica,
+        span: Span { start, end: u64::MAX },
+        down,
+    });
+    absences.extend(open);
+    absences.retain(|absence| absence.span.start <= span.end && absence.span.end >= span.start);
+    absences
+}
+
+fn client_ops(events: &[Event], ops: &[Op], checks: &[CheckResult], span: Span) -> Vec<ClientOp> {
+    let mut asked: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
+    for event in events {
+        if let What::Asked { replica, process: Some(process), .. } = event.what {
+            asked.entry(process).or_default().push((event.at, replica));
+        }
+    }
+    let window = || checks.iter().flat_map(|check| &check.evidence).flat_map(|evidence| &evidence.window);
+    let labels: BTreeMap<u64, &str> = window().map(|op| (op.index, op.label.as_str())).collect();
+    let culprits: BTreeSet<u64> =
+        culprits(checks).into_iter().flat_map(|(_, culprits)| culprits).map(|op| op.index).collect();
+    let mut shown = Vec::new();
+    for op in ops {
+        if op.invoked > span.end || op.returned.unwrap_or(u64::MAX) < span.start {
+            continue;
+        }
+        let requests = asked.get(&op.process.0).map_or(&[][..], Vec::as_slice);
+        let of_op =
+            requests.iter().filter(|(at, _)| *at >= op.invoked && *at <= op.returned.unwrap_or(u64::MAX));
+        // Without a request that arrived it was at no replica.
+        let Some(&(_, replica)) = of_op.last() else { continue };
+        let label = labels
+            .get(&op.index)
+            .map_or_else(|| op.call.kind().name().to_owned(), |label| (*label).to_owned());
+        let outcome = format!("{:?}", op.outcome);
+        let title = format!("process {}: {:?} → {}", op.process, op.call, cut(&outcome, 300));
+        let culprit = culprits.contains(&op.index);
+        let (invoked, returned) = (op.invoked, op.returned);
+        shown.push(ClientOp { replica, invoked, returned, label, title, culprit });
+    }
+    shown
+}

@@ -1,16 +1,31 @@
 //! Real files.
 
 use crate::disk::{Disk, DiskFile};
+use crate::unsynced::{Names, Unsynced};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A folder of a real file system.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// `None`: what is written outlives the process, synced or not.
+    names: Option<Names>,
+}
+
+/// A file of a [`Folder`].
+#[derive(Debug)]
+pub enum FolderFile {
+    /// What is written outlives the process, synced or not.
+    Plain(File),
+    /// What is not synced ends with the process.
+    Unsynced(Arc<Unsynced>),
+}
 
 impl Folder {
     /// Makes the folder if it is not there.
@@ -22,20 +37,32 @@ impl Folder {
         if let Some(parent) = folder.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Folder(folder.to_owned()))
+        Ok(Folder { path: folder.to_owned(), names: None })
+    }
+
+    /// The same, but whoever kills the process takes away what was not synced.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn open_losing_unsynced(folder: &Path) -> io::Result<Folder> {
+        let plain = Folder::open(folder)?;
+        Ok(Folder { names: Some(Names::open(folder)?), ..plain })
     }
 }
 
 impl Disk for Folder {
-    type File = File;
+    type File = FolderFile;
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
+        if let Some(names) = &self.names {
+            return Ok(names.names());
+        }
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
+        for entry in std::fs::read_dir(&self.path)? {
             names.extend(entry?.file_name().into_string().ok());
         }
         names.sort_unstable();
@@ -43,27 +70,49 @@ impl Disk for Folder {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        std::fs::read(self.path(name))
+        match &self.names {
+            None => std::fs::read(self.path(name)),
+            Some(names) => names.open_file(name)?.read_at(0, usize::MAX),
+        }
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
-        File::options().read(true).write(true).create(true).truncate(true).open(self.path(name))
+    fn create(&self, name: &str) -> io::Result<FolderFile> {
+        match &self.names {
+            None => {
+                let mut options = File::options();
+                options.read(true).write(true).create(true).truncate(true);
+                options.open(self.path(name)).map(FolderFile::Plain)
+            }
+            Some(names) => names.create(name).map(FolderFile::Unsynced),
+        }
     }
 
-    fn open_file(&self, name: &str) -> io::Result<File> {
-        File::options().read(true).write(true).open(self.path(name))
+    fn open_file(&self, name: &str) -> io::Result<FolderFile> {
+        match &self.names {
+            None => File::options().read(true).write(true).open(self.path(name)).map(FolderFile::Plain),
+            Some(names) => names.open_file(name).map(FolderFile::Unsynced),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path(from), self.path(to))
+        match &self.names {
+            None => std::fs::rename(self.path(from), self.path(to)),
+            Some(names) => names.rename(from, to),
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path(name))
+        match &self.names {
+            None => std::fs::remove_file(self.path(name)),
+            Some(names) => names.remove(name),
+        }
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        match &self.names {
+            None => File::open(&self.path)?.sync_all(),
+            Some(names) => names.sync(),
+        }
     }
 
     fn chance(&self) -> io::Result<[u8; 8]> {
@@ -73,27 +122,47 @@ impl Disk for Folder {
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for FolderFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
+        match self {
+            FolderFile::Plain(file) => FileExt::write_all_at(file, bytes, offset),
+            FolderFile::Unsynced(file) => file.write_all_at(bytes, offset),
+        }
     }
 
     fn read_at(&self, offset: u64, length_max: usize) -> io::Result<Vec<u8>> {
-        let left = DiskFile::size(self)?.saturating_sub(offset);
-        let mut bytes = vec![0; length_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
-        self.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
+        match self {
+            FolderFile::Plain(file) => {
+                let left = self.size()?.saturating_sub(offset);
+                let mut bytes = vec![0; length_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
+                file.read_exact_at(&mut bytes, offset)?;
+                Ok(bytes)
+            }
+            FolderFile::Unsynced(file) => file.read_at(offset, length_max),
+        }
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        match self {
+            FolderFile::Plain(file) => Ok(file.metadata()?.len()),
+            FolderFile::Unsynced(file) => file.size(),
+        }
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        self.set_len(size)
+        match self {
+            FolderFile::Plain(file) => file.set_len(size),
+            FolderFile::Unsynced(file) => file.set_size(size),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        match self {
+            FolderFile::Plain(file) => file.sync_data(),
+            FolderFile::Unsynced(file) => file.sync(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

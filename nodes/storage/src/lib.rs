@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `disk.rs` | [`Disk`], the one way to a disk |
 //! | `folder.rs` | [`Folder`]: real files |
+//! | `unsynced.rs` | [`Unsynced`]: real files that lose what was not synced with their process |
 //! | `journal/` | records: their bytes, writing them, reading them back |
 //! | `snapshots.rs` | states: saving, sending, receiving |
 //! | `bugs.rs` | seeded bugs |
@@ -16,7 +17,9 @@ mod disk;
 mod folder;
 pub mod journal;
 pub mod snapshots;
+mod unsynced;
 
 pub use bugs::Bug;
 pub use disk::{Disk, DiskFile};
-pub use folder::Folder;
+pub use folder::{Folder, FolderFile};
+pub use unsynced::Unsynced;

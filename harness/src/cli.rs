@@ -51,6 +51,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Make the plan of a failing simulated run smaller, as long as it fails in the same way
+    Shrink {
+        /// The `plan.yaml` of a stored simulation, or a plan with `--seed`
+        plan: String,
+        #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Examine the harness itself: every seeded bug must be caught, the clean build must not be accused
     Bugs {
         /// A plan file, or the name of one in `plans/`: its first subject is examined

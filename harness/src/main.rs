@@ -72,6 +72,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Sim { plan, overrides, seeds, place } => {
             sim::simulate(&campaign::load(&plan, &overrides)?, overrides.seed.is_some(), &seeds, &place)
         }
+        Command::Shrink { plan, overrides, place } => {
+            sim::shrink(&campaign::load(&plan, &overrides)?, &place)
+        }
         Command::Bugs { plan, overrides, exam, place } => {
             exam::examine(&campaign::load(&plan, &overrides)?, &exam, &place)
         }

@@ -375,9 +375,16 @@ impl Plan {
         Ok(())
     }
 
+    /// All nodes of a subject: its founding members, then those that may become members.
+    #[must_use]
+    pub(crate) fn nodes(&self, subject: &Subject) -> Vec<ReplicaId> {
+        let spares = if subject.system.changes_members() { self.spares } else { 0 };
+        (1..=subject.replicas_under(self.replicas) + spares).map(ReplicaId).collect()
+    }
+
     /// The faults of a run, with every choice made.
     fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
-        let nodes: Vec<_> = (1..=subject.replicas_under(self.replicas)).map(ReplicaId).collect();
+        let nodes = self.nodes(subject);
         if let Some(schedule) = &self.schedule {
             nemesis::schedule::check_drawn(schedule, &nodes).map_err(anyhow::Error::msg)?;
             return Ok(schedule.clone());

@@ -63,6 +63,12 @@ impl System {
         }
     }
 
+    /// Whether nodes can become members, and members cease to be, while it runs.
+    #[must_use]
+    pub(crate) fn changes_members(self) -> bool {
+        matches!(self, System::Raft)
+    }
+
     /// Whether its nodes are our own processes, with link conditioner, clock and control socket.
     #[must_use]
     pub(crate) fn is_ours(self) -> bool {

@@ -156,7 +156,7 @@ impl Shape {
 
     /// Whether nothing about it has to be drawn any more.
     pub(crate) fn is_drawn(&self) -> bool {
-        matches!(self, Shape::Leader | Shape::Groups(_) | Shape::Cuts(_))
+        matches!(self, Shape::Leader | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_))
     }
 
     /// The nodes that are named.

@@ -9,6 +9,7 @@
 //! | `operator.rs` | who has members changed and leaders transferred |
 //! | `subject.rs` | which cores, and their invariants |
 //! | `alarm.rs` | what the simulation wakes up for |
+//! | `shrink.rs` | a smaller plan that fails in the same way |
 //! | `stored.rs` | a run in the store |
 //! | `campaign.rs` | many seeds on all cores, and what they came across |
 
@@ -18,9 +19,11 @@ mod clients;
 mod operator;
 pub(crate) mod run;
 pub(crate) mod settings;
+mod shrink;
 pub(crate) mod stored;
 mod storm;
 mod subject;
 
 pub(crate) use campaign::simulate;
 pub(crate) use settings::Simulation;
+pub(crate) use shrink::shrink;

@@ -68,10 +68,22 @@ impl Operator {
             self.accepted = true;
             self.voters = want;
             self.want = None;
-        } else if !status.changing {
-            let asked = cluster.admin(leader, AdminRequest::ChangeMembers { voters: want }, observer);
+            return;
+        }
+        // Whoever thinks that it leads: an operator cannot tell.
+        for leader in
+            leaders(cluster).into_iter().filter(|(_, status)| !status.changing).map(|(leader, _)| leader)
+        {
+            let asked = cluster.admin(leader, AdminRequest::ChangeMembers { voters: want.clone() }, observer);
             self.accepted |= asked == Some(AdminReply::Accepted);
         }
+    }
+
+    /// Whether what is wanted may still be changed: nobody waits for a new disk to vote.
+    pub(crate) fn may_change_its_mind(&self) -> bool {
+        self.want.as_ref().is_none_or(|want| {
+            want.iter().all(|(node, life)| self.voters.get(node).is_none_or(|old| old == life))
+        })
     }
 }
 
@@ -86,6 +98,10 @@ pub(crate) fn in_words(voters: &Voters) -> String {
 
 /// Who leads as far as those who are up can tell, and what it says.
 pub(crate) fn leader<P: KvCore>(cluster: &Cluster<P>) -> Option<(ReplicaId, Status)> {
+    leaders(cluster).into_iter().max_by_key(|(_, status)| status.epoch)
+}
+
+fn leaders<P: KvCore>(cluster: &Cluster<P>) -> Vec<(ReplicaId, Status)> {
     let statuses = cluster.replicas().filter_map(|node| Some((node, cluster.status(node)?)));
-    statuses.filter(|(_, status)| status.is_leader).max_by_key(|(_, status)| status.epoch)
+    statuses.filter(|(_, status)| status.is_leader).collect()
 }

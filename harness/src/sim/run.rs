@@ -125,7 +125,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         mut observer: O,
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
-        let nodes: Vec<_> = (1..=cell.replicas() + cell.plan.spares).map(ReplicaId).collect();
+        let nodes = cell.plan.nodes(cell.subject());
         // What an earlier run on this thread has counted is not ours.
         drop(protocol::reached::take());
         let mut cluster = Cluster::new(cell.seed, &nodes, settings(cell, in_words), configure);

@@ -7,7 +7,6 @@ use crate::plan::{Cell, Counts, Load, Plan};
 use crate::subject::{Reads, System};
 use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec};
-use protocol::ReplicaId;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -173,8 +172,7 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
 /// The faults of a run. Other than on real machines they may last beyond the run phase: then they stay in force outside the quorum
 /// that is healed first.
 fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
-    let nodes = plan.subjects[0].replicas_under(plan.replicas) + plan.spares;
-    let nodes: Vec<_> = (1..=nodes).map(ReplicaId).collect();
+    let nodes = plan.nodes(&plan.subjects[0]);
     let longest = plan.nemesis.iter().map(|spec| spec.lasts).max().unwrap_or_default();
     let beyond = (plan.duration + 2 * longest).div_f64(1.0 - nemesis::schedule::CALM_END);
     let mut schedule = nemesis::schedule::resolve(&plan.nemesis, beyond, &nodes, seed)?;
@@ -240,10 +238,16 @@ fn raft_options(rng: &mut Xoshiro256PlusPlus) -> serde_yaml::Mapping {
     set("snapshot_every_entries", &[10, 50, 50, 300, 250_000]);
     set("log_keep_entries", &[0, 5, 50, 10_000]);
     set("snapshot_chunk_bytes", &[500, 4_000, 1 << 20]);
+    set("catch_up_ms_max", &[400, 5_000, 30_000]);
     set("rounds_in_flight_max", &[1, 2, 2, 8]);
     set("batch_bytes_max", &[1, 500, 1 << 20]);
     let heartbeat = set("heartbeat_ms", &[20, 50, 50]);
     let least = set("election_timeout_ms_min", &[150, 300, 300, 1_000]);
     options.insert("election_timeout_ms_max".into(), (2 * least + heartbeat).into());
+    // Far more than there are clients at a time, and fewer than come and go.
+    if rng.random_bool(0.3) {
+        let limits = serde_yaml::Mapping::from_iter([("sessions_max".into(), 60_u64.into())]);
+        options.insert("limits".into(), limits.into());
+    }
     options
 }

@@ -1,7 +1,7 @@
 //! The faults of a simulated run: the same schedule that the runner carries out on processes.
 
 use super::alarm::Alarm;
-use super::operator::{self, Operator};
+use super::operator::{self, Operator, Voters};
 use super::subject::KvCore;
 use checkers::history::{Entry, FaultEvent, FaultStage};
 use nemesis::links::{self, LinkFault};
@@ -9,6 +9,7 @@ use nemesis::target::{self, Direction};
 use nemesis::{Fault, Injection, evidence};
 use protocol::control::{ClockSetting, LinkCounters};
 use protocol::{AdminReply, AdminRequest, ReplicaId, quorum};
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
@@ -326,6 +327,24 @@ impl Storm {
         Ok(Hold::Members { evidence })
     }
 
+    /// The voters with one added or one left out, on the way to others.
+    fn one_step_to(&mut self, others: &Voters) -> Voters {
+        let mut voters = self.operator.voters().clone();
+        let differ: Vec<ReplicaId> = voters
+            .keys()
+            .chain(others.keys())
+            .copied()
+            .filter(|node| voters.contains_key(node) != others.contains_key(node))
+            .collect();
+        if let Some(node) = differ.choose(&mut self.chance) {
+            match others.get(node) {
+                Some(life) => voters.insert(*node, *life),
+                None => voters.remove(node),
+            };
+        }
+        voters
+    }
+
     fn change_members<P: KvCore>(
         &mut self,
         targets: &[ReplicaId],
@@ -336,11 +355,14 @@ impl Storm {
         {
             return Err("nobody leads, or its members cannot change".to_owned());
         }
-        if !self.operator.is_idle() {
+        if !self.operator.may_change_its_mind() {
             return Err(format!("the members are to be {} already", self.operator.wish()));
         }
         let sound = targets.iter().filter(|node| !self.flipped.contains(node));
-        let voters: BTreeMap<_, _> = sound.map(|node| (*node, cluster.incarnation(*node))).collect();
+        let mut voters: BTreeMap<_, _> = sound.map(|node| (*node, cluster.incarnation(*node))).collect();
+        if self.chance.random_bool(0.6) {
+            voters = self.one_step_to(&voters);
+        }
         if voters.len() < self.operator.voters().len().min(3) {
             return Err("too few of them have a sound disk".to_owned());
         }

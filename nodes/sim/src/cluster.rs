@@ -30,7 +30,7 @@ pub struct Settings {
     pub turn: Duration,
     /// … and each input in it on top.
     pub input: Duration,
-    /// Machines' clocks run at a rate within 1 ± this, mostly as far off as allowed.
+    /// Machines' clocks run at a rate within 1 ± this, mostly one as far off one way, the others the other way.
     pub clock_drift: f64,
     /// Seeded bugs of storage.
     pub storage_bugs: Bugs<storage::Bug>,
@@ -214,16 +214,20 @@ impl<P: Protocol> Cluster<P> {
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let node = |replica: &ReplicaId| {
-            let drift = settings.clock_drift;
-            let rate = match chance.random_range(0..3) {
-                0 => 1.0 - drift,
-                1 => 1.0 + drift,
+        let drift = settings.clock_drift;
+        let (pattern, odd) = (chance.random_range(0..3), chance.random_range(0..replicas.len().max(1)));
+        let node = |(place, replica): (usize, &ReplicaId)| {
+            let rate = match pattern {
+                // One lags behind all others, or is ahead of them: what leases have to bear.
+                0 if place == odd => 1.0 - drift,
+                0 => 1.0 + drift,
+                1 if place == odd => 1.0 + drift,
+                1 => 1.0 - drift,
                 _ => chance.random_range(1.0 - drift..=1.0 + drift),
             };
             (*replica, Node::new(*replica, chance.random(), rate))
         };
-        let nodes = replicas.iter().map(node).collect();
+        let nodes = replicas.iter().enumerate().map(node).collect();
         Self {
             now: Time::ZERO,
             queue: Queue::new(),

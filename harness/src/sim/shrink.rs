@@ -1,0 +1,241 @@
+//! `gauntlet shrink`: a smaller plan that fails in the same way. First faults go, then clients, then ops, then time: what is left is
+//! what the violation needs.
+
+use super::campaign::quiet;
+use super::run::{Simulated, simulate};
+use super::settings::resolve;
+use super::stored;
+use crate::campaign::UsageError;
+use crate::cli::Place;
+use crate::exit::Exit;
+use crate::plan::{Cell, Counts, Plan};
+use crate::progress::Progress;
+use anyhow::Context;
+use nemesis::Injection;
+use protocol::Time;
+use reports::stored::RunOutcome;
+use std::time::Duration;
+
+/// So many runs at most.
+const TRIALS_MAX: u32 = 3_000;
+
+/// What must stay the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    checker: String,
+    /// The invariant's name, if it is one's.
+    property: String,
+}
+
+/// A plan that fails, and how much happens in it.
+struct Failing {
+    cell: Cell,
+    faults: usize,
+    ops: u64,
+    found: Option<Time>,
+    fingerprint: u64,
+}
+
+impl Failing {
+    fn new(cell: Cell, run: &Simulated) -> Self {
+        Self {
+            faults: cell.schedule().len(),
+            ops: run.ops,
+            found: run.accusations.first().and_then(|accusation| accusation.at),
+            fingerprint: run.fingerprint,
+            cell,
+        }
+    }
+
+    /// What is made small.
+    fn events(&self) -> u64 {
+        self.faults as u64 + self.ops
+    }
+}
+
+/// Makes the plan of a failing simulated run smaller, keeps the smallest run, and says how small.
+///
+/// # Errors
+/// If the plan does not fail, or cannot be simulated.
+pub(crate) fn shrink(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
+    let seed = plan.seed.context("a plan to shrink has a seed: give one with --seed")?;
+    let cell = resolve(plan, seed).map_err(|error| UsageError(format!("{error:#}")))?;
+    let run = quiet(|| simulate(&cell, false))?;
+    let Some(violation) = violation(&run) else {
+        println!("seed {seed} finds nothing wrong: there is nothing to shrink");
+        return Ok(Exit::of(run.verdict(), &RunOutcome::Completed));
+    };
+    let mut shrinking = Shrinking {
+        best: Failing::new(cell, &run),
+        violation,
+        trials: 0,
+        progress: Progress::new(&format!("shrink {}", plan.name)),
+    };
+    let (events, faults, ops) = (shrinking.best.events(), shrinking.best.faults, shrinking.best.ops);
+    shrinking.all()?;
+    shrinking.progress.done();
+    let Shrinking { best, violation, trials, .. } = shrinking;
+    let dir = stored::keep(&best.cell, best.fingerprint, place)?;
+    println!(
+        "{}: from {faults} faults and {ops} operations to {} and {}: {:.1} times fewer, in {trials} runs",
+        violation.checker,
+        best.faults,
+        best.ops,
+        events as f64 / best.events() as f64
+    );
+    println!("  replay: gauntlet sim {}", dir.join("plan.yaml").display());
+    println!("  report: {}", dir.join("report.html").display());
+    Ok(Exit::Invalid)
+}
+
+/// The first thing that is wrong.
+fn violation(run: &Simulated) -> Option<Violation> {
+    let first = run.accusations.first()?;
+    let property = match first.checker.as_str() {
+        "invariants" => first.what.split(':').next().unwrap_or_default().to_owned(),
+        _ => String::new(),
+    };
+    Some(Violation { checker: first.checker.clone(), property })
+}
+
+struct Shrinking {
+    best: Failing,
+    violation: Violation,
+    trials: u32,
+    progress: Progress,
+}
+
+impl Shrinking {
+    fn all(&mut self) -> anyhow::Result<()> {
+        loop {
+            let before = self.best.events();
+            self.end_early()?;
+            self.fewer_faults()?;
+            self.fewer_clients()?;
+            self.fewer_ops()?;
+            self.less_time()?;
+            if self.best.events() >= before || self.trials >= TRIALS_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the changed plan if it fails in the same way and no more happens in it.
+    fn attempt(&mut self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<bool> {
+        if self.trials >= TRIALS_MAX {
+            return Ok(false);
+        }
+        self.trials += 1;
+        let mut cell = self.best.cell.clone();
+        change(&mut cell.plan);
+        let run = quiet(|| simulate(&cell, false))?;
+        let same = violation(&run).as_ref() == Some(&self.violation);
+        let smaller = Failing::new(cell, &run);
+        let taken = same && smaller.events() <= self.best.events();
+        if taken {
+            self.best = smaller;
+        }
+        let words = format!("{} faults, {} operations", self.best.faults, self.best.ops);
+        let (done, of) = (u64::from(self.trials), u64::from(TRIALS_MAX));
+        self.progress.at(Duration::from_millis(done), Duration::from_millis(of), words);
+        Ok(taken)
+    }
+
+    fn schedule(&self) -> Vec<Injection> {
+        self.best.cell.schedule().to_vec()
+    }
+
+    /// The run phase ends soon after the violation, or halfway, while that is so.
+    fn end_early(&mut self) -> anyhow::Result<()> {
+        let until = |plan: &mut Plan, end: Duration| {
+            plan.duration = end;
+            plan.schedule.iter_mut().for_each(|schedule| schedule.retain(|fault| fault.at < end));
+        };
+        if let Some(found) = self.best.found {
+            let end = found.since(Time::ZERO) + Duration::from_millis(500);
+            if end < self.best.cell.plan.duration {
+                self.attempt(|plan| until(plan, end))?;
+            }
+        }
+        for share in [0.5, 0.75, 0.9] {
+            let mut end = self.best.cell.plan.duration.mul_f64(share);
+            while end > Duration::from_millis(500) && self.attempt(|plan| until(plan, end))? {
+                end = end.mul_f64(share);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out as many faults at once as it can: halves, quarters, … (Zeller's ddmin).
+    fn fewer_faults(&mut self) -> anyhow::Result<()> {
+        let mut size = self.best.faults.div_ceil(2).max(1);
+        loop {
+            let mut first = 0;
+            while first < self.best.faults {
+                let mut fewer = self.schedule();
+                fewer.drain(first..(first + size).min(fewer.len()));
+                if !self.attempt(|plan| plan.schedule = Some(fewer))? {
+                    first += size;
+                }
+            }
+            if size == 1 {
+                return Ok(());
+            }
+            size = size.div_ceil(2);
+        }
+    }
+
+    fn fewer_clients(&mut self) -> anyhow::Result<()> {
+        let mut clients = self.best.cell.clients();
+        while clients > 1 {
+            let fewer = (clients / 2).max(1);
+            let step = if self.attempt(|plan| plan.load.clients = Counts(vec![fewer]))? {
+                fewer
+            } else {
+                clients - 1
+            };
+            if step == clients - 1 && step != fewer {
+                self.attempt(|plan| plan.load.clients = Counts(vec![step]))?;
+            }
+            clients = step;
+        }
+        Ok(())
+    }
+
+    /// No more ops than needed, and slower ones.
+    fn fewer_ops(&mut self) -> anyhow::Result<()> {
+        fn sim(plan: &mut Plan) -> &mut super::Simulation {
+            plan.sim.as_mut().expect("a resolved plan")
+        }
+        for share in [0.5, 0.75, 0.9] {
+            loop {
+                let fewer = (self.best.ops as f64 * share) as u64;
+                let before = self.best.ops;
+                if !self.attempt(|plan| sim(plan).ops_max = Some(fewer))? || self.best.ops >= before {
+                    break;
+                }
+            }
+            while self.attempt(|plan| sim(plan).ops_per_s = (sim(plan).ops_per_s * share).max(1.0))? {
+                if self.best.cell.plan.sim.as_ref().is_some_and(|sim| sim.ops_per_s <= 1.0) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults that last less.
+    fn less_time(&mut self) -> anyhow::Result<()> {
+        for fault in 0..self.best.faults {
+            for _ in 0..3 {
+                let mut shorter = self.schedule();
+                let Some(injection) = shorter.get_mut(fault) else { break };
+                injection.lasts = (injection.lasts / 2).max(Duration::from_millis(10));
+                if !self.attempt(|plan| plan.schedule = Some(shorter))? {
+                    break;
+                }
+            }
+        }
+        self.end_early()
+    }
+}

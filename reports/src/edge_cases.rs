@@ -1,8 +1,11 @@
 //! Runs at the edges of what can happen: every one has a page that can be read.
 
 use crate::run::{RunReport, render_run};
-use crate::stored::{HISTORY_FILE, PLAN_FILE, RESULTS_FILE, Results, RunInfo, RunOutcome, write_json};
+use crate::stored::{
+    HISTORY_FILE, PLAN_FILE, RESULTS_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json,
+};
 use crate::synthetic::{Storm, folder, info, store};
+use crate::trace::{ACCUSATIONS_FILE, Accusation, Event, TRACE_FILE, What, write_trace};
 use checkers::history::{Answer, Call, Entry, FaultEvent, FaultStage, Outcome, Phase, ProcessId};
 use checkers::verdict::{Evidence, WindowOp};
 use checkers::{CheckResult, Verdict};
@@ -205,4 +208,71 @@ fn a_folder_without_a_run_is_an_error_that_names_the_file() {
     write_json(&dir.path().join("run.json"), &"not a run").unwrap();
     assert!(format!("{:#}", render_run(dir.path()).unwrap_err()).contains("understanding"));
     assert!(format!("{:#}", crate::render_comparison(dir.path()).unwrap_err()).contains("comparison.json"));
+}
+
+/// A simulated run of one second with `count` messages, and what was found in it.
+fn simulated(dir: &Path, count: u64, accusations: &[Accusation]) {
+    let info = RunInfo { world: SIMULATED.into(), ..plain_info() };
+    store(dir, &info, &ok(1, 0, S / 2), &nothing_wrong());
+    let sent = |message: u64| Event {
+        at: message * S / count,
+        what: What::Sent {
+            message,
+            from: 1,
+            to: 2,
+            kind: "AppendEntries".into(),
+            words: "AppendEntries { entries: [] }".into(),
+            repeats: false,
+        },
+    };
+    write_trace(&dir.join(TRACE_FILE), (0..count).map(sent)).unwrap();
+    write_json(&dir.join(ACCUSATIONS_FILE), &accusations).unwrap();
+}
+
+fn two_leaders() -> Accusation {
+    Accusation { checker: "invariants".into(), what: "two leaders in term 3".into(), at: Some(S / 2) }
+}
+
+#[test]
+fn what_was_found_in_a_simulated_run_is_drawn() {
+    let (dir, _guard) = folder("simulated");
+    simulated(&dir, 1000, &[two_leaders()]);
+    let (report, page) = page_in(&dir);
+    let closely = "Drawn closely: 0.350 s to 0.500 s (what came before invariants found it)";
+    for words in ["What happened", "Two leaders in term 3.", "found here", closely] {
+        assert!(page.contains(words), "the page says nothing of {words}");
+    }
+    assert_eq!(report.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_simulated_run_that_passed_says_where_all_of_it_is() {
+    let (dir, _guard) = folder("simulated-passed");
+    simulated(&dir, 1000, &[]);
+    let (_, page) = page_in(&dir);
+    assert!(page.contains("too long to be drawn whole: trace.txt in the run"));
+    assert!(!page.contains("Drawn closely"));
+}
+
+#[test]
+fn a_trace_that_is_cut_or_missing_is_told_once_and_the_rest_is_there() {
+    let (dir, _guard) = folder("simulated-cut");
+    simulated(&dir, 1000, &[two_leaders()]);
+    let path = dir.join(TRACE_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    let told = |reason: &str| {
+        let (report, page) = page_in(&dir);
+        let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+        let before = "What happened in the simulation cannot be drawn: ";
+        assert!(warning.strip_prefix(before).is_some_and(|rest| rest.starts_with(reason)), "{warning}");
+        assert_eq!(page.matches(before).count(), 1);
+        assert!(!page.contains("<h2>What happened") && page.contains("<h2>Performance"));
+    };
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    told("trace.jsonl, line ");
+    std::fs::remove_file(&path).unwrap();
+    told("reading trace.jsonl");
+    std::fs::write(&path, &whole).unwrap();
+    std::fs::write(dir.join(ACCUSATIONS_FILE), "[").unwrap();
+    told("understanding ");
 }

@@ -33,7 +33,7 @@ pub(super) fn section(stored: &StoredRun, trace: &Trace, perf: &Perf) -> Markup 
                     excerpts: chosen,
                 };
                 @if let Some(found) = &chosen.found { p.story { (sentence(found, STORY_CHARS_MAX)) } }
-                p { (shown(chosen)) " Not all of it is drawn: " (all(trace, end)) }
+                p { (shown(chosen)) " The rest: " (all(trace, end)) }
                 @if let Some(span) = chosen.overview {
                     (shell::figure_of(&overview(&what, span), "Where the parts below lie in the run."))
                 }
@@ -57,8 +57,8 @@ fn all(trace: &Trace, end: u64) -> String {
 fn shown(chosen: &crate::spacetime::Excerpts) -> String {
     let part = |excerpt: &crate::spacetime::excerpt::Excerpt| {
         let (start, end) = (excerpt.span.start as f64 / 1e9, excerpt.span.end as f64 / 1e9);
-        format!("from {start:.3} s to {end:.3} s {}", excerpt.shows)
+        format!("{start:.3} s to {end:.3} s ({})", excerpt.shows)
     };
     let parts: Vec<String> = chosen.close_ups.iter().map(part).collect();
-    format!("Shown is, {}.", parts.join("; and "))
+    format!("Drawn closely: {}.", parts.join(", and "))
 }

@@ -3,7 +3,7 @@
 use super::excerpt::Excerpts;
 use super::layout::{Bar, Layout, OP_LABEL};
 use super::marks::{Taken, arrow, short};
-use super::view::{Fate, View};
+use super::view::{Fate, Turn, TurnKind, View};
 use crate::draw::frame::{Heading, Key, Sign, WIDTH, heading};
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
@@ -14,7 +14,8 @@ use crate::measure::span::Span;
 use crate::text::duration;
 use crate::timeline::draw::fault_rows;
 use crate::timeline::layout::Stretched;
-use std::collections::BTreeMap;
+use crate::trace::{Event, Trace, What};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Right of the last instant.
 const RIGHT: f32 = 18.0;
@@ -25,7 +26,7 @@ const WORDS: Lettering = Lettering { size: 11.0, bold: false, ink: Ink::Muted, a
 
 /// What pictures are made of.
 pub(crate) struct Picture<'a> {
-    pub(crate) trace: &'a crate::trace::Trace,
+    pub(crate) trace: &'a Trace,
     pub(crate) ops: &'a [checkers::history::Op],
     pub(crate) checks: &'a [checkers::CheckResult],
     pub(crate) replicas: u32,
@@ -43,7 +44,7 @@ impl Picture<'_> {
 pub(crate) fn close_up(what: &Picture<'_>, number: usize) -> Scene {
     let span = what.excerpts.close_ups[number - 1].span;
     let view = what.view(span);
-    let inks = inks(&view);
+    let inks = inks(&what.trace.events);
     let mut scene = Scene::new(WIDTH, 0.0, description(span));
     let title = format!("{} to {}", seconds(span.start), seconds(span.end));
     let title = if what.excerpts.close_ups.len() > 1 { format!("{number}: {title}") } else { title };
@@ -89,7 +90,7 @@ pub(crate) fn overview(what: &Picture<'_>, span: Span) -> Scene {
     view.ops.retain(|op| op.culprit);
     let mut scene = Scene::new(WIDTH, 0.0, description(span));
     let title = format!("{} to {}", seconds(span.start), seconds(span.end));
-    let subtitle = "faults, and when replicas were down or paused; the framed parts are shown below, closely";
+    let subtitle = "faults, and when replicas were down or paused; what is framed is drawn closely below";
     let top =
         heading(&mut scene, &Heading { title: &title, subtitle, legend: legend(&view, &BTreeMap::new()) });
     let x = |left: f32| {
@@ -137,7 +138,7 @@ fn frame<'a>(
     let places = Scale::linear((f64::from(left), f64::from(x.right)), (left, x.right));
     let top = draw_rows(scene, &rows, &places, top) + 6.0;
     let layout = Layout::of(view, &x, left, top, apart);
-    draw_bands(scene, &rows, &places, layout.plot, BAND * 0.6);
+    draw_bands(scene, &rows, &places, layout.plot, BAND * 0.4);
     for (replica, line) in layout.lines() {
         scene.text(left - 10.0, line + 4.5, format!("n{replica}"), NAME);
     }
@@ -160,16 +161,18 @@ fn instants(view: &View<'_>) -> Vec<u64> {
     };
     let messages = view.messages.iter().flat_map(|m| [Some(m.sent), ended(m.fate)]).flatten();
     let ops = view.ops.iter().flat_map(|op| [Some(op.invoked), op.returned]).flatten();
-    let turns = view.turns.iter().map(|turn| turn.1);
+    let turns = view.turns.iter().map(|turn| turn.at);
     let all = messages.chain(ops).chain(turns).filter(|at| view.span.contains(*at));
     all.chain([view.span.start, view.span.end]).collect()
 }
 
-/// A hue for each kind of message, the most frequent first.
-fn inks<'a>(view: &View<'a>) -> BTreeMap<&'a str, Ink> {
+/// A hue for each kind of message, the most frequent of the run first: the same in all its pictures.
+fn inks(events: &[Event]) -> BTreeMap<&str, Ink> {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for message in &view.messages {
-        *counts.entry(message.kind).or_default() += 1;
+    for event in events {
+        if let What::Sent { kind, .. } = &event.what {
+            *counts.entry(kind).or_default() += 1;
+        }
     }
     let mut kinds: Vec<_> = counts.into_iter().collect();
     kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
@@ -178,10 +181,11 @@ fn inks<'a>(view: &View<'a>) -> BTreeMap<&'a str, Ink> {
 
 fn legend(view: &View<'_>, inks: &BTreeMap<&str, Ink>) -> Vec<Key> {
     let key = |ink, sign, label: &str| Key { ink, sign, label: label.to_owned() };
-    let mut keys: Vec<Key> =
-        inks.iter().map(|(kind, ink)| key(*ink, Sign::Line, &format!("{} {kind}", short(kind)))).collect();
+    let there: BTreeSet<&str> = view.messages.iter().map(|message| message.kind).collect();
+    let kinds = there.iter().map(|kind| key(inks[kind], Sign::Line, &format!("{} {kind}", short(kind))));
+    let mut keys: Vec<Key> = kinds.collect();
     if view.messages.iter().any(|message| message.repeats) {
-        keys.push(key(Ink::Grid, Sign::Line, "thin, without name: nothing new to its receiver"));
+        keys.push(key(Ink::Axis, Sign::Line, "thin, without name: nothing new to its receiver"));
     }
     if view.messages.iter().any(|message| matches!(message.fate, Fate::Lost(..))) {
         keys.push(key(Ink::Muted, Sign::Mark(Shape::Cross), "lost"));
@@ -198,7 +202,7 @@ fn legend(view: &View<'_>, inks: &BTreeMap<&str, Ink>) -> Vec<Key> {
     if view.absences.iter().any(|absence| absence.down.is_some()) {
         keys.push(key(Ink::Text, Sign::Mark(Shape::Cross), "stops, and is down"));
     }
-    if view.turns.iter().any(|turn| turn.2.starts_with("starts")) {
+    if view.turns.iter().any(|turn| turn.kind == TurnKind::Starts) {
         keys.push(key(Ink::Text, Sign::Mark(Shape::Triangle), "starts"));
     }
     if view.absences.iter().any(|absence| absence.down.is_none()) {
@@ -257,17 +261,13 @@ fn draw_turns(scene: &mut Scene, view: &View<'_>, x: &Stretched, layout: &Layout
         let title = format!("n{replica} has all records before @{before} on disk, {:.6} s", *at as f64 / 1e9);
         scene.titled(title, |scene| scene.marks(vec![place], Shape::Dot, 3.0, Ink::Hue(6).solid()));
     }
-    for (replica, at, words) in &view.turns {
+    for Turn { replica, at, kind, words } in &view.turns {
         let place = Point { x: x.at(*at), y: layout.line(*replica) };
-        let shape = match words.split(' ').next() {
-            Some("stops:") => Some((Shape::Cross, 5.5)),
-            Some("starts") => Some((Shape::Triangle, 6.0)),
-            _ => None,
-        };
-        scene.titled(format!("n{replica} {words}, {:.6} s", *at as f64 / 1e9), |scene| {
-            if let Some((shape, radius)) = shape {
-                scene.marks(vec![place], shape, radius, Ink::Text.solid());
-            }
+        let paint = Ink::Text.solid();
+        scene.titled(format!("n{replica} {words}, {:.6} s", *at as f64 / 1e9), |scene| match kind {
+            TurnKind::Stops => scene.marks(vec![place], Shape::Cross, 5.5, paint),
+            TurnKind::Starts => scene.marks(vec![place], Shape::Triangle, 6.0, paint),
+            TurnKind::Pauses => scene.marks(vec![place], Shape::Dot, 2.0, paint),
         });
         let (left, y) = (place.x + 8.0, place.y + 15.0);
         let area = Area { left, right: left + WORDS.width(words), top: y - 9.0, bottom: y + 3.0 };

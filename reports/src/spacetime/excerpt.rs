@@ -19,7 +19,7 @@ const WEIGHT_AFTER: u64 = WEIGHT_MAX / 12;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Excerpt {
     pub(crate) span: Span,
-    /// What it shows, as the end of a sentence: `what led to the violation`.
+    /// What it shows, in words that stand in brackets.
     pub(crate) shows: String,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn excerpts(trace: &Trace, checks: &[CheckResult]) -> Option<Excerpts
     if let Some(found) = trace.accusations.iter().find(|accusation| accusation.at.is_some()) {
         let at = found.at.unwrap_or(end).min(end);
         let start = weights.start(at, WEIGHT_MAX);
-        let shows = format!("what led to what {} found at its end", found.checker);
+        let shows = format!("what came before {} found it", found.checker);
         let close_ups = vec![Excerpt { span: Span { start, end: at }, shows }];
         return Some(whole(close_ups, Some(at), Some(found.what.clone())));
     }
@@ -53,10 +53,8 @@ pub(crate) fn excerpts(trace: &Trace, checks: &[CheckResult]) -> Option<Excerpts
     }
     if let Some(found) = trace.accusations.first() {
         let start = weights.start(end, WEIGHT_MAX);
-        let shows = format!(
-            "the end of the run: {} found its fault in what was left, at no one moment",
-            found.checker
-        );
+        let shows =
+            format!("the end of the run: {} found it in what was left, at no one moment", found.checker);
         let close_ups = vec![Excerpt { span: Span { start, end }, shows }];
         return Some(whole(close_ups, None, Some(found.what.clone())));
     }
@@ -68,12 +66,12 @@ pub(crate) fn excerpts(trace: &Trace, checks: &[CheckResult]) -> Option<Excerpts
 /// The ops of the first evidence that cannot be explained together, by invocation.
 pub(super) fn culprits(checks: &[CheckResult]) -> Option<(&CheckResult, Vec<&WindowOp>)> {
     checks.iter().find_map(|check| {
-        let culprits = check.evidence.iter().map(|evidence| {
+        let mut culprits = check.evidence.iter().map(|evidence| {
             let mut culprits: Vec<_> = evidence.window.iter().filter(|op| op.culprit).collect();
             culprits.sort_by_key(|op| op.invoked);
             culprits
         });
-        Some((check, culprits.filter(|culprits| !culprits.is_empty()).next()?))
+        Some((check, culprits.find(|culprits| !culprits.is_empty())?))
     })
 }
 
@@ -110,8 +108,8 @@ fn around(culprits: &[&WindowOp], weights: &Weights, end: u64) -> Vec<Excerpt> {
         return vec![Excerpt { span: Span { start, end: finish }, shows: "the ops in question".into() }];
     }
     vec![
-        Excerpt { span: early, shows: format!("how process {} came to: {}", before.process, before.label) },
-        Excerpt { span: late, shows: format!("how process {} came to: {}", last.process, last.label) },
+        Excerpt { span: early, shows: format!("process {}: {}", before.process, before.label) },
+        Excerpt { span: late, shows: format!("process {}: {}", last.process, last.label) },
     ]
 }
 
@@ -161,5 +159,118 @@ impl Weights {
         let before = self.until(start);
         let beyond = self.sums.partition_point(|(_, sum)| *sum <= before + budget);
         self.sums.get(beyond).map_or(u64::MAX, |(at, _)| at.saturating_sub(1)).max(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Accusation;
+    use checkers::Verdict;
+    use checkers::verdict::Evidence;
+
+    const MS: u64 = 1_000_000;
+
+    /// A message a millisecond; `repeats` says which are light.
+    fn messages(count: u64, repeats: impl Fn(u64) -> bool) -> Vec<Event> {
+        let sent = |message| What::Sent {
+            message,
+            from: 1,
+            to: 2,
+            kind: "AppendEntries".into(),
+            words: String::new(),
+            repeats: repeats(message),
+        };
+        (1..=count).map(|message| Event { at: message * MS, what: sent(message) }).collect()
+    }
+
+    fn found(at: Option<u64>) -> Vec<Accusation> {
+        vec![Accusation { checker: "invariants".into(), what: "two leaders".into(), at }]
+    }
+
+    fn check(ops: &[(u32, u64, u64)]) -> CheckResult {
+        let op = |&(process, from, to): &(u32, u64, u64)| WindowOp {
+            index: from,
+            process,
+            label: format!("op at {from}"),
+            invoked: from * MS,
+            returned: Some(to * MS),
+            culprit: true,
+            state: None,
+        };
+        CheckResult {
+            checker: "linearizability".into(),
+            verdict: Verdict::Invalid,
+            summary: "one read is stale".into(),
+            numbers: std::collections::BTreeMap::new(),
+            evidence: vec![Evidence {
+                object: "key 1".into(),
+                story: String::new(),
+                window: ops.iter().map(op).collect(),
+                prefixes: Vec::new(),
+            }],
+        }
+    }
+
+    fn spans(excerpts: &Excerpts) -> Vec<(u64, u64)> {
+        excerpts
+            .close_ups
+            .iter()
+            .map(|one| (one.span.start.div_ceil(MS), one.span.end.div_ceil(MS)))
+            .collect()
+    }
+
+    #[test]
+    fn an_accusation_has_as_many_messages_before_it_as_can_be_read() {
+        let trace = Trace { events: messages(20_000, |_| false), accusations: found(Some(15_000 * MS)) };
+        let chosen = excerpts(&trace, &[]).unwrap();
+        assert_eq!(spans(&chosen), [(14_851, 15_000)]);
+        assert_eq!((chosen.found_at, chosen.found.as_deref()), (Some(15_000 * MS), Some("two leaders")));
+        assert_eq!(chosen.overview, Some(Span { start: 5_000 * MS, end: 15_000 * MS }));
+    }
+
+    #[test]
+    fn heartbeats_leave_room_for_more() {
+        let trace = Trace { events: messages(1000, |n| n % 2 == 0), accusations: found(Some(1000 * MS)) };
+        let (start, end) = spans(&excerpts(&trace, &[]).unwrap())[0];
+        assert_eq!(end - start + 1, 225, "450 thirds over one and three in turn");
+        let trace = Trace { events: messages(100, |_| false), accusations: found(Some(100 * MS)) };
+        let chosen = excerpts(&trace, &[]).unwrap();
+        assert_eq!((spans(&chosen), chosen.overview), (vec![(0, 100)], None), "all of a short run, once");
+    }
+
+    #[test]
+    fn ops_near_one_another_are_shown_together_and_others_apart() {
+        let trace = Trace { events: messages(20_000, |_| false), accusations: found(None) };
+        let near = excerpts(&trace, &[check(&[(1, 10_000, 10_010), (2, 10_050, 10_060)])]).unwrap();
+        let [(start, end)] = spans(&near)[..] else { panic!("{near:?}") };
+        assert!(start <= 10_000 && (10_060..10_080).contains(&end) && end - start <= 150, "{near:?}");
+        let apart = excerpts(&trace, &[check(&[(1, 3_000, 3_010), (2, 7_000, 9_000)])]).unwrap();
+        let [(first, answered), (second, shown)] = spans(&apart)[..] else { panic!("{apart:?}") };
+        assert!(first < 3_000 && answered > 3_010 && answered - first <= 76, "{apart:?}");
+        assert!(second > 8_900 && shown > 9_000 && shown - second <= 76, "{apart:?}");
+        assert_eq!(apart.close_ups[1].shows, "process 2: op at 7000");
+        assert!(apart.overview.is_some_and(|span| span.start < first * MS && span.end.div_ceil(MS) == shown));
+    }
+
+    #[test]
+    fn of_many_ops_those_nearest_to_the_last_are_shown() {
+        let trace = Trace { events: messages(20_000, |_| false), accusations: Vec::new() };
+        let ops = [(1, 1_000, 1_010), (2, 5_000, 5_010), (3, 9_000, 9_010)];
+        let seen: Vec<_> =
+            excerpts(&trace, &[check(&ops)]).unwrap().close_ups.into_iter().map(|one| one.shows).collect();
+        assert_eq!(seen, ["process 2: op at 5000", "process 3: op at 9000"]);
+    }
+
+    #[test]
+    fn a_fault_of_no_moment_shows_the_end_and_a_run_that_passed_is_shown_only_if_it_is_short() {
+        let long = messages(1000, |_| false);
+        let trace = Trace { events: long.clone(), accusations: found(None) };
+        let chosen = excerpts(&trace, &[]).unwrap();
+        assert_eq!((spans(&chosen), chosen.found_at), (vec![(851, 1000)], None));
+        assert_eq!(excerpts(&Trace { events: long, accusations: Vec::new() }, &[]), None);
+        let short = Trace { events: messages(20, |_| false), accusations: Vec::new() };
+        assert_eq!(excerpts(&short, &[]).unwrap().found, None);
+        assert_eq!(excerpts(&Trace::default(), &[]), None);
     }
 }

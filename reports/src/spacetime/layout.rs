@@ -79,7 +79,8 @@ fn bar<'a>(op: &'a ClientOp, x: &Stretched, plot_left: f32) -> Bar<'a> {
     let label = if width + 8.0 <= right - left {
         Some((left + 4.0, words))
     } else if op.culprit {
-        Some(((right + 5.0).min(x.right - width).max(plot_left), words))
+        let beside = if right + 5.0 + width <= x.right { right + 5.0 } else { left - 5.0 - width };
+        Some((beside.max(plot_left), words))
     } else {
         let chars = ((right - left - 8.0) / width * words.chars().count() as f32).max(0.0) as usize;
         (chars >= 4).then(|| (left + 4.0, cut(&words, chars)))

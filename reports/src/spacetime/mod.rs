@@ -12,6 +12,8 @@ mod draw;
 pub(crate) mod excerpt;
 mod layout;
 mod marks;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub(crate) use draw::{Picture, close_up, overview};

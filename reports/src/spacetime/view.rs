@@ -5,7 +5,7 @@ use crate::measure::span::Span;
 use crate::text::cut;
 use crate::trace::{Event, What};
 use checkers::CheckResult;
-use checkers::history::Op;
+use checkers::history::{Call, MicroCall, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be drawn.
@@ -16,8 +16,7 @@ pub(super) struct View<'a> {
     pub(super) messages: Vec<Message<'a>>,
     /// When each replica was not up and running, in the order of time.
     pub(super) absences: Vec<Absence<'a>>,
-    /// When each replica stopped, started, was paused or went on: replica, time, words.
-    pub(super) turns: Vec<(u32, u64, String)>,
+    pub(super) turns: Vec<Turn>,
     /// When something reached whose disk, and all before which record.
     pub(super) durable: Vec<(u32, u64, u64)>,
     pub(super) ops: Vec<ClientOp>,
@@ -43,6 +42,23 @@ pub(super) enum Fate<'a> {
     Lost(u64, &'a str),
     /// The run ended first.
     UnderWay,
+}
+
+/// A replica stops, starts, is paused or goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) replica: u32,
+    pub(super) at: u64,
+    pub(super) kind: TurnKind,
+    pub(super) words: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TurnKind {
+    Stops,
+    Starts,
+    /// Or goes on.
+    Pauses,
 }
 
 /// A time without a replica.
@@ -77,15 +93,24 @@ impl<'a> View<'a> {
         let mut turns = Vec::new();
         let mut durable = Vec::new();
         for event in events.iter().filter(|event| span.contains(event.at)) {
+            let at = event.at;
             match &event.what {
-                What::Durable { replica, before } => durable.push((*replica, event.at, *before)),
+                What::Durable { replica, before } => durable.push((*replica, at, *before)),
                 What::Started { replica, records } => {
-                    turns.push((*replica, event.at, format!("starts with {records} records")));
+                    let words = match records {
+                        0 => "starts".to_owned(),
+                        1 => "starts with 1 record".to_owned(),
+                        more => format!("starts with {more} records"),
+                    };
+                    turns.push(Turn { replica: *replica, at, kind: TurnKind::Starts, words });
                 }
-                What::Stopped { replica, why } => turns.push((*replica, event.at, format!("stops: {why}"))),
+                What::Stopped { replica, why } => {
+                    let words = format!("stops: {why}");
+                    turns.push(Turn { replica: *replica, at, kind: TurnKind::Stops, words });
+                }
                 What::Paused { replica, paused } => {
-                    let words = if *paused { "is paused" } else { "goes on" };
-                    turns.push((*replica, event.at, words.to_owned()));
+                    let words = if *paused { "is paused" } else { "goes on" }.to_owned();
+                    turns.push(Turn { replica: *replica, at, kind: TurnKind::Pauses, words });
                 }
                 What::Sent { .. }
                 | What::Received { .. }
@@ -182,13 +207,11 @@ fn client_ops(events: &[Event], ops: &[Op], checks: &[CheckResult], span: Span) 
             continue;
         }
         let requests = asked.get(&op.process.0).map_or(&[][..], Vec::as_slice);
-        let of_op =
+        let mut of_op =
             requests.iter().filter(|(at, _)| *at >= op.invoked && *at <= op.returned.unwrap_or(u64::MAX));
         // Without a request that arrived it was at no replica.
-        let Some(&(_, replica)) = of_op.last() else { continue };
-        let label = labels
-            .get(&op.index)
-            .map_or_else(|| op.call.kind().name().to_owned(), |label| (*label).to_owned());
+        let Some(&(_, replica)) = of_op.next_back() else { continue };
+        let label = labels.get(&op.index).map_or_else(|| brief(&op.call), |label| (*label).to_owned());
         let outcome = format!("{:?}", op.outcome);
         let title = format!("process {}: {:?} → {}", op.process, op.call, cut(&outcome, 300));
         let culprit = culprits.contains(&op.index);
@@ -196,4 +219,20 @@ fn client_ops(events: &[Event], ops: &[Op], checks: &[CheckResult], span: Span) 
         shown.push(ClientOp { replica, invoked, returned, label, title, culprit });
     }
     shown
+}
+
+/// A call in few words, without the values of transactions, which are made to be unique and not to be read.
+fn brief(call: &Call) -> String {
+    let step = |step: &MicroCall| match step {
+        MicroCall::ReadList { key } | MicroCall::Read { key } => format!("read {key}"),
+        MicroCall::Append { key, .. } => format!("append to {key}"),
+        MicroCall::Write { key, .. } => format!("write {key}"),
+    };
+    match call {
+        Call::Txn(steps) => steps.iter().map(step).collect::<Vec<_>>().join(", "),
+        Call::Read { key } => format!("read {key}"),
+        Call::Write { key, value } => format!("write {value} to {key}"),
+        Call::Cas { key, from, to } => format!("cas {from}→{to} of {key}"),
+        other => other.kind().name().to_owned(),
+    }
 }

@@ -13,13 +13,16 @@ use crate::plan::Cell;
 use crate::progress::Progress;
 use crate::store::{self, HISTORY, STATUSES};
 use crate::world::LocalCluster;
-use crate::world::local::{Site, wait_for_agreement, wait_for_one_state};
+use crate::world::local::Site;
+use crate::world::recipes::unsynced;
+use crate::world::settle::{wait_for_agreement, wait_for_one_state};
 use anyhow::{Context, anyhow};
 use checkers::Verdict;
 use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
 use nemesis::{HealReport, Runner};
 use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
+use runtime::Unsynced;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -338,13 +341,21 @@ fn describe(cell: &Cell) -> RunInfo {
         },
         durability: subject.durability.name().into(),
         reads: subject.reads_in_words().into(),
-        facts: vec![
-            ("version".into(), env!("CARGO_PKG_VERSION").into()),
-            ("op timeout".into(), humantime::format_duration(plan.load.op_timeout).to_string()),
-        ],
+        facts: facts(cell),
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
         crashes: Vec::new(),
     }
+}
+
+/// What a reader of the report has to know besides.
+fn facts(cell: &Cell) -> Vec<(String, String)> {
+    let op_timeout = humantime::format_duration(cell.plan.load.op_timeout).to_string();
+    let mut facts =
+        vec![("version".into(), env!("CARGO_PKG_VERSION").into()), ("op timeout".into(), op_timeout)];
+    if unsynced(cell) == Unsynced::Lost {
+        facts.push(("unsynced writes".into(), "in the node's memory: killed, it loses them".into()));
+    }
+    facts
 }

@@ -40,12 +40,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let text = names(&targets);
         let installed = match &injection.fault {
             Fault::Kill => self.install_kill(targets).await,
+            Fault::PowerLoss => self.install_power_loss(targets).await,
             Fault::Pause => self.install_pause(targets).await,
             Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
                 self.install_clock(&injection.fault, targets).await
             }
-            Fault::PowerLoss
-            | Fault::DiskStall
+            Fault::DiskStall
             | Fault::DiskSlow { .. }
             | Fault::DiskFull
             | Fault::BitFlip
@@ -96,6 +96,16 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let mut done = Done::default();
         for node in self.free(targets)? {
             done.add(node, self.world.kill(node).await)?;
+        }
+        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_power_loss(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        let nodes = self.free(targets)?;
+        let results = self.world.lose_power(&nodes).await;
+        for (node, result) in nodes.into_iter().zip(results) {
+            done.add(node, result)?;
         }
         Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
     }

@@ -26,6 +26,9 @@ pub trait World {
     /// Ends the process at once.
     async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError>;
 
+    /// Ends the processes at once, and with them what they had not synced; an answer for each.
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>>;
+
     /// Starts a killed process again and waits until it serves.
     async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError>;
 

@@ -57,6 +57,17 @@ impl World for Books {
         Ok("gone".into())
     }
 
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>> {
+        if self.foreign {
+            return nodes.iter().map(|_| Err(InjectError::Unsupported("it keeps it".into()))).collect();
+        }
+        let mut gone = Vec::new();
+        for node in nodes {
+            gone.push(self.kill(*node).await);
+        }
+        gone
+    }
+
     async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
         if self.restarts_fail {
             return Err(InjectError::Failed("it will not start".into()));
@@ -187,6 +198,22 @@ async fn a_foreign_process_is_killed_but_its_links_are_skipped_with_the_reason()
     let (events, books, report) = run(books, schedule, 10).await;
     assert_eq!(stages(&events), [(1, Skipped), (2, Installed), (2, Healed)]);
     assert_eq!(events[0].detail, "no conditioner");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_is_lost_where_that_differs_from_a_kill_and_by_those_only_that_have_it() {
+    let schedule = |targets: &[u32]| {
+        let targets = Targets::Nodes(targets.iter().copied().map(ReplicaId).collect());
+        vec![injection(1, 5, Fault::Kill, on(2)), injection(2, 1, Fault::PowerLoss, targets)]
+    };
+    let (events, books, report) = run(Books::new(), schedule(&[1, 2, 3]), 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Installed), (2, Healed), (1, Healed)]);
+    assert_eq!(events[1].detail, "n1: gone; n3: gone");
+    assert_healed(&books, &report);
+    let (events, books, report) = run(Books { foreign: true, ..Books::new() }, schedule(&[1]), 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, Healed)]);
+    assert_eq!(events[1].detail, "it keeps it");
     assert_healed(&books, &report);
 }
 

@@ -1,36 +1,28 @@
 //! The local world: node processes on loopback, no root, every one on a leash.
 
 use crate::binaries;
-use crate::cluster::{self, ClusterConf};
+use crate::cluster::ClusterConf;
 use crate::plan::Cell;
 use crate::subject::{Reads, System};
-use crate::world::node::{Node, Ready, Recipe};
-use anyhow::{Context, bail};
+use crate::world::node::Node;
+use crate::world::ports::{HeldPorts, Ports, free_ports};
+use crate::world::recipes::{etcd_recipe, own_recipe, unsynced};
+use anyhow::Context;
 use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
+use protocol::ReplicaId;
 use protocol::Status;
 use protocol::control::{ControlRequest, NodeStatus};
-use protocol::{Incarnation, ReplicaId};
-use runtime::{NodeConfig, SOCKET_NAME};
+use runtime::{Durability, Unsynced};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::TcpSocket;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use workloads::load::Endpoint;
 
 /// The most states that are taken down on the way: hours of polling.
 const SIGHTINGS_MAX: usize = 100_000;
-
-/// The ports of one node.
-#[derive(Clone, Copy, Debug)]
-struct Ports {
-    peer: SocketAddr,
-    client: SocketAddr,
-    http: SocketAddr,
-}
 
 /// What does not change from one run of a campaign to the next.
 #[derive(Debug)]
@@ -68,6 +60,9 @@ impl Site {
 pub(crate) struct LocalCluster {
     system: System,
     serializable_reads: bool,
+    durability: Durability,
+    /// What becomes of what a killed node had not synced.
+    unsynced: Unsynced,
     nodes: BTreeMap<ReplicaId, Node>,
     ports: BTreeMap<ReplicaId, Ports>,
     _held: HeldPorts,
@@ -102,13 +97,27 @@ impl LocalCluster {
             nodes.insert(*id, Node::new(recipe));
         }
         let serializable_reads = subject.reads == Reads::Local;
-        let (system, sightings) = (subject.system, BTreeSet::new());
-        let mut cluster =
-            LocalCluster { system, serializable_reads, nodes, ports, _held: held, sightings, _short: short };
+        let mut cluster = LocalCluster {
+            system: subject.system,
+            serializable_reads,
+            durability: subject.durability,
+            unsynced: unsynced(cell),
+            nodes,
+            ports,
+            _held: held,
+            sightings: BTreeSet::new(),
+            _short: short,
+        };
         for node in cluster.nodes.values_mut() {
             node.start().await?;
         }
         Ok(cluster)
+    }
+
+    /// What runs.
+    #[must_use]
+    pub(crate) fn system(&self) -> System {
+        self.system
     }
 
     /// Where clients go.
@@ -145,7 +154,7 @@ impl LocalCluster {
     }
 
     /// What a node of ours says of itself.
-    async fn status(&mut self, id: ReplicaId) -> anyhow::Result<NodeStatus> {
+    pub(crate) async fn status(&mut self, id: ReplicaId) -> anyhow::Result<NodeStatus> {
         let status = self.node(id).control(&ControlRequest::Status).await?;
         self.saw(&status);
         Ok(status)
@@ -164,109 +173,9 @@ impl LocalCluster {
     }
 }
 
-fn sighting(status: &NodeStatus) -> Sighting {
+pub(crate) fn sighting(status: &NodeStatus) -> Sighting {
     let Status { applied, digest, .. } = status.core;
     Sighting { node: status.replica.to_string(), applied, digest }
-}
-
-/// One of our own nodes, with its configuration written.
-fn own_recipe(
-    cell: &Cell,
-    id: ReplicaId,
-    program: &Path,
-    node_dir: &Path,
-    ports: &BTreeMap<ReplicaId, Ports>,
-    short: &Path,
-) -> anyhow::Result<Recipe> {
-    let subject = cell.subject();
-    let data = node_dir.join("data");
-    std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
-    let data_dir: PathBuf = short.join(id.to_string());
-    std::os::unix::fs::symlink(&data, &data_dir)
-        .with_context(|| format!("linking {}", data_dir.display()))?;
-    let config = NodeConfig {
-        replica: id,
-        incarnation: Incarnation(0),
-        members: None,
-        peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
-        client_address: ports[&id].client,
-        http_address: ports[&id].http,
-        data_dir: data_dir.clone(),
-        durability: subject.durability,
-        storage_bugs: subject.storage_bugs.clone(),
-        seed: cell.seed.wrapping_mul(1_000).wrapping_add(u64::from(id.0)),
-        options: subject.node_options().map_err(anyhow::Error::msg)?,
-    };
-    let file = node_dir.join("node.yaml");
-    crate::store::write(&file, serde_yaml::to_string(&config).context("encoding")?.as_bytes())?;
-    Ok(Recipe {
-        name: id.to_string(),
-        program: program.to_owned(),
-        args: vec!["--config".into(), file.into()],
-        dir: node_dir.to_owned(),
-        control: Some(data_dir.join(SOCKET_NAME)),
-        ready: Ready::PrintsLine,
-    })
-}
-
-/// An etcd member with its default settings.
-fn etcd_recipe(id: ReplicaId, program: &Path, node_dir: &Path, ports: &BTreeMap<ReplicaId, Ports>) -> Recipe {
-    let url = |address: SocketAddr| format!("http://{address}");
-    let members: Vec<_> = ports.iter().map(|(id, ports)| format!("{id}={}", url(ports.peer))).collect();
-    let own = ports[&id];
-    let args = [
-        ("--name", id.to_string()),
-        ("--data-dir", node_dir.join("data").display().to_string()),
-        ("--listen-peer-urls", url(own.peer)),
-        ("--initial-advertise-peer-urls", url(own.peer)),
-        ("--listen-client-urls", url(own.client)),
-        ("--advertise-client-urls", url(own.client)),
-        ("--initial-cluster", members.join(",")),
-        ("--initial-cluster-state", "new".into()),
-        ("--log-level", "warn".into()),
-    ];
-    Recipe {
-        name: id.to_string(),
-        program: program.to_owned(),
-        args: args.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect(),
-        dir: node_dir.to_owned(),
-        control: None,
-        ready: Ready::Listens(own.client),
-    }
-}
-
-/// Sockets that are bound and never listen. They share their ports with the nodes, whose listeners allow it, and with nobody
-/// else: otherwise another run, or a client's own end of a connection, may take the port of a node that is down, which
-/// could not start again.
-type HeldPorts = Vec<TcpSocket>;
-
-/// Ports that nobody has now, nor will have while they are held.
-fn free_ports(
-    ids: &[ReplicaId],
-    conf: Option<&ClusterConf>,
-) -> anyhow::Result<(BTreeMap<ReplicaId, Ports>, HeldPorts)> {
-    let mut held = Vec::new();
-    let mut free = |host: IpAddr| -> anyhow::Result<SocketAddr> {
-        let (socket, address) = hold_port(host).with_context(|| format!("finding a free port on {host}"))?;
-        held.push(socket);
-        Ok(address)
-    };
-    let ports = |id: &ReplicaId| {
-        let host = cluster::address(conf, *id)?;
-        Ok((*id, Ports { peer: free(host)?, client: free(host)?, http: free(host)? }))
-    };
-    let ports = ids.iter().map(ports).collect::<anyhow::Result<_>>()?;
-    Ok((ports, held))
-}
-
-fn hold_port(host: IpAddr) -> std::io::Result<(TcpSocket, SocketAddr)> {
-    let socket = if host.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(false)?;
-    socket.bind((host, 0).into())?;
-    // Only now: two that both allow it from the beginning could be given one port.
-    socket.set_reuseaddr(true)?;
-    let address = socket.local_addr()?;
-    Ok((socket, address))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
@@ -301,6 +210,27 @@ impl World for LocalCluster {
         self.node(node).kill().await.map_err(failed)
     }
 
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>> {
+        if self.unsynced == Unsynced::Kept {
+            let why = match (self.system.is_ours(), self.durability) {
+                (false, _) => "it is a foreign process: what it has not synced outlives it",
+                (true, Durability::Memory) => "nothing is on disk, so a kill says it all",
+                (true, Durability::Fsync) => "its nodes were started with `unsynced: kept`",
+            };
+            return nodes.iter().map(|_| Err(InjectError::Unsupported(why.into()))).collect();
+        }
+        // All at once: what one had sent before it went must not become durable on another in the meantime.
+        for node in nodes {
+            self.node(*node).strike();
+        }
+        let mut gone = Vec::new();
+        for node in nodes {
+            let killed = self.node(*node).kill().await.map_err(failed);
+            gone.push(killed.map(|words| words + ", and what it had not synced with it"));
+        }
+        gone
+    }
+
     async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
         let node = self.node(node);
         if node.is_up() {
@@ -333,86 +263,5 @@ impl World for LocalCluster {
 
     fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
         self.nodes.iter_mut().filter_map(|(id, node)| node.take_exit().map(|words| (*id, words))).collect()
-    }
-}
-
-/// Asks every node for its status until one leads, all that run know it, and it is the same.
-///
-/// # Errors
-/// If that takes longer than `deadline`.
-pub(crate) async fn wait_for_agreement(cluster: &mut LocalCluster, deadline: Duration) -> anyhow::Result<()> {
-    if !cluster.system.is_ours() {
-        return Ok(());
-    }
-    let agreed = timeout(deadline, async {
-        loop {
-            let mut leaders = Vec::new();
-            for id in cluster.nodes() {
-                leaders.push(cluster.status(id).await.ok().and_then(|status| status.core.leader));
-            }
-            if leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0]) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    if agreed.await.is_err() { bail!("no leader that all nodes follow within {deadline:?}") } else { Ok(()) }
-}
-
-/// Asks every node for its state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
-/// they must come to the same place. `None` where states are not told.
-pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Duration) -> Option<Settled> {
-    cluster.system.agreement().ok()?;
-    let deadline = Instant::now() + bound;
-    loop {
-        let (mut last, mut silent) = (Vec::new(), Vec::new());
-        for id in cluster.nodes() {
-            match cluster.status(id).await {
-                Ok(status) => last.push(sighting(&status)),
-                Err(error) => {
-                    tracing::warn!(node = %id, %error, "it does not tell its state");
-                    silent.push(id.to_string());
-                }
-            }
-        }
-        let is_one = silent.is_empty()
-            && last
-                .windows(2)
-                .all(|pair| (pair[0].applied, pair[0].digest) == (pair[1].applied, pair[1].digest));
-        if is_one || Instant::now() >= deadline {
-            let bound_ms = u64::try_from(bound.as_millis()).expect("some seconds");
-            return Some(Settled { bound_ms, last, silent });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
-
-    #[tokio::test]
-    async fn a_held_port_is_the_nodes_again_and_again_and_nobody_elses() {
-        let ids = [ReplicaId(1), ReplicaId(2)];
-        let (ports, held) = free_ports(&ids, None).expect("there are ports");
-        let address = ports[&ReplicaId(1)].client;
-        for _life in 0..3 {
-            TcpStream::connect(address).expect_err("nobody listens");
-            let node = TcpListener::bind(address).expect("nodes allow it to be shared");
-            TcpStream::connect(address).expect("the node listens");
-            drop(node);
-        }
-        let stranger = TcpSocket::new_v4().expect("a socket");
-        stranger.set_reuseaddr(false).expect("a setting");
-        stranger.bind(address).expect_err("it is held");
-        // Another run at the same time, many times over.
-        let taken: BTreeSet<u16> =
-            held.iter().map(|socket| socket.local_addr().expect("it is bound").port()).collect();
-        assert_eq!(taken.len(), 6);
-        let others: Vec<_> =
-            (0..500).map(|_| hold_port(Ipv4Addr::LOCALHOST.into()).expect("there are ports")).collect();
-        assert!(!others.iter().any(|(_, address)| taken.contains(&address.port())));
     }
 }

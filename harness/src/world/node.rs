@@ -177,6 +177,15 @@ impl Node {
         self.cpu_before_s + now
     }
 
+    /// SIGKILL, for [`Node::kill`] to see through.
+    pub(crate) fn strike(&self) {
+        if let Some(pid) = self.pid()
+            && let Err(error) = signal(pid, Signal::KILL)
+        {
+            tracing::debug!(node = self.recipe.name, %error, "it is gone already");
+        }
+    }
+
     /// SIGKILL; says what shows that it is gone.
     ///
     /// # Errors

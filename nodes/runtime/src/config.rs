@@ -31,6 +31,9 @@ pub struct NodeConfig {
     /// Whether what is acknowledged is on disk.
     #[serde(default)]
     pub durability: Durability,
+    /// What becomes of what was written and not synced when the process is killed.
+    #[serde(default)]
+    pub unsynced: Unsynced,
     /// Seeded bugs of storage: none, unless a plan names them.
     #[serde(default, skip_serializing_if = "Bugs::is_empty")]
     pub storage_bugs: Bugs<storage::Bug>,
@@ -60,6 +63,27 @@ impl Durability {
         match self {
             Durability::Fsync => "fsync",
             Durability::Memory => "memory",
+        }
+    }
+}
+
+/// What becomes of what was written and not synced when the process is killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsynced {
+    /// The system keeps it.
+    #[default]
+    Kept,
+    /// It is gone, as after a power loss: until it is synced it is in the process's own memory.
+    Lost,
+}
+
+impl Unsynced {
+    /// Opens a folder of the data folder so.
+    pub(crate) fn open(self, folder: &Path) -> std::io::Result<storage::Folder> {
+        match self {
+            Unsynced::Kept => storage::Folder::open(folder),
+            Unsynced::Lost => storage::Folder::open_losing_unsynced(folder),
         }
     }
 }
@@ -198,6 +222,14 @@ mod tests {
     fn a_node_that_is_no_member_is_refused() {
         let error = load(&MINIMAL.replace("replica: 1", "replica: 3")).expect_err("not a member");
         assert!(error.contains("replica 3 is not among them"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_lost_with_the_process_only_if_the_file_says_so() {
+        let unsynced = |more: &str| load(&format!("{MINIMAL}{more}")).map(|(config, _)| config.unsynced);
+        assert_eq!(unsynced(""), Ok(Unsynced::Kept));
+        assert_eq!(unsynced("unsynced: lost\n"), Ok(Unsynced::Lost));
+        assert!(unsynced("unsynced: some\n").is_err());
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod status;
 mod timers;
 mod transport;
 
-pub use config::{ConfigError, Durability, NodeConfig};
+pub use config::{ConfigError, Durability, NodeConfig, Unsynced};
 pub use control::SOCKET_NAME;
 pub use driver::DriverError;
 pub use event::KvProtocol;

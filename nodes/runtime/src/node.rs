@@ -133,14 +133,18 @@ fn recover<P: KvProtocol>(
     let bugs = config.storage_bugs.clone();
     let journal = Journal::open(
         &config.data_dir.join("journal"),
-        config.durability,
+        (config.durability, config.unsynced),
         bugs.clone(),
         |position, record| {
             records.push((position, record));
         },
     )?;
-    let (snapshots, snapshot) =
-        SnapshotStore::open(&config.data_dir.join("snapshots"), config.durability, bugs, events.clone())?;
+    let (snapshots, snapshot) = SnapshotStore::open(
+        &config.data_dir.join("snapshots"),
+        (config.durability, config.unsynced),
+        bugs,
+        events.clone(),
+    )?;
     let read = records.len();
     let disk = Recovered { snapshot, records };
     let mut clock = NodeClock::new(begun);

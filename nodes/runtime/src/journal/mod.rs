@@ -7,7 +7,7 @@
 //! own thread it costs no wake-up, and the core has little else to do: it has sent its early lane, and what
 //! arrives meanwhile makes the next, larger turn. But a disk that stalls must not silence the replica.
 
-use crate::config::Durability;
+use crate::config::{Durability, Unsynced};
 use protocol::codec::{self, Wire};
 use protocol::{Bugs, JournalPosition};
 use std::collections::VecDeque;
@@ -84,12 +84,17 @@ impl Journal {
     /// If the disk refuses or what it holds is damaged.
     pub(crate) fn open<R: Wire>(
         folder: &Path,
-        durability: Durability,
+        (durability, unsynced): (Durability, Unsynced),
         bugs: Bugs<storage::Bug>,
         take: impl FnMut(JournalPosition, R),
     ) -> Result<Journal, JournalError> {
         match durability {
-            Durability::Fsync => Journal::open_disk(folder, Settings { bugs, ..Settings::default() }, take),
+            Durability::Fsync => {
+                let disk = unsynced
+                    .open(folder)
+                    .map_err(|source| JournalError::Io { what: "making the journal's folder", source })?;
+                Journal::open_disk(disk, Settings { bugs, ..Settings::default() }, take)
+            }
             Durability::Memory => Journal::open_memory(folder),
         }
     }
@@ -103,12 +108,10 @@ impl Journal {
     }
 
     fn open_disk<R: Wire>(
-        folder: &Path,
+        disk: Folder,
         settings: Settings,
         take: impl FnMut(JournalPosition, R),
     ) -> Result<Journal, JournalError> {
-        let disk = Folder::open(folder)
-            .map_err(|source| JournalError::Io { what: "making the journal's folder", source })?;
         let Opened { writer, segments, next } = storage::journal::open(&disk, settings, take)?;
         let on_disk = OnDisk {
             disk,

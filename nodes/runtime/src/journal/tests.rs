@@ -13,10 +13,14 @@ struct Opened {
     records: Records,
 }
 
+fn disk(folder: &TempDir) -> Folder {
+    Folder::open(folder.path()).expect("a folder")
+}
+
 fn open(folder: &TempDir, segment_bytes: u64) -> Result<Opened, JournalError> {
     let mut records = Records::new();
     let take = |position: JournalPosition, record| records.push((position.0, record));
-    let journal = Journal::open_disk(folder.path(), Settings { segment_bytes, ..Settings::default() }, take)?;
+    let journal = Journal::open_disk(disk(folder), Settings { segment_bytes, ..Settings::default() }, take)?;
     Ok(Opened { journal, records })
 }
 
@@ -40,7 +44,7 @@ impl Opened {
     async fn discard(&mut self, folder: &TempDir, before: u64) {
         self.journal.discard(JournalPosition(before));
         let first = *self.journal.disk.as_ref().expect("on disk").segments.front().expect("the last one");
-        let disk = Folder::open(folder.path()).expect("there");
+        let disk = disk(folder);
         let gone = async {
             while disk.names().expect("readable").iter().any(|name| *name < segment_name(first)) {
                 tokio::task::yield_now().await;
@@ -279,7 +283,7 @@ async fn a_record_of_another_protocol_is_refused() {
     let folder = tempdir();
     three_batches(&folder).await;
     let error =
-        Journal::open_disk(folder.path(), Settings::default(), |_, _: (String, u64)| {}).expect_err("others");
+        Journal::open_disk(disk(&folder), Settings::default(), |_, _: (String, u64)| {}).expect_err("others");
     assert!(matches!(error, JournalError::Damaged(Damage { position: JournalPosition(0), .. })), "{error}");
 }
 
@@ -287,8 +291,13 @@ async fn a_record_of_another_protocol_is_refused() {
 async fn a_journal_is_not_ignored_by_a_node_that_keeps_none() {
     let folder = tempdir();
     three_batches(&folder).await;
-    let error = Journal::open(folder.path(), Durability::Memory, Bugs::default(), |_, _: Vec<u8>| {})
-        .expect_err("left over");
+    let error = Journal::open(
+        folder.path(),
+        (Durability::Memory, Unsynced::Kept),
+        Bugs::default(),
+        |_, _: Vec<u8>| {},
+    )
+    .expect_err("left over");
     assert!(matches!(error, JournalError::LeftOver { .. }), "{error}");
 }
 

@@ -1,7 +1,7 @@
 //! Node processes on loopback, for tests and for the load example.
 
 use protocol::{Incarnation, ReplicaId};
-use runtime::{Durability, NodeConfig, Ready};
+use runtime::{Durability, NodeConfig, Ready, Unsynced};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -116,6 +116,7 @@ pub(crate) fn group(
         http_address: any,
         data_dir: folder.join(replica.to_string()),
         durability,
+        unsynced: Unsynced::Kept,
         storage_bugs: protocol::Bugs::default(),
         seed: u64::from(replica.0),
         options: options.clone(),

@@ -221,7 +221,8 @@ fn draw_ticks(scene: &mut Scene, x: &Stretched, plot: Area) {
         } else {
             format!("+{:.3} ms", (time - first) as f64 / 1e6)
         };
-        scene.text(at, plot.bottom + 17.0, label, lettering);
+        let middle = at.min(scene.width - lettering.width(&label) / 2.0 - 2.0);
+        scene.text(middle, plot.bottom + 17.0, label, lettering);
     }
     scene.rule((plot.left, plot.bottom), (plot.right, plot.bottom), Stroke::new(Ink::Axis, 1.0));
     let title = "seconds since the run began, and milliseconds after that";

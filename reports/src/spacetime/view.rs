@@ -186,7 +186,8 @@ fn absences(events: &[Event], replicas: u32, span: Span) -> Vec<Absence<'_>> {
         down,
     });
     absences.extend(open);
-    absences.retain(|absence| absence.span.start <= span.end && absence.span.end >= span.start);
+    absences
+        .retain(|Absence { span: of, .. }| of.length() > 0 && of.start <= span.end && of.end >= span.start);
     absences
 }
 

@@ -170,11 +170,17 @@ pub(crate) fn fault_rows(perf: &Perf, x: &Stretched) -> Vec<Row> {
     };
     let mut rows = rows(perf, 0.0, f64::MAX);
     rows.retain(|row| row.label != "phase");
+    let mut name = String::new();
     for row in &mut rows {
+        // What overlaps has several rows, and only the first has the name: which may be left empty here.
+        if row.label.is_empty() {
+            row.label = std::mem::take(&mut name);
+        }
         row.bars.retain(|bar| bar.from_s <= last_s && bar.to_s >= first_s);
         for bar in &mut row.bars {
             (bar.from_s, bar.to_s) = (place(bar.from_s), place(bar.to_s));
         }
+        name = if row.bars.is_empty() { row.label.clone() } else { String::new() };
     }
     rows.retain(|row| !row.bars.is_empty());
     rows

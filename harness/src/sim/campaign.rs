@@ -12,6 +12,8 @@ use crate::progress::Progress;
 use crate::subject::System;
 use anyhow::Context;
 use checkers::Verdict;
+use checkers::history::OpKind;
+use reports::stored::Results;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) messages: u64,
     pub(crate) ops: u64,
     pub(crate) ok: u64,
+    /// How many operations of each kind were answered in the run phase, by workload.
+    pub(crate) answered: BTreeMap<&'static str, BTreeMap<OpKind, u64>>,
     pub(crate) virtual_time: Duration,
     pub(crate) bites: BTreeMap<String, Bites>,
     pub(crate) reached: BTreeMap<&'static str, u64>,
@@ -66,6 +70,10 @@ impl Seen {
         self.ops += run.ops;
         self.ok += run.ok;
         self.virtual_time += run.virtual_time;
+        let answered = self.answered.entry(run.workload).or_default();
+        for (kind, count) in &run.answered {
+            *answered.entry(*kind).or_default() += count;
+        }
         for (name, bites) in &run.bites {
             let sum = self.bites.entry(name.clone()).or_default();
             sum.installed += bites.installed;
@@ -138,6 +146,16 @@ pub(crate) fn simulate(
     println!("{} of {} seeds from {first} on did not pass", seen.failed, seen.seeds);
     let verdict = if missing.is_empty() { worst } else { worst.max(Verdict::Unknown) };
     Ok(Exit::of(verdict, &reports::stored::RunOutcome::Completed))
+}
+
+/// Judges a stored simulation: it runs again, exactly as it did, because more was looked at than its folder holds.
+///
+/// # Errors
+/// If the plan is none of a stored simulation.
+pub(crate) fn judge_again(plan: &Plan) -> anyhow::Result<Results> {
+    let seed = plan.seed.context("the plan of a stored simulation has a seed")?;
+    let run = quiet(|| simulate_cell(&resolve(plan, seed)?, false))?;
+    Ok(Results { verdict: run.verdict(), checks: run.checks })
 }
 
 /// One seed, kept and rendered whatever it says.
@@ -223,7 +241,7 @@ pub(crate) fn campaign(plan: &Plan, seeds: &[u64], title: &str, wanted: Wanted<'
 }
 
 /// What a campaign should have come across and did not.
-fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
+pub(crate) fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
     let mut missing = Vec::new();
     let requires = plan.sim.iter().flat_map(|sim| &sim.requires);
     for mark in requires.filter(|mark| !seen.reached.contains_key(mark.as_str())) {
@@ -234,8 +252,18 @@ fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
             missing.push(format!("{name} was put in force {} times and never bit", bites.installed));
         }
     }
-    if seen.ok == 0 {
-        missing.push("no operation succeeded in any seed".to_owned());
+    let least = plan.checks.ok_min_per_kind;
+    for workload in &plan.workloads {
+        let Some(answered) = seen.answered.get(workload.name()) else { continue };
+        for kind in workload.expected_kinds() {
+            let count = answered.get(&kind).copied().unwrap_or(0);
+            if count < least {
+                let (name, kind) = (workload.name(), kind.name());
+                missing.push(format!(
+                    "{name}: {count} of {kind} were answered in all seeds, at least {least} must"
+                ));
+            }
+        }
     }
     missing
 }

@@ -23,7 +23,13 @@ mod shrink;
 pub(crate) mod stored;
 mod storm;
 mod subject;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use campaign::simulate;
+pub(crate) use campaign::{judge_again, simulate};
 pub(crate) use settings::Simulation;
+
 pub(crate) use shrink::shrink;
+
+/// What a stored run says of where it ran.
+pub(crate) const WORLD: &str = "sim";

@@ -53,8 +53,10 @@ enum Hold {
         evidence: String,
     },
     Paused(Vec<ReplicaId>),
+    /// `all`: also those directions that were healed before.
     Links {
         fault: LinkFault,
+        all: Vec<Direction>,
         before: LinkCounters,
     },
     Clock {
@@ -62,8 +64,10 @@ enum Hold {
         setting: ClockSetting,
         error_us_most: u64,
     },
+    /// `all`: also those that were healed before.
     Disk {
         nodes: Vec<ReplicaId>,
+        all: Vec<ReplicaId>,
         before: DiskCounters,
     },
     /// The operator was asked for other voters.
@@ -393,7 +397,7 @@ impl Storm {
     fn links<P: KvCore>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
         let condition = links::condition(fault).expect("only link faults come here");
         let before = sum(&directions, cluster);
-        Hold::Links { fault: LinkFault { directions, condition }, before }
+        Hold::Links { all: directions.clone(), fault: LinkFault { directions, condition }, before }
     }
 
     fn apply_links<P: KvCore>(&self, cluster: &mut Cluster<P>) {
@@ -498,8 +502,8 @@ impl Storm {
                 nodes.iter().for_each(|node| cluster.pause(*node, false));
                 (true, "paused".to_owned())
             }
-            Hold::Links { fault: LinkFault { directions, .. }, before } => {
-                let after = sum(&directions, cluster);
+            Hold::Links { all, before, .. } => {
+                let after = sum(&all, cluster);
                 let (bites, of_what) =
                     evidence::bites(fault, &before, &after).expect("only link faults are on links");
                 (bites > 0, format!("{bites} {of_what}"))
@@ -514,8 +518,8 @@ impl Storm {
                 (taken_on, format!("{evidence}; voters are {}", operator::in_words(self.operator.voters())))
             }
             Hold::Transfer => (self.operator.transferred, "another leads".to_owned()),
-            Hold::Disk { nodes, before } => {
-                let now = disks(&nodes, cluster);
+            Hold::Disk { nodes, all, before } => {
+                let now = disks(&all, cluster);
                 for node in &nodes {
                     lift_disk(fault, *node, cluster);
                     if !cluster.is_up(*node) && *fault == Fault::DiskFull && !self.is_held_down(*node) {
@@ -684,7 +688,7 @@ fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<ReplicaId>, cluster: &mut C
             _ => unreachable!("only disk faults come here"),
         }
     }
-    Hold::Disk { nodes, before }
+    Hold::Disk { all: nodes.clone(), nodes, before }
 }
 
 fn lift_disk<P: KvCore>(fault: &Fault, node: ReplicaId, cluster: &mut Cluster<P>) {

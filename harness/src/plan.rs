@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     /// How many clients, and how they arrive.
     #[serde(default)]
     pub load: Load,
+    /// A sync of the journal takes at least so long on nodes of ours: a slow disk. (Simulated machines draw their own.)
+    #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
+    pub journal_sync_min: Option<Duration>,
     /// Faults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nemesis: Vec<NemesisSpec>,
@@ -353,6 +356,9 @@ impl Plan {
         for clients in &self.load.clients.0 {
             within("clients", f64::from(*clients), 1.0, 100_000.0)?;
         }
+        if let Some(least) = self.journal_sync_min {
+            within("journal_sync_min (seconds)", least.as_secs_f64(), 0.001, 0.999)?;
+        }
         if let Some(rate) = self.load.rate {
             within("rate", rate, 0.1, 10e6)?;
         }
@@ -590,6 +596,7 @@ repeats: 2
             (with("[1, 4]", "[]"), "clients is an empty list"),
             (with("stale", "raft"), "two subjects are named raft"),
             (with("repeats: 2", "baseline: nobody"), "baseline nobody"),
+            (with("repeats: 2", "journal_sync_min: 2s"), "journal_sync_min (seconds) is 2"),
             (with("repeats: 2", "checks: { ok_per_s_min: -1 }"), "ok_per_s_min is -1"),
         ] {
             let error = refusal(&text);

@@ -134,7 +134,7 @@ async fn drive(
             return Err(error);
         }
     };
-    let endpoint = cluster.endpoint();
+    let endpoint = cluster.voters_endpoint();
     let mut steps = Steps { cell, endpoint, interrupt, progress, recorder: Some(recorder), settled: None };
     let (mut cluster, driven) = steps.all(cluster, info).await;
     progress.step("stopping the nodes");
@@ -174,12 +174,14 @@ impl Steps<'_> {
         if let Err(error) = loaded {
             return (cluster, Err(error));
         }
+        self.endpoint = cluster.endpoint();
         let (mut cluster, ran) = self.run_phase(cluster, info).await;
         if ran.is_err() || self.interrupt.is_set() {
             return (cluster, ran);
         }
         self.progress.step("settling");
         let settled = wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("after the final heal");
+        self.endpoint = cluster.voters_endpoint();
         let read = match settled {
             Ok(()) => self.bracket(Phase::Final).await,
             Err(error) => Err(error),
@@ -354,6 +356,14 @@ fn facts(cell: &Cell) -> Vec<(String, String)> {
     let op_timeout = humantime::format_duration(cell.plan.load.op_timeout).to_string();
     let mut facts =
         vec![("version".into(), env!("CARGO_PKG_VERSION").into()), ("op timeout".into(), op_timeout)];
+    let spares = cell.plan.nodes(cell.subject()).len() - cell.replicas() as usize;
+    if spares > 0 {
+        facts.push(("nodes besides the founders".into(), spares.to_string()));
+    }
+    if let Some(least) = cell.plan.journal_sync_min {
+        let least = humantime::format_duration(least);
+        facts.push(("journal syncs".into(), format!("{least} at least: a slow disk")));
+    }
     if unsynced(cell) == Unsynced::Lost {
         facts.push(("unsynced writes".into(), "in the node's memory: killed, it loses them".into()));
     }

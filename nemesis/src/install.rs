@@ -45,13 +45,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
                 self.install_clock(&injection.fault, targets).await
             }
-            Fault::DiskStall
-            | Fault::DiskSlow { .. }
-            | Fault::DiskFull
-            | Fault::BitFlip
-            | Fault::Wipe
-            | Fault::Members
-            | Fault::Transfer => Err(InjectError::Unsupported("only in the simulator".into())),
+            Fault::Members => self.install_members(&targets).await,
+            Fault::Wipe => self.install_wipe(targets[0]).await,
+            Fault::Transfer => self.install_transfer(targets[0]).await,
+            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull | Fault::BitFlip => {
+                Err(InjectError::Unsupported("only in the simulator".into()))
+            }
             packet => {
                 let directions = links::touching(&targets, &self.nodes);
                 if directions.is_empty() {

@@ -8,13 +8,17 @@
 //! | `links.rs` | the faults in force on each link, put together |
 //! | `world.rs` | [`World`]: what the runner needs of hosts and processes |
 //! | `evidence.rs` | what counts as a bite |
+//! | `operator.rs` | other members, other leaders: asked for until it is done |
 //! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
 //! | `install.rs` | how each fault is put in force |
+//! | `members.rs` | how members are changed, disks lost, leaders replaced |
 
 pub mod evidence;
 pub mod fault;
 mod install;
 pub mod links;
+mod members;
+mod operator;
 pub mod runner;
 pub mod schedule;
 pub mod target;

@@ -5,6 +5,8 @@ use crate::evidence::{CounterLog, bites};
 use crate::fault::Fault;
 use crate::install::Refused;
 use crate::links::{self, LinkFault};
+use crate::members::LOOK;
+use crate::operator::Operator;
 use crate::schedule::Injection;
 use crate::world::{InjectError, World};
 use checkers::history::{FaultEvent, FaultStage};
@@ -48,8 +50,20 @@ pub(crate) struct Active {
 pub(crate) enum Hold {
     Down(Vec<ReplicaId>),
     Paused(Vec<ReplicaId>),
-    Links { fault: LinkFault, before: LinkCounters },
-    Clock { nodes: Vec<ReplicaId>, setting: ClockSetting, strobe: Option<Strobe>, error_us_most: u64 },
+    Links {
+        fault: LinkFault,
+        before: LinkCounters,
+    },
+    Clock {
+        nodes: Vec<ReplicaId>,
+        setting: ClockSetting,
+        strobe: Option<Strobe>,
+        error_us_most: u64,
+    },
+    /// The operator was asked for other voters.
+    Members,
+    /// The operator was asked for another leader.
+    Transfer,
 }
 
 #[derive(Debug)]
@@ -63,6 +77,7 @@ pub(crate) struct Strobe {
 pub struct Runner<W: World, R: FnMut(FaultEvent)> {
     pub(crate) world: W,
     pub(crate) nodes: Vec<ReplicaId>,
+    pub(crate) operator: Operator,
     waiting: VecDeque<(u32, Injection)>,
     pub(crate) active: BTreeMap<u32, Active>,
     pub(crate) counters: CounterLog,
@@ -80,6 +95,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let waiting = (1..).zip(schedule).collect();
         Self {
             nodes: world.nodes(),
+            operator: Operator::new(world.founders()),
             world,
             waiting,
             active: BTreeMap::new(),
@@ -95,9 +111,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Runs until `stop` turns true (or its sender is gone), then heals everything. Gives the world back.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> (W, HealReport) {
         let begin = Instant::now();
-        let mut tick = begin + TICK;
+        let (mut tick, mut look) = (begin + TICK, begin);
         while !*stop.borrow() {
-            let next = self.next_event(begin).min(tick);
+            let mut next = self.next_event(begin).min(tick);
+            if self.operator.is_busy() {
+                next = next.min(look);
+            }
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
                 gone = stop.changed() => if gone.is_err() { break },
@@ -110,6 +129,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             self.begin_what_is_due(begin, now).await;
             if self.strobe(now) {
                 self.apply().await;
+            }
+            if now >= look {
+                self.operate().await;
+                look = Instant::now() + LOOK;
             }
             if now >= tick {
                 self.tick().await;
@@ -289,6 +312,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                     (true, true) => (FaultStage::Healed, seen),
                 }
             }
+            Hold::Members => self.end_members(&fault).await,
+            Hold::Transfer => self.end_transfer().await,
         };
         self.say(id, &name, &targets, stage, detail);
     }
@@ -362,6 +387,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.problems.push(format!("{node}: {problem}"));
             }
         }
+        let problem = self.see_it_through(deadline.max(Instant::now() + HEAL_DEADLINE)).await;
+        self.problems.extend(problem);
     }
 
     async fn heal_node(&mut self, node: ReplicaId, deadline: Instant) -> Option<String> {

@@ -1,7 +1,7 @@
 //! What the runner needs of hosts and processes.
 
-use protocol::ReplicaId;
 use protocol::control::{ControlRequest, NodeStatus};
+use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
 
 /// Why a fault could not be put in force or taken back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,12 @@ pub enum InjectError {
 pub trait World {
     /// All nodes, up or not.
     fn nodes(&self) -> Vec<ReplicaId>;
+
+    /// Those who are members from the beginning.
+    fn founders(&self) -> Vec<ReplicaId>;
+
+    /// In which life a node's disk is.
+    fn life(&self, node: ReplicaId) -> Incarnation;
 
     /// Who leads, as far as can be told.
     async fn leader(&mut self) -> Option<ReplicaId>;
@@ -40,6 +46,16 @@ pub trait World {
 
     /// Asks the node itself: link conditions, clock.
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError>;
+
+    /// Asks the node for other members, or another leader.
+    async fn administer(
+        &mut self,
+        node: ReplicaId,
+        request: &AdminRequest,
+    ) -> Result<AdminReply, InjectError>;
+
+    /// Ends the process at once, takes its disk away, and starts it with an empty one, in the next life.
+    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError>;
 
     /// Processes that ended by themselves since this was last asked, with what they left to say.
     fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;

@@ -3,8 +3,8 @@
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
 use nemesis::{Fault, HealReport, InjectError, Injection, Runner, Targets, World};
-use protocol::ReplicaId;
 use protocol::control::{ControlRequest, LinkConditions, LinkCounters, NodeStatus};
+use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,6 +23,10 @@ struct Books {
     stuck_clock: bool,
     restarts_fail: bool,
     lives: u32,
+    /// How often each disk was lost.
+    disks: BTreeMap<ReplicaId, Incarnation>,
+    /// Whoever is asked for other members or leaders refuses.
+    stubborn: bool,
 }
 
 impl Books {
@@ -37,6 +41,30 @@ impl Books {
         }
     }
 
+    /// Four nodes of which three vote, led by the first.
+    fn with_members() -> Self {
+        let mut books = Books::new();
+        let four = ReplicaId(4);
+        books.up.insert(four, true);
+        books.paused.insert(four, false);
+        books.status.insert(four, NodeStatus { replica: four, pid: 4, ..Default::default() });
+        let voters: BTreeMap<_, _> = (1..=3).map(|n| (ReplicaId(n), Incarnation(0))).collect();
+        books.status.values_mut().for_each(|status| status.core.voters.clone_from(&voters));
+        books.crown(ReplicaId(1));
+        books
+    }
+
+    fn crown(&mut self, leader: ReplicaId) {
+        for (node, status) in &mut self.status {
+            status.core.is_leader = *node == leader;
+        }
+    }
+
+    fn voters(&self) -> Vec<(u32, u32)> {
+        let voters = &self.status[&ReplicaId(1)].core.voters;
+        voters.iter().map(|(node, life)| (node.0, life.0)).collect()
+    }
+
     fn count(counters: &mut LinkCounters, conditions: &LinkConditions) {
         counters.blocked += u64::from(conditions.outbound.blocked || conditions.inbound.blocked);
         counters.delayed += u64::from(conditions.outbound.latency_us > 0);
@@ -46,6 +74,14 @@ impl Books {
 impl World for Books {
     fn nodes(&self) -> Vec<ReplicaId> {
         self.up.keys().copied().collect()
+    }
+
+    fn founders(&self) -> Vec<ReplicaId> {
+        (1..=3).map(ReplicaId).collect()
+    }
+
+    fn life(&self, node: ReplicaId) -> Incarnation {
+        self.disks.get(&node).copied().unwrap_or_default()
     }
 
     async fn leader(&mut self) -> Option<ReplicaId> {
@@ -112,6 +148,29 @@ impl World for Books {
             ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
         Ok(status.clone())
+    }
+
+    async fn administer(
+        &mut self,
+        node: ReplicaId,
+        request: &AdminRequest,
+    ) -> Result<AdminReply, InjectError> {
+        assert!(self.status[&node].core.is_leader, "{node} cannot");
+        if self.stubborn {
+            return Ok(AdminReply::Refused { reason: "it will not".into() });
+        }
+        match request {
+            AdminRequest::ChangeMembers { voters } => {
+                self.status.values_mut().for_each(|status| status.core.voters.clone_from(voters));
+            }
+            AdminRequest::TransferLeadership { to } => self.crown(*to),
+        }
+        Ok(AdminReply::Accepted)
+    }
+
+    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.disks.entry(node).or_default().0 += 1;
+        Ok("a new disk".into())
     }
 
     fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
@@ -288,6 +347,81 @@ async fn nobody_leads_so_the_fault_is_skipped() {
     assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, Healed)]);
     assert_eq!(events[1].detail, "nobody leads");
     assert_healed(&books, &report);
+}
+
+fn these(nodes: &[u32]) -> Targets {
+    Targets::Nodes(nodes.iter().copied().map(ReplicaId).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_leaders_and_disks_change_one_after_the_other() {
+    let schedule = vec![
+        injection(1, 2, Fault::Members, these(&[2, 3, 4])),
+        injection(4, 2, Fault::Wipe, on(1)),
+        injection(5, 2, Fault::Wipe, on(4)),
+        injection(8, 1, Fault::Transfer, on(3)),
+        injection(10, 1, Fault::Transfer, on(3)),
+        injection(11, 1, Fault::Transfer, on(1)),
+        injection(12, 1, Fault::Members, these(&[2, 3, 4])),
+    ];
+    let (events, books, report) = run(Books::with_members(), schedule, 20).await;
+    assert_eq!(
+        stages(&events),
+        [
+            (1, Installed),
+            (1, Healed),
+            (2, Skipped),
+            (3, Installed),
+            (3, Healed),
+            (4, Installed),
+            (4, Healed),
+            (5, Skipped),
+            (6, Skipped),
+            (7, Skipped)
+        ]
+    );
+    let said: Vec<_> = events.iter().map(|event| event.detail.as_str()).collect();
+    assert_eq!(said[..2], ["to vote are n2,n3,n4", "voters are n2,n3,n4"]);
+    assert_eq!(said[2], "n1 does not vote");
+    assert!(said[3].starts_with("a new disk; to vote are n2,n3,n4"), "{}", said[3]);
+    assert_eq!(
+        said[6..],
+        ["it was seen to lead", "n3 leads already", "n1 does not vote", "they vote already"]
+    );
+    assert_eq!(books.voters(), [(2, 0), (3, 0), (4, 1)]);
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_asks_for_in_vain_never_bit_and_is_a_problem_in_the_end() {
+    let schedule = vec![
+        injection(1, 2, Fault::Transfer, on(3)),
+        injection(4, 2, Fault::Members, these(&[2, 3, 4])),
+        injection(7, 1, Fault::Members, these(&[1, 2])),
+    ];
+    let books = Books { stubborn: true, ..Books::with_members() };
+    let (events, _, report) = run(books, schedule, 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, NeverBit), (2, Installed), (2, NeverBit), (3, Skipped)]);
+    assert_eq!(events[4].detail, "the members are to be n2,n3,n4 already");
+    assert_eq!(report.problems, ["voters were n1,n2,n3 and are not seen to have become n2,n3,n4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_cannot_change_are_left_as_they_are() {
+    let mut fixed = Books::new();
+    fixed.crown(ReplicaId(1));
+    for (books, why) in [
+        (fixed, "its members cannot change"),
+        (Books::new(), "nobody leads, or it cannot be asked"),
+        (Books { foreign: true, ..Books::new() }, "nobody leads, or it cannot be asked"),
+    ] {
+        let faults = [Fault::Members, Fault::Wipe, Fault::Transfer];
+        let schedule = faults.map(|fault| injection(1, 2, fault, on(2))).to_vec();
+        let (events, books, report) = run(books, schedule, 5).await;
+        assert_eq!(stages(&events), [(1, Skipped), (2, Skipped), (3, Skipped)]);
+        assert!(events.iter().all(|event| event.detail == why), "{events:?}");
+        assert_healed(&books, &report);
+    }
 }
 
 fn rng() -> impl rand::Rng {

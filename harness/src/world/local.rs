@@ -6,13 +6,12 @@ use crate::plan::Cell;
 use crate::subject::{Reads, System};
 use crate::world::node::Node;
 use crate::world::ports::{HeldPorts, Ports, free_ports};
-use crate::world::recipes::{etcd_recipe, own_recipe, unsynced};
+use crate::world::recipes::{OwnNode, etcd_recipe, unsynced};
 use anyhow::Context;
 use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
-use protocol::ReplicaId;
-use protocol::Status;
 use protocol::control::{ControlRequest, NodeStatus};
+use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use runtime::{Durability, Unsynced};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +63,11 @@ pub(crate) struct LocalCluster {
     /// What becomes of what a killed node had not synced.
     unsynced: Unsynced,
     nodes: BTreeMap<ReplicaId, Node>,
+    /// Of our own systems.
+    own: BTreeMap<ReplicaId, OwnNode>,
+    founders: Vec<ReplicaId>,
+    /// Who votes, as far as was seen.
+    voters: BTreeSet<ReplicaId>,
     ports: BTreeMap<ReplicaId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
@@ -80,17 +84,21 @@ impl LocalCluster {
     pub(crate) async fn start(cell: &Cell, dir: &Path, site: &Site) -> anyhow::Result<LocalCluster> {
         let subject = cell.subject();
         let program = &site.programs[&subject.system];
-        let ids: Vec<ReplicaId> = (1..=cell.replicas()).map(ReplicaId).collect();
+        let ids = cell.plan.nodes(subject);
+        let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
         let (ports, held) = free_ports(&ids, site.cluster.as_ref())?;
         let short =
             tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
-        let mut nodes = BTreeMap::new();
+        let (mut nodes, mut own) = (BTreeMap::new(), BTreeMap::new());
         for id in &ids {
             let node_dir = dir.join(id.to_string());
             std::fs::create_dir_all(&node_dir).with_context(|| format!("making {}", node_dir.display()))?;
             let recipe = match subject.system {
                 System::Raft | System::Standalone => {
-                    own_recipe(cell, *id, program, &node_dir, &ports, short.path())?
+                    let node = OwnNode::prepare(cell, *id, &node_dir, &ports, short.path())?;
+                    let recipe = node.recipe(program, &node_dir);
+                    own.insert(*id, node);
+                    recipe
                 }
                 System::Etcd => etcd_recipe(*id, program, &node_dir, &ports),
             };
@@ -103,6 +111,9 @@ impl LocalCluster {
             durability: subject.durability,
             unsynced: unsynced(cell),
             nodes,
+            own,
+            voters: founders.iter().copied().collect(),
+            founders,
             ports,
             _held: held,
             sightings: BTreeSet::new(),
@@ -120,12 +131,34 @@ impl LocalCluster {
         self.system
     }
 
-    /// Where clients go.
+    /// Where clients go while members may change: to all nodes.
     #[must_use]
     pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint_of(|_| true)
+    }
+
+    /// Where clients go while nothing changes: to those who vote.
+    #[must_use]
+    pub(crate) fn voters_endpoint(&self) -> Endpoint {
+        self.endpoint_of(|id| self.voters.contains(&id))
+    }
+
+    /// Who votes, as far as was seen.
+    #[must_use]
+    pub(crate) fn voters(&self) -> Vec<ReplicaId> {
+        self.voters.iter().copied().collect()
+    }
+
+    /// These vote.
+    pub(crate) fn saw_voters(&mut self, voters: impl Iterator<Item = ReplicaId>) {
+        self.voters = voters.filter(|voter| self.nodes.contains_key(voter)).collect();
+    }
+
+    fn endpoint_of(&self, is_meant: impl Fn(ReplicaId) -> bool) -> Endpoint {
         match self.system {
             System::Raft | System::Standalone => {
-                Endpoint::Kv { replicas: self.ports.iter().map(|(id, ports)| (*id, ports.client)).collect() }
+                let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
+                Endpoint::Kv { replicas: meant.map(|(id, ports)| (*id, ports.client)).collect() }
             }
             System::Etcd => Endpoint::Etcd {
                 members: self.ports.values().map(|ports| ports.client).collect(),
@@ -186,6 +219,14 @@ fn failed(error: anyhow::Error) -> InjectError {
 impl World for LocalCluster {
     fn nodes(&self) -> Vec<ReplicaId> {
         self.nodes.keys().copied().collect()
+    }
+
+    fn founders(&self) -> Vec<ReplicaId> {
+        self.founders.clone()
+    }
+
+    fn life(&self, node: ReplicaId) -> Incarnation {
+        self.own.get(&node).map(OwnNode::life).unwrap_or_default()
     }
 
     async fn leader(&mut self) -> Option<ReplicaId> {
@@ -259,6 +300,28 @@ impl World for LocalCluster {
         let status = self.node(node).control(&request).await.map_err(failed)?;
         self.saw(&status);
         Ok(status)
+    }
+
+    async fn administer(
+        &mut self,
+        node: ReplicaId,
+        request: &AdminRequest,
+    ) -> Result<AdminReply, InjectError> {
+        self.node(node).administer(request).await.map_err(failed)
+    }
+
+    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        let Some(own) = self.own.get_mut(&node) else {
+            return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
+        };
+        if self.durability == Durability::Memory {
+            return Err(InjectError::Unsupported("nothing is on disk, so a kill says it all".into()));
+        }
+        let process = self.nodes.get_mut(&node).expect("each of our own nodes has a process");
+        let gone = process.kill().await.map_err(failed)?;
+        own.wipe().map_err(failed)?;
+        process.start().await.map_err(failed)?;
+        Ok(format!("{gone}, its disk empty, back as {node}{}", own.life()))
     }
 
     fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {

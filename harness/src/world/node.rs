@@ -4,6 +4,7 @@ use crate::leash;
 use crate::world::proc_stat;
 use anyhow::{Context, bail};
 use protocol::control::{ControlReply, ControlRequest, NodeStatus};
+use protocol::{AdminReply, AdminRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -272,11 +273,32 @@ impl Node {
         self.pid().with_context(|| format!("{} does not run", self.recipe.name))
     }
 
-    /// One exchange on the control socket.
+    /// Asks the node on its control socket.
     ///
     /// # Errors
     /// If it does not answer, or answers that it will not.
     pub(crate) async fn control(&self, request: &ControlRequest) -> anyhow::Result<NodeStatus> {
+        match self.ask(request).await? {
+            ControlReply::Ok(status) => Ok(*status),
+            ControlReply::Admin(reply) => bail!("an answer to something else: {reply:?}"),
+            ControlReply::Error(why) => bail!("{}: {why}", self.recipe.name),
+        }
+    }
+
+    /// Asks the node for other members, or another leader.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub(crate) async fn administer(&self, request: &AdminRequest) -> anyhow::Result<AdminReply> {
+        match self.ask(&ControlRequest::Admin(request.clone())).await? {
+            ControlReply::Admin(reply) => Ok(reply),
+            ControlReply::Ok(_) => bail!("a status, in answer to {request:?}"),
+            ControlReply::Error(why) => bail!("{}: {why}", self.recipe.name),
+        }
+    }
+
+    /// One exchange on the control socket.
+    async fn ask(&self, request: &ControlRequest) -> anyhow::Result<ControlReply> {
         let path = self.recipe.control.as_deref().context("it has no control socket")?;
         self.running()?;
         timeout(CONTROL_DEADLINE, exchange(path, request))
@@ -286,18 +308,14 @@ impl Node {
     }
 }
 
-async fn exchange(path: &Path, request: &ControlRequest) -> anyhow::Result<NodeStatus> {
+async fn exchange(path: &Path, request: &ControlRequest) -> anyhow::Result<ControlReply> {
     let mut stream = BufReader::new(UnixStream::connect(path).await?);
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut reply = String::new();
     stream.read_line(&mut reply).await?;
-    match serde_json::from_str(&reply)? {
-        ControlReply::Ok(status) => Ok(*status),
-        ControlReply::Admin(reply) => bail!("an answer to something else: {reply:?}"),
-        ControlReply::Error(why) => bail!("{why}"),
-    }
+    Ok(serde_json::from_str(&reply)?)
 }
 
 async fn wait_until_ready(child: &mut Child, ready: &Ready) -> anyhow::Result<()> {

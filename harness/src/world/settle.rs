@@ -4,10 +4,12 @@ use crate::world::local::{LocalCluster, sighting};
 use anyhow::bail;
 use checkers::digests::Settled;
 use nemesis::World;
+use protocol::{ReplicaId, Status};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Asks every node for its status until one leads, all that run know it, and it is the same.
+/// Asks every node for its status until one leads and all who vote follow it.
 ///
 /// # Errors
 /// If that takes longer than `deadline`.
@@ -17,27 +19,40 @@ pub(crate) async fn wait_for_agreement(cluster: &mut LocalCluster, deadline: Dur
     }
     let agreed = timeout(deadline, async {
         loop {
-            let mut leaders = Vec::new();
+            let mut statuses = BTreeMap::new();
             for id in cluster.nodes() {
-                leaders.push(cluster.status(id).await.ok().and_then(|status| status.core.leader));
+                if let Ok(status) = cluster.status(id).await {
+                    statuses.insert(id, status.core);
+                }
             }
-            if leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0]) {
+            if let Some(voters) = followed_by_all(&statuses, cluster.nodes()) {
+                cluster.saw_voters(voters.into_iter());
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    if agreed.await.is_err() { bail!("no leader that all nodes follow within {deadline:?}") } else { Ok(()) }
+    if agreed.await.is_err() { bail!("no leader that all voters follow within {deadline:?}") } else { Ok(()) }
 }
 
-/// Asks every node for its state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
+/// Who votes, if all of them follow the one who leads and nothing is changing. Where members cannot change all nodes vote.
+fn followed_by_all(statuses: &BTreeMap<ReplicaId, Status>, nodes: Vec<ReplicaId>) -> Option<Vec<ReplicaId>> {
+    let leaders = statuses.iter().filter(|(_, status)| status.is_leader);
+    let (leader, status) = leaders.max_by_key(|(_, status)| status.epoch)?;
+    let voters: Vec<_> =
+        if status.voters.is_empty() { nodes } else { status.voters.keys().copied().collect() };
+    let follows = |voter: &ReplicaId| statuses.get(voter).is_some_and(|s| s.leader == Some(*leader));
+    (!status.changing && voters.iter().all(follows)).then_some(voters)
+}
+
+/// Asks all who vote for their state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
 /// they must come to the same place. `None` where states are not told.
 pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Duration) -> Option<Settled> {
     cluster.system().agreement().ok()?;
     let deadline = Instant::now() + bound;
     loop {
         let (mut last, mut silent) = (Vec::new(), Vec::new());
-        for id in cluster.nodes() {
+        for id in cluster.voters() {
             match cluster.status(id).await {
                 Ok(status) => last.push(sighting(&status)),
                 Err(error) => {
@@ -55,5 +70,36 @@ pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Durati
             return Some(Settled { bound_ms, last, silent });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Incarnation;
+
+    fn status(epoch: u64, leader: u32, own: u32, voters: &[u32]) -> (ReplicaId, Status) {
+        let voters = voters.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect();
+        let is_leader = leader == own;
+        let leader = Some(ReplicaId(leader));
+        (ReplicaId(own), Status { epoch, leader, is_leader, voters, ..Status::default() })
+    }
+
+    #[test]
+    fn only_those_who_vote_have_to_follow_and_an_old_leader_does_not_count() {
+        let ids: Vec<_> = (1..=4).map(ReplicaId).collect();
+        // The first was left out, and believes that it leads still.
+        let mut statuses = BTreeMap::from([
+            status(1, 1, 1, &[1, 2, 3]),
+            status(2, 3, 2, &[2, 3, 4]),
+            status(2, 3, 3, &[2, 3, 4]),
+        ]);
+        assert_eq!(followed_by_all(&statuses, ids.clone()), None, "the fourth is silent");
+        statuses.extend([status(2, 3, 4, &[2, 3, 4])]);
+        assert_eq!(followed_by_all(&statuses, ids.clone()), Some(ids[1..].to_vec()));
+        statuses.get_mut(&ids[2]).expect("it is there").changing = true;
+        assert_eq!(followed_by_all(&statuses, ids.clone()), None);
+        let fixed = BTreeMap::from([status(0, 1, 1, &[])]);
+        assert_eq!(followed_by_all(&fixed, ids[..1].to_vec()), Some(ids[..1].to_vec()));
     }
 }

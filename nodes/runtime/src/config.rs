@@ -34,6 +34,9 @@ pub struct NodeConfig {
     /// What becomes of what was written and not synced when the process is killed.
     #[serde(default)]
     pub unsynced: Unsynced,
+    /// A sync of the journal takes at least so long, milliseconds: a slow disk, simulated. 0: as long as the disk takes.
+    #[serde(default)]
+    pub journal_sync_ms_min: u64,
     /// Seeded bugs of storage: none, unless a plan names them.
     #[serde(default, skip_serializing_if = "Bugs::is_empty")]
     pub storage_bugs: Bugs<storage::Bug>,

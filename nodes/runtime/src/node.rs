@@ -22,7 +22,7 @@ use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use storage::journal::JournalError;
 use storage::snapshots::SnapshotError;
 use tokio::net::{TcpListener, UnixListener};
@@ -131,7 +131,7 @@ fn recover<P: KvProtocol>(
     let begun = Instant::now();
     let mut records = Vec::new();
     let bugs = config.storage_bugs.clone();
-    let journal = Journal::open(
+    let mut journal = Journal::open(
         &config.data_dir.join("journal"),
         (config.durability, config.unsynced),
         bugs.clone(),
@@ -139,6 +139,7 @@ fn recover<P: KvProtocol>(
             records.push((position, record));
         },
     )?;
+    journal.slow_down(Duration::from_millis(config.journal_sync_ms_min));
     let (snapshots, snapshot) = SnapshotStore::open(
         &config.data_dir.join("snapshots"),
         (config.durability, config.unsynced),

@@ -2,7 +2,7 @@
 //!
 //! What throughput was before a fault is the median over windows of calm time, the nearest ones first. After the fault
 //! came, and again after it went, windows are walked in order: once throughput has fallen below [`RECOVERED_SHARE`] of
-//! that, it is back with the first window from which it stays above for [`STEADY_NS`] on average.
+//! that, it is back with the first window from which it stays above for `STEADY_NS` on average.
 
 use super::fault::FaultSpan;
 use super::seconds;
@@ -49,7 +49,7 @@ pub enum Answer {
     Steady,
     /// It fell, and was back after so long (multiples of the window).
     BackAfterMs(f64),
-    /// It fell and was not back when the run phase ended, or within [`WAITED_NS_MAX`].
+    /// It fell and was not back when the run phase ended, or within `WAITED_NS_MAX`.
     NotBack,
 }
 

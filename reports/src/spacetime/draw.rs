@@ -2,9 +2,10 @@
 
 use super::excerpt::Excerpts;
 use super::layout::{Bar, Layout, OP_LABEL};
-use super::marks::{Taken, arrow, short};
+use super::legend::{inks, legend};
+use super::marks::{Taken, arrow};
 use super::view::{Fate, Turn, TurnKind, View};
-use crate::draw::frame::{Heading, Key, Sign, WIDTH, heading};
+use crate::draw::frame::{Heading, WIDTH, heading};
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
 use crate::draw::scene::{Anchor, Area, Lettering, Point, Scene, Shape, Stroke};
@@ -14,8 +15,8 @@ use crate::measure::span::Span;
 use crate::text::duration;
 use crate::timeline::draw::fault_rows;
 use crate::timeline::layout::Stretched;
-use crate::trace::{Event, Trace, What};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::trace::Trace;
+use std::collections::BTreeMap;
 
 /// Right of the last instant.
 const RIGHT: f32 = 18.0;
@@ -164,51 +165,6 @@ fn instants(view: &View<'_>) -> Vec<u64> {
     let turns = view.turns.iter().map(|turn| turn.at);
     let all = messages.chain(ops).chain(turns).filter(|at| view.span.contains(*at));
     all.chain([view.span.start, view.span.end]).collect()
-}
-
-/// A hue for each kind of message, the most frequent of the run first: the same in all its pictures.
-fn inks(events: &[Event]) -> BTreeMap<&str, Ink> {
-    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for event in events {
-        if let What::Sent { kind, .. } = &event.what {
-            *counts.entry(kind).or_default() += 1;
-        }
-    }
-    let mut kinds: Vec<_> = counts.into_iter().collect();
-    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
-    kinds.into_iter().enumerate().map(|(n, (kind, _))| (kind, Ink::nth(n))).collect()
-}
-
-fn legend(view: &View<'_>, inks: &BTreeMap<&str, Ink>) -> Vec<Key> {
-    let key = |ink, sign, label: &str| Key { ink, sign, label: label.to_owned() };
-    let there: BTreeSet<&str> = view.messages.iter().map(|message| message.kind).collect();
-    let kinds = there.iter().map(|kind| key(inks[kind], Sign::Line, &format!("{} {kind}", short(kind))));
-    let mut keys: Vec<Key> = kinds.collect();
-    if view.messages.iter().any(|message| message.repeats) {
-        keys.push(key(Ink::Axis, Sign::Line, "thin, without name: nothing new to its receiver"));
-    }
-    if view.messages.iter().any(|message| matches!(message.fate, Fate::Lost(..))) {
-        keys.push(key(Ink::Muted, Sign::Mark(Shape::Cross), "lost"));
-    }
-    if !view.durable.is_empty() {
-        keys.push(key(Ink::Hue(6), Sign::Mark(Shape::Dot), "records reach the disk"));
-    }
-    if view.ops.iter().any(|op| !op.culprit) {
-        keys.push(key(Ink::Fail, Sign::Box, "a client's op, at the replica it went to"));
-    }
-    if view.ops.iter().any(|op| op.culprit) {
-        keys.push(key(Ink::Danger, Sign::Solid, "ops that cannot be explained together"));
-    }
-    if view.absences.iter().any(|absence| absence.down.is_some()) {
-        keys.push(key(Ink::Text, Sign::Mark(Shape::Cross), "stops, and is down"));
-    }
-    if view.turns.iter().any(|turn| turn.kind == TurnKind::Starts) {
-        keys.push(key(Ink::Text, Sign::Mark(Shape::Triangle), "starts"));
-    }
-    if view.absences.iter().any(|absence| absence.down.is_none()) {
-        keys.push(key(Ink::Hue(1), Sign::Box, "paused"));
-    }
-    keys
 }
 
 fn draw_ticks(scene: &mut Scene, x: &Stretched, plot: Area) {

@@ -10,8 +10,10 @@ const WEIGHT: u64 = 3;
 const WEIGHT_OF_REPEATED: u64 = 1;
 /// More cannot be told apart in one run's pictures.
 const WEIGHT_MAX: u64 = 150 * WEIGHT;
-/// The overview shows at least so much before the violation.
+/// The overview shows at least so much up to the violation, …
 const OVERVIEW_NS: u64 = 10_000_000_000;
+/// … and so much before the last that a replica came or went.
+const BEFORE_NS: u64 = 1_000_000_000;
 /// What follows the ops in question, so that it is seen how they ended.
 const WEIGHT_AFTER: u64 = WEIGHT_MAX / 12;
 
@@ -45,22 +47,22 @@ pub(crate) fn excerpts(trace: &Trace, checks: &[CheckResult]) -> Option<Excerpts
         let start = weights.start(at, WEIGHT_MAX);
         let shows = format!("what came before {} found it", found.checker);
         let close_ups = vec![Excerpt { span: Span { start, end: at }, shows }];
-        return Some(whole(close_ups, Some(at), Some(found.what.clone())));
+        return Some(whole(trace, close_ups, Some(at), Some(found.what.clone())));
     }
     if let Some((check, culprits)) = culprits(checks) {
         let close_ups = around(&culprits, &weights, end);
-        return Some(whole(close_ups, None, Some(check.summary.clone())));
+        return Some(whole(trace, close_ups, None, Some(check.summary.clone())));
     }
     if let Some(found) = trace.accusations.first() {
         let start = weights.start(end, WEIGHT_MAX);
         let shows =
             format!("the end of the run: {} found it in what was left, at no one moment", found.checker);
         let close_ups = vec![Excerpt { span: Span { start, end }, shows }];
-        return Some(whole(close_ups, None, Some(found.what.clone())));
+        return Some(whole(trace, close_ups, None, Some(found.what.clone())));
     }
     let short = weights.between(0, end) <= WEIGHT_MAX;
     let all = Excerpt { span: Span { start: 0, end }, shows: "the whole run".into() };
-    short.then(|| whole(vec![all], None, None))
+    short.then(|| whole(trace, vec![all], None, None))
 }
 
 /// The ops of the first evidence that cannot be explained together, by invocation.
@@ -75,10 +77,16 @@ pub(super) fn culprits(checks: &[CheckResult]) -> Option<(&CheckResult, Vec<&Win
     })
 }
 
-fn whole(close_ups: Vec<Excerpt>, found_at: Option<u64>, found: Option<String>) -> Excerpts {
+/// Adds the overview: it begins a little before the close-ups, and before the last that a replica came or went.
+fn whole(trace: &Trace, close_ups: Vec<Excerpt>, found_at: Option<u64>, found: Option<String>) -> Excerpts {
     let start = close_ups.iter().map(|one| one.span.start).min().unwrap_or(0);
     let end = close_ups.iter().map(|one| one.span.end).max().unwrap_or(0);
-    let span = Span { start: start.saturating_sub(start / 20).min(end.saturating_sub(OVERVIEW_NS)), end };
+    let turn = |event: &&Event| {
+        matches!(event.what, What::Stopped { .. } | What::Started { .. } | What::Paused { .. })
+    };
+    let before = trace.events.iter().take_while(|event| event.at < start);
+    let turned = before.filter(turn).last().map_or(start, |event| event.at);
+    let span = Span { start: turned.saturating_sub(BEFORE_NS).min(end.saturating_sub(OVERVIEW_NS)), end };
     let close: u64 = close_ups.iter().map(|one| one.span.length()).sum();
     let overview = (close < span.length() / 2).then_some(span);
     Excerpts { overview, close_ups, found_at, found }
@@ -227,6 +235,18 @@ mod tests {
         assert_eq!(spans(&chosen), [(14_851, 15_000)]);
         assert_eq!((chosen.found_at, chosen.found.as_deref()), (Some(15_000 * MS), Some("two leaders")));
         assert_eq!(chosen.overview, Some(Span { start: 5_000 * MS, end: 15_000 * MS }));
+    }
+
+    #[test]
+    fn the_overview_goes_back_to_when_a_replica_last_came_or_went() {
+        let mut events = messages(40_000, |_| false);
+        events.insert(
+            12_000,
+            Event { at: 12_000 * MS, what: What::Stopped { replica: 1, why: "killed".into() } },
+        );
+        let trace = Trace { events, accusations: found(Some(40_000 * MS)) };
+        let overview = excerpts(&trace, &[]).unwrap().overview;
+        assert_eq!(overview, Some(Span { start: 11_000 * MS, end: 40_000 * MS }));
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct OnDisk {
     segments: VecDeque<JournalPosition>,
     /// How many quick syncs on the other thread it takes until they are done inline again.
     wary: u32,
+    /// A commit takes at least so long.
+    slow: Duration,
 }
 
 /// Where the writer is.
@@ -120,9 +122,17 @@ impl Journal {
             spare: Vec::new(),
             segments: segments.into(),
             wary: 0,
+            slow: Duration::ZERO,
         };
         let counters = JournalCounters::default();
         Ok(Journal { disk: Some(on_disk), next, durable: next, counters })
+    }
+
+    /// From now on a commit takes at least so long: a slow disk, simulated.
+    pub(crate) fn slow_down(&mut self, least: Duration) {
+        if let Some(disk) = &mut self.disk {
+            disk.slow = least;
+        }
     }
 
     /// The position that the next record gets.
@@ -159,12 +169,13 @@ impl Journal {
             let Some(batch) = disk.gathering.pop_front() else { return Ok(false) };
             let place = std::mem::replace(&mut disk.writer, Place::Nowhere);
             let Place::Here(writer) = place else { panic!("the journal is used after an error") };
+            let slow = disk.slow;
             if disk.wary > 0 {
-                let commit = tokio::task::spawn_blocking(move || Commit::carry_out(writer, batch));
+                let commit = tokio::task::spawn_blocking(move || Commit::carry_out(writer, batch, slow));
                 disk.writer = Place::OnThread(commit);
                 return Ok(true);
             }
-            let commit = Commit::carry_out(writer, batch);
+            let commit = Commit::carry_out(writer, batch, slow);
             self.counters.syncs_inline.add(commit.took);
             self.finish(commit)?;
         }
@@ -240,8 +251,13 @@ impl OnDisk {
 }
 
 impl Commit {
-    fn carry_out(mut writer: Box<Writer<Folder>>, batch: Gathering) -> Commit {
+    #[expect(clippy::disallowed_methods, reason = "a slow disk blocks the thread that waits for it")]
+    fn carry_out(mut writer: Box<Writer<Folder>>, batch: Gathering, slow: Duration) -> Commit {
         let begun = Instant::now();
+        // Before the sync: whoever is killed meanwhile has not synced.
+        if !slow.is_zero() {
+            std::thread::sleep(slow);
+        }
         let result = writer.commit(&batch);
         Commit { writer, batch, took: begun.elapsed(), result }
     }

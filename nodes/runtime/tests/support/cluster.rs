@@ -117,6 +117,7 @@ pub(crate) fn group(
         data_dir: folder.join(replica.to_string()),
         durability,
         unsynced: Unsynced::Kept,
+        journal_sync_ms_min: 0,
         storage_bugs: protocol::Bugs::default(),
         seed: u64::from(replica.0),
         options: options.clone(),

@@ -1,0 +1,151 @@
+//! The operator of a group: what is asked goes to whoever leads, again and again until it is done.
+
+use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
+use std::collections::BTreeMap;
+
+/// Who votes, each with the life of its disk.
+pub(crate) type Voters = BTreeMap<ReplicaId, Incarnation>;
+
+/// What is asked, and what came of it. Pure: it is told of statuses, and says what to ask of whom.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    /// Who votes, as far as the operator has seen.
+    voters: Voters,
+    want: Option<Voters>,
+    /// Whether a leader has taken on what is wanted.
+    pub(crate) accepted: bool,
+    transfer_to: Option<ReplicaId>,
+    /// Whether the one who was to lead was seen to.
+    pub(crate) transferred: bool,
+}
+
+impl Operator {
+    pub(crate) fn new(founders: Vec<ReplicaId>) -> Self {
+        Self {
+            voters: founders.into_iter().map(|founder| (founder, Incarnation(0))).collect(),
+            want: None,
+            accepted: false,
+            transfer_to: None,
+            transferred: false,
+        }
+    }
+
+    /// Who votes, as far as the operator has seen.
+    pub(crate) fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// Who is to vote, if that is still to be brought about.
+    pub(crate) fn wish(&self) -> Option<&Voters> {
+        self.want.as_ref()
+    }
+
+    /// Whether there is something to look after.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.want.is_some() || self.transfer_to.is_some()
+    }
+
+    /// From now on these are to vote.
+    pub(crate) fn want(&mut self, voters: Voters) {
+        self.want = Some(voters);
+        self.accepted = false;
+    }
+
+    /// From now on this one is to lead.
+    pub(crate) fn transfer(&mut self, to: ReplicaId) {
+        self.transfer_to = Some(to);
+        self.transferred = false;
+    }
+
+    /// Nobody is to lead any more: whoever leads may.
+    pub(crate) fn leave_it(&mut self) {
+        self.transfer_to = None;
+    }
+
+    /// Takes in how things are with all who say that they lead; whom to ask for what is not done.
+    pub(crate) fn look(&mut self, leaders: &[(ReplicaId, Status)]) -> Vec<(ReplicaId, AdminRequest)> {
+        let newest = leaders.iter().max_by_key(|(_, status)| status.epoch);
+        let Some((leader, status)) = newest else { return Vec::new() };
+        if self.transfer_to == Some(*leader) {
+            self.transferred = true;
+            self.transfer_to = None;
+        }
+        if self.want.as_ref() == Some(&status.voters) && !status.changing {
+            self.accepted = true;
+            self.voters.clone_from(&status.voters);
+            self.want = None;
+        }
+        let mut requests = Vec::new();
+        for (leader, status) in leaders {
+            if let (Some(voters), false) = (&self.want, status.changing) {
+                requests.push((*leader, AdminRequest::ChangeMembers { voters: voters.clone() }));
+            }
+            if let Some(to) = self.transfer_to {
+                requests.push((*leader, AdminRequest::TransferLeadership { to }));
+            }
+        }
+        requests
+    }
+
+    /// What came of a request.
+    pub(crate) fn heard(&mut self, request: &AdminRequest, reply: &AdminReply) {
+        self.accepted |=
+            matches!((request, reply), (AdminRequest::ChangeMembers { .. }, AdminReply::Accepted));
+    }
+}
+
+/// `n1,n2i1`.
+pub(crate) fn in_words(voters: &Voters) -> String {
+    let word = |(replica, life): (&ReplicaId, &Incarnation)| match life {
+        Incarnation(0) => replica.to_string(),
+        later => format!("{replica}{later}"),
+    };
+    voters.iter().map(word).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u32]) -> Voters {
+        ids.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect()
+    }
+
+    fn leads(node: u32, epoch: u64, voters: &[u32], changing: bool) -> (ReplicaId, Status) {
+        let voters = ids(voters);
+        (ReplicaId(node), Status { is_leader: true, epoch, voters, changing, ..Status::default() })
+    }
+
+    #[test]
+    fn whoever_leads_is_asked_until_it_is_done() {
+        let mut operator = Operator::new(vec![ReplicaId(1), ReplicaId(2)]);
+        assert!(operator.look(&[leads(1, 1, &[1, 2], false)]).is_empty());
+        operator.want(ids(&[2, 3]));
+        assert!(operator.look(&[]).is_empty() && operator.is_busy());
+        // Two say that they lead, and an operator cannot tell.
+        let asked = operator.look(&[leads(1, 1, &[1, 2], false), leads(2, 2, &[1, 2], false)]);
+        assert_eq!(asked.iter().map(|(node, _)| node.0).collect::<Vec<_>>(), [1, 2]);
+        operator.heard(&asked[0].1, &AdminReply::NotLeader { leader: None });
+        assert!(!operator.accepted);
+        operator.heard(&asked[1].1, &AdminReply::Accepted);
+        assert!(operator.accepted && operator.look(&[leads(2, 2, &[2, 3], true)]).is_empty());
+        assert_eq!(operator.voters(), &ids(&[1, 2]), "it is not done");
+        assert!(operator.look(&[leads(2, 2, &[2, 3], false)]).is_empty());
+        assert_eq!((operator.voters(), operator.is_busy()), (&ids(&[2, 3]), false));
+    }
+
+    #[test]
+    fn a_transfer_is_asked_for_until_it_is_seen_or_nobody_cares() {
+        let mut operator = Operator::new(vec![ReplicaId(1), ReplicaId(2)]);
+        operator.transfer(ReplicaId(2));
+        for _ in 0..2 {
+            let asked = operator.look(&[leads(1, 1, &[1, 2], false)]);
+            assert_eq!(asked, [(ReplicaId(1), AdminRequest::TransferLeadership { to: ReplicaId(2) })]);
+        }
+        assert!(operator.look(&[leads(1, 1, &[1, 2], false), leads(2, 2, &[1, 2], false)]).is_empty());
+        assert!(operator.transferred && !operator.is_busy());
+        operator.transfer(ReplicaId(1));
+        operator.leave_it();
+        assert!(operator.look(&[leads(2, 2, &[1, 2], false)]).is_empty() && !operator.transferred);
+    }
+}

@@ -23,11 +23,14 @@ pub struct Register {
     pub read: f64,
     pub write: f64,
     pub cas: f64,
+    /// So many of the workers only read, 0 to 1. Others soon wait for a write where nothing can be written: only those who
+    /// just read go on, and see what is stale.
+    pub readers: f64,
 }
 
 impl Default for Register {
     fn default() -> Self {
-        Self { keys: 8, ops_per_key: 1_000, read: 0.5, write: 0.25, cas: 0.25 }
+        Self { keys: 8, ops_per_key: 1_000, read: 0.5, write: 0.25, cas: 0.25, readers: 0.0 }
     }
 }
 
@@ -37,6 +40,10 @@ impl Register {
         within("ops_per_key", u64::from(self.ops_per_key), 1, 1_000_000)?;
         for (weight, kind) in self.weights() {
             fraction("register", kind.name(), weight)?;
+        }
+        fraction("register", "readers", self.readers)?;
+        if self.readers == 1.0 {
+            return Err(SpecError::NoOps);
         }
         if self.write == 0.0 {
             // Reads and compare-and-sets find nothing where nothing is ever written.
@@ -90,6 +97,7 @@ impl Active {
 pub(crate) struct RegisterRun {
     kinds: Mix<OpKind>,
     ops_per_key: u32,
+    readers: f64,
     active: Vec<Active>,
     key_next: u64,
     chance: Chance,
@@ -101,6 +109,7 @@ impl RegisterRun {
         Self {
             kinds: Mix::new(&options.weights()),
             ops_per_key: options.ops_per_key,
+            readers: options.readers,
             active: (0..keys).map(Active::fresh).collect(),
             key_next: keys,
             chance: Chance::seed_from_u64(scope.seed),
@@ -108,10 +117,17 @@ impl RegisterRun {
     }
 }
 
+/// Whether this worker is one of that share that only reads: spread evenly.
+fn only_reads(worker: u32, share: f64) -> bool {
+    let before = |worker: u32| (f64::from(worker) * share).floor();
+    before(worker + 1) > before(worker)
+}
+
 impl Generator for RegisterRun {
-    fn next(&mut self, _now_ns: u64, _worker: u32) -> Next {
+    fn next(&mut self, _now_ns: u64, worker: u32) -> Next {
         let slot = self.chance.random_range(0..self.active.len());
-        let kind = self.kinds.pick(&mut self.chance);
+        let reads_only = only_reads(worker, self.readers);
+        let kind = if reads_only { OpKind::Read } else { self.kinds.pick(&mut self.chance) };
         let register = &mut self.active[slot];
         if register.issued >= self.ops_per_key {
             *register = Active::fresh(self.key_next);
@@ -147,6 +163,20 @@ mod tests {
     use checkers::history::Phase;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+    #[test]
+    fn some_workers_only_read() {
+        let options = Register { readers: 0.4, ..Register::default() };
+        options.validate().expect("sound");
+        let mut run =
+            RegisterRun::new(&options, &Scope { phase: Phase::Run, workers: 10, seed: 1, keys_used: 0 });
+        let reads = |worker, run: &mut RegisterRun| {
+            (0..200).all(|_| matches!(run.next(0, worker), Next::Op(Call::Read { .. })))
+        };
+        let readers: Vec<u32> = (0..10).filter(|worker| reads(*worker, &mut run)).collect();
+        assert_eq!(readers, [2, 4, 7, 9]);
+        Register { readers: 1.0, ..options }.validate().expect_err("nobody would write");
+    }
 
     const SCOPE: Scope = Scope { phase: Phase::Run, workers: 16, seed: 11, keys_used: 0 };
 

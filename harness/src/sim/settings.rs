@@ -180,11 +180,12 @@ fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
     Ok(schedule)
 }
 
-/// Half of the lines, and of each line some of its faults.
+/// Few of the lines, or many, and of each line some of its faults.
 fn draw_nemesis(lines: &[NemesisSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<NemesisSpec> {
+    let share = *[0.1, 0.2, 0.5].choose(rng).expect("a constant list");
     let mut drawn = Vec::new();
     for line in lines {
-        if rng.random_bool(0.5) {
+        if rng.random_bool(share) {
             let mut faults: Vec<Fault> =
                 line.faults.iter().filter(|_| rng.random_bool(0.6)).cloned().collect();
             if faults.is_empty() {

@@ -109,8 +109,8 @@ nemesis:
 checks: { ok_per_s_min: 0.1, ok_min_per_kind: 1 }
 ",
     ),
-    // What the first and the second know and the third does not: the first forgets it, the second goes, and a majority is left
-    // only if the first passes for who it was.
+    // What the first and the second know and the third does not: the first forgets it, the second goes before it can tell the
+    // first again, and a majority is left only if the first passes for who it was.
     (
         "raft.amnesia",
         "
@@ -121,8 +121,9 @@ load: { clients: 9, op_timeout: 1s, attempt_timeout: 300ms }
 nemesis:
   - { faults: [transfer], targets: { nodes: [2] }, start: 500ms, for: 400ms }
   - { faults: [{ partition: { groups: [[1, 2], [3]] } }], start: 1s, for: 2s }
-  - { faults: [wipe], targets: { nodes: [1] }, start: 2950ms, for: 3s }
-  - { faults: [kill], targets: { nodes: [2] }, start: 2960ms, for: 3s }
+  - { faults: [{ partition: { groups: [[1], [2], [3]] } }], start: 2850ms, for: 900ms }
+  - { faults: [wipe], targets: { nodes: [1] }, start: 2900ms, for: 3s }
+  - { faults: [kill], targets: { nodes: [2] }, start: 2950ms, for: 3s }
 checks: { ok_per_s_min: 0.1, ok_min_per_kind: 1 }
 ",
     ),

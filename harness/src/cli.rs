@@ -133,6 +133,9 @@ pub(crate) struct Exam {
     /// Only these bugs, by id, separated by commas
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
+    /// On node processes instead: the bugs that must show there too, each in a short storm of its own
+    #[arg(long, conflicts_with_all = ["campaigns", "seeds_max"])]
+    pub real: bool,
     /// How many campaigns each bug must be caught in; medians are over them
     #[arg(long, default_value_t = 10)]
     pub campaigns: u64,

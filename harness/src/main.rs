@@ -8,7 +8,7 @@
 //! | `run.rs` | one cell, from deployment to report |
 //! | `campaign.rs` | the cells of a plan, one after the other |
 //! | `sim/` | a plan in virtual time, seed after seed |
-//! | `exam.rs` | `gauntlet bugs`: the harness' own exam |
+//! | `exam/` | `gauntlet bugs`: the harness' own exam, simulated and on processes |
 //! | `judge.rs` | every judgement on a stored run |
 //! | `world/` | the local world: node processes on loopback |
 //! | `leash.rs` | children that die with the controller |

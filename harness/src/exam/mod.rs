@@ -1,6 +1,9 @@
 //! `gauntlet bugs`: the exam of the harness itself. Each seeded bug and the clean build go through the same campaign; every bug must
 //! be caught, by evidence of a kind that it is known to give, and the clean build must not be accused.
 
+mod real;
+mod storms;
+
 use crate::campaign::UsageError;
 use crate::cli::{Exam, Place};
 use crate::exit::Exit;
@@ -9,7 +12,7 @@ use crate::sim::campaign::{Seen, campaign};
 use crate::sim::run::Accusation;
 use crate::sim::settings::resolve;
 use crate::sim::stored;
-use crate::subject::{Reads, System};
+use crate::subject::{Reads, Subject, System};
 use checkers::Verdict;
 use nemesis::Fault;
 use protocol::{Bug, BugInfo, Detector};
@@ -41,19 +44,19 @@ struct Row {
 /// If the plan cannot be simulated.
 pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result<Exit> {
     let system = plan.subjects[0].system;
-    let bugs: Vec<BugInfo> = catalogue(system)
-        .into_iter()
-        .filter(|bug| exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id))
-        .collect();
+    let is_meant = |bug: &BugInfo| {
+        (exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id)) && (bug.real || !exam.real)
+    };
+    let bugs: Vec<BugInfo> = catalogue(system).into_iter().filter(is_meant).collect();
     if bugs.is_empty() {
-        return Err(UsageError(format!(
-            "no seeded bug of {} is named {}",
-            system.name(),
-            exam.only.join(", ")
-        ))
-        .into());
+        let kind = if exam.real { "shows on processes and is named" } else { "is named" };
+        let which = if exam.only.is_empty() { "anything".to_owned() } else { exam.only.join(", ") };
+        return Err(UsageError(format!("no seeded bug of {} {kind} {which}", system.name())).into());
     }
     let first = plan.seed.unwrap_or(1);
+    if exam.real {
+        return real::examine(&bugs, first, place);
+    }
     let mut rows = Vec::new();
     for bug in bugs {
         let row = examine_bug(plan, bug, first, exam, place)?;
@@ -85,15 +88,26 @@ pub(crate) fn catalogue(system: System) -> Vec<BugInfo> {
     if system.is_ours() { own.into_iter().chain(storage).collect() } else { own }
 }
 
+/// Switches a bug on.
+fn switch_on(bug: &BugInfo, subject: &mut Subject) -> anyhow::Result<()> {
+    let ids = serde_yaml::to_value([bug.id])?;
+    if bug.id.starts_with("disk.") {
+        subject.storage_bugs = serde_yaml::from_value(ids)?;
+        return Ok(());
+    }
+    let mut options = match &subject.options {
+        serde_yaml::Value::Mapping(given) => given.clone(),
+        _ => serde_yaml::Mapping::new(),
+    };
+    options.insert("bugs".into(), ids);
+    subject.options = serde_yaml::Value::Mapping(options);
+    Ok(())
+}
+
 /// The plan with a bug switched on.
 fn with_bug(plan: &Plan, bug: &BugInfo) -> anyhow::Result<Plan> {
     let mut plan = plan.clone();
     let subject = &mut plan.subjects[0];
-    let ids = serde_yaml::to_value([bug.id])?;
-    if bug.id.starts_with("disk.") {
-        subject.storage_bugs = serde_yaml::from_value(ids)?;
-        return Ok(plan);
-    }
     if bug.id == raft::Bug::LeaseNoDrift.info().id {
         // It is none without a lease, and clocks beyond the bound would break a correct one.
         subject.reads = Reads::Lease;
@@ -103,12 +117,7 @@ fn with_bug(plan: &Plan, bug: &BugInfo) -> anyhow::Result<Plan> {
         plan.nemesis.iter_mut().for_each(|line| line.faults.retain(in_bound));
         plan.nemesis.retain(|line| !line.faults.is_empty());
     }
-    let mut options = match &subject.options {
-        serde_yaml::Value::Mapping(given) => given.clone(),
-        _ => serde_yaml::Mapping::new(),
-    };
-    options.insert("bugs".into(), ids);
-    subject.options = serde_yaml::Value::Mapping(options);
+    switch_on(bug, subject)?;
     Ok(plan)
 }
 

@@ -1,0 +1,244 @@
+//! `gauntlet bugs --real`: the same exam on node processes. Each bug that must show there has a short storm; it is run until the
+//! bug is caught by evidence of a kind that is expected, or too often. Then the clean build goes through each of the storms.
+
+use super::storms::{self, Storm};
+use super::{detector_name, switch_on};
+use crate::campaign::UsageError;
+use crate::cli::Place;
+use crate::cluster::ClusterConf;
+use crate::exit::Exit;
+use crate::plan::Plan;
+use crate::run::{self, Interrupt};
+use crate::store;
+use crate::world::local::Site;
+use anyhow::{Context, bail};
+use checkers::Verdict;
+use protocol::{BugInfo, Detector};
+use reports::stored::{RESULTS_FILE, Results, RunOutcome, read_json};
+use std::path::{Path, PathBuf};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
+
+/// A bug that was not caught in so many runs was missed.
+const RUNS_MAX: u64 = 6;
+/// The clean build goes through each storm so often.
+const CLEAN_RUNS: u64 = 2;
+
+/// What became of one bug.
+struct Row {
+    bug: BugInfo,
+    runs: u64,
+    /// By what, if it was.
+    caught_by: Option<String>,
+    /// Of the last run.
+    dir: PathBuf,
+}
+
+/// What became of the clean build.
+#[derive(Default)]
+struct Clean {
+    runs: u64,
+    accused: Vec<String>,
+    /// Runs that say too little to acquit.
+    unclear: Vec<String>,
+}
+
+/// Runs the exam.
+///
+/// # Errors
+/// If a run cannot be made at all.
+pub(super) fn examine(bugs: &[BugInfo], first: u64, place: &Place) -> anyhow::Result<Exit> {
+    let storms = bugs.iter().map(|bug| Ok((*bug, storms::of(bug)?)));
+    let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Storm)>>>()?;
+    let cluster = place.cluster.as_deref().map(ClusterConf::load).transpose();
+    let cluster = cluster.map_err(|error| UsageError(format!("{error:#}")))?;
+    let systems = storms.iter().map(|(_, storm)| storm.plan.subjects[0].system);
+    let site = Site::prepare(systems, place.bin_dir.as_deref(), cluster)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(async {
+        let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
+        let mut rows = Vec::new();
+        for (bug, storm) in &storms {
+            rows.push(hall.examine_bug(bug, storm).await?);
+        }
+        let mut clean = Clean::default();
+        for (bug, storm) in &storms {
+            hall.examine_clean(bug, storm, &mut clean).await?;
+        }
+        println!("{}", table(&rows));
+        Ok(conclude(&rows, &clean))
+    })
+}
+
+/// Where the exam takes place.
+struct Hall<'a> {
+    first: u64,
+    place: &'a Place,
+    site: Site,
+    interrupt: Interrupt,
+}
+
+impl Hall<'_> {
+    async fn examine_bug(&self, bug: &BugInfo, storm: &Storm) -> anyhow::Result<Row> {
+        let mut plan = storm.plan.clone();
+        switch_on(bug, &mut plan.subjects[0])?;
+        let mut row = Row { bug: *bug, runs: 0, caught_by: None, dir: PathBuf::new() };
+        while row.runs < RUNS_MAX && row.caught_by.is_none() {
+            let title = format!("{} {}/{RUNS_MAX}", bug.id, row.runs + 1);
+            let (dir, results) = self.run(&plan, row.runs, &title).await?;
+            row.runs += 1;
+            row.caught_by = evidence(bug, &results);
+            row.dir = dir;
+        }
+        let by = row.caught_by.as_deref().map_or("missed".to_owned(), |by| format!("caught by {by}"));
+        eprintln!("{}: {by}, after {} runs", bug.id, row.runs);
+        Ok(row)
+    }
+
+    async fn examine_clean(&self, bug: &BugInfo, storm: &Storm, clean: &mut Clean) -> anyhow::Result<()> {
+        for number in 0..CLEAN_RUNS {
+            let title = format!("clean, in the storm of {} {}/{CLEAN_RUNS}", bug.id, number + 1);
+            let (dir, results) = self.run(&storm.plan, number, &title).await?;
+            clean.runs += 1;
+            let said = results.checks.iter().filter(|check| check.verdict == results.verdict);
+            let said: Vec<_> = said.map(|check| format!("{}: {}", check.checker, check.summary)).collect();
+            let words = format!("{}: {}", dir.display(), said.join("; "));
+            match results.verdict {
+                Verdict::Valid => {}
+                Verdict::Unknown => clean.unclear.push(words),
+                Verdict::Invalid => clean.accused.push(words),
+            }
+        }
+        Ok(())
+    }
+
+    /// One run of a storm, judged.
+    async fn run(&self, plan: &Plan, number: u64, title: &str) -> anyhow::Result<(PathBuf, Results)> {
+        if self.interrupt.is_set() {
+            bail!("interrupted");
+        }
+        let seed = self.first.wrapping_add(number);
+        let cells = plan.cells(seed)?;
+        let [cell] = &cells[..] else { bail!("the storm {} has {} cells", plan.name, cells.len()) };
+        let dir = store::create(&self.place.store, &plan.name, seed)?;
+        run::run_cell(cell, &dir, &self.site, &self.interrupt, title).await?;
+        reports::render_run(&dir).context("rendering the report")?;
+        let results = read_json(&dir.join(RESULTS_FILE))?;
+        Ok((dir, results))
+    }
+}
+
+/// What kinds of evidence a check gives.
+fn detectors(checker: &str) -> &'static [Detector] {
+    match checker {
+        "linearizability" => &[Detector::Linearizability],
+        "append" | "set" | "counter" | "bank" => &[Detector::Effects, Detector::Linearizability],
+        "agreement" => &[Detector::Divergence],
+        // A node that stops by itself stops on an invariant.
+        "run" => &[Detector::Invariant],
+        _ => &[],
+    }
+}
+
+/// What of a run is evidence, of a kind that is expected, of a bug.
+fn evidence(bug: &BugInfo, results: &Results) -> Option<String> {
+    let invalid = results.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
+    let by = invalid.filter_map(|check| {
+        let detector = detectors(&check.checker).iter().find(|by| bug.caught_by.contains(by))?;
+        let name = detector_name(*detector);
+        Some(if name == check.checker { name.to_owned() } else { format!("{name} ({})", check.checker) })
+    });
+    let by: Vec<_> = by.collect();
+    (!by.is_empty()).then(|| by.join(", "))
+}
+
+fn conclude(rows: &[Row], clean: &Clean) -> Exit {
+    for words in &clean.accused {
+        println!("the clean build is accused: {words}");
+    }
+    for words in &clean.unclear {
+        println!("the clean build is not acquitted: {words}");
+    }
+    let caught = rows.iter().filter(|row| row.caught_by.is_some()).count();
+    println!(
+        "{caught} of {} bugs were caught; the clean build: {} runs, accused {} times, not acquitted {} times",
+        rows.len(),
+        clean.runs,
+        clean.accused.len(),
+        clean.unclear.len()
+    );
+    let verdict = if caught < rows.len() || !clean.accused.is_empty() {
+        Verdict::Invalid
+    } else if clean.unclear.is_empty() {
+        Verdict::Valid
+    } else {
+        Verdict::Unknown
+    };
+    Exit::of(verdict, &RunOutcome::Completed)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Builder::default();
+    table.push_record(["bug", "caught by", "runs", "report"]);
+    for row in rows {
+        table.push_record([
+            row.bug.id.to_owned(),
+            row.caught_by.clone().unwrap_or_else(|| "– missed –".to_owned()),
+            row.runs.to_string(),
+            relative(&row.dir).display().to_string(),
+        ]);
+    }
+    let mut table = table.build();
+    table.with(Style::rounded()).modify(Columns::one(2), Alignment::right());
+    table.to_string()
+}
+
+/// As seen from here, where that is shorter.
+fn relative(dir: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.as_deref().and_then(|here| dir.strip_prefix(here).ok()).unwrap_or(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::plain;
+    use protocol::Bug as _;
+
+    fn results(checks: &[(&str, Verdict)]) -> Results {
+        let checks: Vec<_> =
+            checks.iter().map(|(name, verdict)| plain(name, *verdict, String::new())).collect();
+        Results { verdict: checks.iter().map(|check| check.verdict).max().expect("some"), checks }
+    }
+
+    #[test]
+    fn only_evidence_that_is_expected_catches_a_bug() {
+        let bug = raft::Bug::RetryAppliedTwice.info();
+        let caught = |name, verdict| evidence(&bug, &results(&[("run", Verdict::Valid), (name, verdict)]));
+        assert_eq!(caught("append", Verdict::Invalid).as_deref(), Some("effects (append)"));
+        assert_eq!(caught("append", Verdict::Unknown), None);
+        assert_eq!(caught("agreement", Verdict::Invalid), None, "replicas that apply twice agree");
+        assert_eq!(caught("faults", Verdict::Invalid), None);
+    }
+
+    #[test]
+    fn a_missed_bug_and_an_accused_clean_build_fail_and_an_unclear_one_never_passes() {
+        let row = |caught: bool| Row {
+            bug: raft::Bug::Amnesia.info(),
+            runs: 1,
+            caught_by: caught.then(|| "linearizability".to_owned()),
+            dir: PathBuf::new(),
+        };
+        let clean = |accused: usize, unclear: usize| Clean {
+            runs: 2,
+            accused: vec!["it lost a write".into(); accused],
+            unclear: vec!["a fault never bit".into(); unclear],
+        };
+        assert_eq!(conclude(&[row(true)], &clean(0, 0)), Exit::Valid);
+        assert_eq!(conclude(&[row(true), row(false)], &clean(0, 0)), Exit::Invalid);
+        assert_eq!(conclude(&[row(true)], &clean(1, 0)), Exit::Invalid);
+        assert_eq!(conclude(&[row(true)], &clean(0, 1)), Exit::Unknown);
+    }
+}

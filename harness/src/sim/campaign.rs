@@ -173,7 +173,10 @@ thread_local! {
 }
 
 /// Runs something in which a core may panic: a finding, told where it belongs and not on standard error.
-pub(crate) fn quiet<T>(body: impl FnOnce() -> T) -> T {
+///
+/// # Errors
+/// As it says, or if it panics itself.
+pub(crate) fn quiet<T>(body: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {
         let loud = std::panic::take_hook();
@@ -184,9 +187,13 @@ pub(crate) fn quiet<T>(body: impl FnOnce() -> T) -> T {
         }));
     });
     QUIET.set(true);
-    let result = body();
+    let result = catch_unwind(AssertUnwindSafe(body));
     QUIET.set(false);
-    result
+    result.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
+        Err(anyhow::anyhow!("the harness panicked: {words}"))
+    })
 }
 
 /// Runs these seeds on all cores. No new seed is begun after an accusation that is wanted; all before it have been run.
@@ -202,12 +209,7 @@ pub(crate) fn campaign(plan: &Plan, seeds: &[u64], title: &str, wanted: Wanted<'
         loop {
             let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
             let Some(seed) = seeds.get(index).filter(|_| !stop.load(Ordering::Relaxed)) else { return };
-            let run = || resolve(plan, *seed).and_then(|cell| simulate_cell(&cell, false));
-            let run = quiet(|| catch_unwind(AssertUnwindSafe(run))).unwrap_or_else(|panic| {
-                let words = panic.downcast_ref::<String>().cloned();
-                let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-                Err(anyhow::anyhow!("the harness panicked: {}", words.unwrap_or_default()))
-            });
+            let run = quiet(|| resolve(plan, *seed).and_then(|cell| simulate_cell(&cell, false)));
             if done.send((*seed, run)).is_err() {
                 return;
             }

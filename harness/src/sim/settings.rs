@@ -183,7 +183,8 @@ fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
 /// Few of the lines, or many, and of each line some of its faults.
 fn draw_nemesis(lines: &[NemesisSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<NemesisSpec> {
     let few = 2.0 / lines.len().max(1) as f64;
-    let share = [0.1, 0.2, 0.5].choose(rng).expect("a constant list").max(few).min(0.8);
+    let drawn = *[0.1, 0.2, 0.5].choose(rng).expect("a constant list");
+    let share = f64::max(drawn, few).min(0.8);
     let mut drawn = Vec::new();
     for line in lines {
         if rng.random_bool(share) {

@@ -231,10 +231,11 @@ fn ops_row(name: &str, measured: &Measured, total: bool) -> Markup {
 
 fn reproduce(dir: &Path, stored: &StoredRun) -> Markup {
     let dir = dir.display();
+    let command = if stored.info.world == "sim" { "sim" } else { "run" };
     html! {
         pre.command {
             "# the same plan, with every choice made as in this run\n"
-            "cargo run --release -- run '" (dir) "/" (PLAN_FILE) "' --seed " (stored.info.seed) "\n"
+            "cargo run --release -- " (command) " '" (dir) "/" (PLAN_FILE) "' --seed " (stored.info.seed) "\n"
             "# judge and draw the stored history again\n"
             "cargo run --release -- check '" (dir) "'\n"
             "cargo run --release -- report '" (dir) "'"

@@ -1,5 +1,6 @@
 //! Step 10 of a run, and `gauntlet check`: every judgement on what a run left in its folder.
 
+use crate::panics;
 use crate::plan::{Checks, Plan};
 use crate::sim;
 use crate::store::{HISTORY, STATUSES};
@@ -14,6 +15,7 @@ use checkers::linearizability::{LinearizabilityOptions, check_append, check_line
 use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
+use protocol::Detector;
 use reports::stored::{RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, read_json, write_json};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,9 +84,19 @@ fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
         Ok(result) => return result,
         Err(panic) => panic,
     };
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
-    plain(checker, Verdict::Unknown, format!("the checker panicked: {words}"))
+    plain(checker, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
+}
+
+/// What kinds of evidence a check gives, the most telling first.
+pub(crate) fn detectors(checker: &str) -> &'static [Detector] {
+    match checker {
+        "linearizability" => &[Detector::Linearizability],
+        "append" | "set" | "counter" | "bank" => &[Detector::Effects, Detector::Linearizability],
+        "agreement" => &[Detector::Divergence],
+        // A node that stops by itself stops on an invariant.
+        "run" => &[Detector::Invariant],
+        _ => &[],
+    }
 }
 
 /// A judgement without numbers and evidence.

@@ -27,6 +27,7 @@ mod exit;
 mod judge;
 mod leash;
 mod list;
+mod panics;
 mod plan;
 mod progress;
 mod run;

@@ -1,9 +1,8 @@
 //! What counts as a bite: the conditioner's counters, watched over restarts.
 
-use crate::fault::Fault;
 use crate::target::Direction;
 use protocol::ReplicaId;
-use protocol::control::{LinkCounters, NodeStatus};
+use protocol::control::{LinkCondition, LinkCounters, NodeStatus};
 use std::collections::BTreeMap;
 
 /// Counters of every link since the run began, although a node's own begin anew when it restarts.
@@ -57,30 +56,23 @@ pub fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) 
     total.throttled += now.throttled.saturating_sub(before.throttled);
 }
 
-/// How often a link fault bit between two readings, and of what it did so. `None` for faults that are not on links.
+/// How often a condition bit between two readings, and in which way: that of the first of its parts that is not clear.
 #[must_use]
-pub fn bites(fault: &Fault, before: &LinkCounters, after: &LinkCounters) -> Option<(u64, &'static str)> {
-    Some(match fault {
-        Fault::Partition(_) => (after.blocked - before.blocked, "messages blocked"),
-        Fault::Delay { .. } => (after.delayed - before.delayed, "messages delayed"),
-        Fault::Loss { .. } => (after.lost - before.lost, "messages lost"),
-        Fault::Duplicate { .. } => (after.duplicated - before.duplicated, "messages duplicated"),
-        Fault::Reorder { .. } => (after.reordered - before.reordered, "messages reordered"),
-        Fault::Rate { .. } => (after.throttled - before.throttled, "messages throttled"),
-        Fault::Kill
-        | Fault::PowerLoss
-        | Fault::Pause
-        | Fault::DiskStall
-        | Fault::DiskSlow { .. }
-        | Fault::DiskFull
-        | Fault::BitFlip
-        | Fault::Wipe
-        | Fault::Members
-        | Fault::Transfer
-        | Fault::ClockOffset { .. }
-        | Fault::ClockRate { .. }
-        | Fault::ClockStrobe { .. } => return None,
-    })
+pub fn bites(condition: &LinkCondition, before: &LinkCounters, after: &LinkCounters) -> (u64, &'static str) {
+    let clear = LinkCondition::default();
+    if condition.blocked {
+        (after.blocked - before.blocked, "messages blocked")
+    } else if condition.loss > clear.loss {
+        (after.lost - before.lost, "messages lost")
+    } else if condition.duplicate > clear.duplicate {
+        (after.duplicated - before.duplicated, "messages duplicated")
+    } else if condition.reorder > clear.reorder {
+        (after.reordered - before.reordered, "messages reordered")
+    } else if condition.rate_bytes_s > clear.rate_bytes_s {
+        (after.throttled - before.throttled, "messages throttled")
+    } else {
+        (after.delayed - before.delayed, "messages delayed")
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can be broken.
 
 use crate::target::Shape;
+use protocol::control::ClockSetting;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -111,6 +112,18 @@ impl Fault {
             Fault::Wipe => "wipe".into(),
             Fault::Members => "members".into(),
             Fault::Transfer => "transfer".into(),
+        }
+    }
+
+    /// What it does to a clock when it begins; `None` if it is none of clocks.
+    #[must_use]
+    pub fn clock_setting(&self) -> Option<ClockSetting> {
+        match self {
+            Fault::ClockOffset { offset_ms } | Fault::ClockStrobe { offset_ms, .. } => {
+                Some(ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 })
+            }
+            Fault::ClockRate { rate } => Some(ClockSetting { offset_us: 0, rate: *rate }),
+            _ => None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::target::{Shape, Targets, names};
 use crate::world::{InjectError, World};
 use checkers::history::FaultEvent;
 use protocol::ReplicaId;
-use protocol::control::{ClockSetting, ControlRequest};
+use protocol::control::ControlRequest;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -147,15 +147,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         targets: Vec<ReplicaId>,
     ) -> Result<(Hold, String), InjectError> {
         let targets = self.free(targets)?;
-        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
-        let (setting, strobe) = match fault {
-            Fault::ClockOffset { offset_ms } => (ahead(*offset_ms), None),
-            Fault::ClockRate { rate } => (ClockSetting { offset_us: 0, rate: *rate }, None),
-            Fault::ClockStrobe { offset_ms, period } => (
-                ahead(*offset_ms),
-                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true }),
-            ),
-            _ => unreachable!("only clock faults come here"),
+        let setting = fault.clock_setting().expect("only clock faults come here");
+        let strobe = match fault {
+            Fault::ClockStrobe { period, .. } => {
+                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true })
+            }
+            _ => None,
         };
         self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
         let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };

@@ -18,7 +18,7 @@ pub mod fault;
 mod install;
 pub mod links;
 mod members;
-mod operator;
+pub mod operator;
 pub mod runner;
 pub mod schedule;
 pub mod target;

@@ -4,23 +4,25 @@ use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use std::collections::BTreeMap;
 
 /// Who votes, each with the life of its disk.
-pub(crate) type Voters = BTreeMap<ReplicaId, Incarnation>;
+pub type Voters = BTreeMap<ReplicaId, Incarnation>;
 
 /// What is asked, and what came of it. Pure: it is told of statuses, and says what to ask of whom.
 #[derive(Debug)]
-pub(crate) struct Operator {
+pub struct Operator {
     /// Who votes, as far as the operator has seen.
     voters: Voters,
     want: Option<Voters>,
     /// Whether a leader has taken on what is wanted.
-    pub(crate) accepted: bool,
+    pub accepted: bool,
     transfer_to: Option<ReplicaId>,
     /// Whether the one who was to lead was seen to.
-    pub(crate) transferred: bool,
+    pub transferred: bool,
 }
 
 impl Operator {
-    pub(crate) fn new(founders: Vec<ReplicaId>) -> Self {
+    /// One whose group began with these.
+    #[must_use]
+    pub fn new(founders: Vec<ReplicaId>) -> Self {
         Self {
             voters: founders.into_iter().map(|founder| (founder, Incarnation(0))).collect(),
             want: None,
@@ -31,39 +33,43 @@ impl Operator {
     }
 
     /// Who votes, as far as the operator has seen.
-    pub(crate) fn voters(&self) -> &Voters {
+    #[must_use]
+    pub fn voters(&self) -> &Voters {
         &self.voters
     }
 
     /// Who is to vote, if that is still to be brought about.
-    pub(crate) fn wish(&self) -> Option<&Voters> {
+    #[must_use]
+    pub fn wish(&self) -> Option<&Voters> {
         self.want.as_ref()
     }
 
     /// Whether there is something to look after.
-    pub(crate) fn is_busy(&self) -> bool {
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
         self.want.is_some() || self.transfer_to.is_some()
     }
 
     /// From now on these are to vote.
-    pub(crate) fn want(&mut self, voters: Voters) {
+    pub fn want(&mut self, voters: Voters) {
         self.want = Some(voters);
         self.accepted = false;
     }
 
     /// From now on this one is to lead.
-    pub(crate) fn transfer(&mut self, to: ReplicaId) {
+    pub fn transfer(&mut self, to: ReplicaId) {
         self.transfer_to = Some(to);
         self.transferred = false;
     }
 
     /// Nobody is to lead any more: whoever leads may.
-    pub(crate) fn leave_it(&mut self) {
+    pub fn leave_it(&mut self) {
         self.transfer_to = None;
     }
 
     /// Takes in how things are with all who say that they lead; whom to ask for what is not done.
-    pub(crate) fn look(&mut self, leaders: &[(ReplicaId, Status)]) -> Vec<(ReplicaId, AdminRequest)> {
+    #[must_use]
+    pub fn look(&mut self, leaders: &[(ReplicaId, Status)]) -> Vec<(ReplicaId, AdminRequest)> {
         let newest = leaders.iter().max_by_key(|(_, status)| status.epoch);
         let Some((leader, status)) = newest else { return Vec::new() };
         if self.transfer_to == Some(*leader) {
@@ -88,14 +94,15 @@ impl Operator {
     }
 
     /// What came of a request.
-    pub(crate) fn heard(&mut self, request: &AdminRequest, reply: &AdminReply) {
+    pub fn heard(&mut self, request: &AdminRequest, reply: &AdminReply) {
         self.accepted |=
             matches!((request, reply), (AdminRequest::ChangeMembers { .. }, AdminReply::Accepted));
     }
 }
 
 /// `n1,n2i1`.
-pub(crate) fn in_words(voters: &Voters) -> String {
+#[must_use]
+pub fn in_words(voters: &Voters) -> String {
     let word = |(replica, life): (&ReplicaId, &Incarnation)| match life {
         Incarnation(0) => replica.to_string(),
         later => format!("{replica}{later}"),

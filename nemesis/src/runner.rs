@@ -296,7 +296,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Hold::Links { fault: link, before } => {
                 let errors = self.apply().await;
                 let after = self.counters.sum(&link.directions);
-                let (count, what) = bites(&fault, &before, &after).expect("it is a link fault");
+                let (count, what) = bites(&link.condition, &before, &after);
                 match (count, errors.is_empty()) {
                     (_, false) => (FaultStage::Indeterminate, list(&errors)),
                     (0, true) => (FaultStage::NeverBit, format!("0 {what}")),

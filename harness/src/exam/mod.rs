@@ -17,6 +17,7 @@ use checkers::Verdict;
 use nemesis::Fault;
 use protocol::{Bug, BugInfo, Detector};
 use reports::stored::RunOutcome;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -31,7 +32,7 @@ const CLEAN_TIMES: u64 = 10;
 struct Row {
     bug: BugInfo,
     /// For each campaign in which it was caught: after how many seeds, in how much virtual time, by what.
-    caught: Vec<(u64, Duration, Accusation)>,
+    caught: Vec<(u64, Duration, String)>,
     campaigns: u64,
     /// Evidence of a kind that was not expected.
     unexpected: u64,
@@ -125,22 +126,23 @@ fn examine_bug(plan: &Plan, bug: BugInfo, first: u64, exam: &Exam, place: &Place
     let plan = with_bug(plan, &bug)?;
     let mut row =
         Row { bug, caught: Vec::new(), campaigns: exam.campaigns, unexpected: 0, replay: String::new() };
-    let expected = |accusation: &Accusation| accusation.detectors.iter().any(|by| bug.caught_by.contains(by));
+    let named = |accusation: &Accusation| expected(&bug, &accusation.checker, &accusation.detectors);
+    let wanted = |accusation: &Accusation| named(accusation).is_some();
     for number in 0..exam.campaigns {
         let first = first.wrapping_add(number * STRIDE);
         let seeds: Vec<u64> = (0..exam.seeds_max).map(|i| first.wrapping_add(i)).collect();
         let title = format!("{} {}/{}", bug.id, number + 1, exam.campaigns);
-        let seen = campaign(&plan, &seeds, &title, Some(&expected))?;
+        let seen = campaign(&plan, &seeds, &title, Some(&wanted))?;
         let Some(caught) = seen.caught else {
             row.unexpected += seen.failed;
             continue;
         };
         row.unexpected +=
-            seen.failures.iter().filter(|failure| !failure.accusations.iter().any(expected)).count() as u64;
+            seen.failures.iter().filter(|failure| !failure.accusations.iter().any(wanted)).count() as u64;
         let needed = caught.seed.wrapping_sub(first) + 1;
         let took = seen.took.range(..=caught.seed).map(|(_, took)| *took).sum();
-        let by = caught.accusations.iter().find(|accusation| expected(accusation)).expect("it was wanted");
-        row.caught.push((needed, took, by.clone()));
+        let by = caught.accusations.iter().find_map(named).expect("it was wanted");
+        row.caught.push((needed, took, by));
         if row.replay.is_empty() {
             let dir = stored::keep(&resolve(&plan, caught.seed)?, caught.fingerprint, place)?;
             row.replay = format!("gauntlet sim {}", dir.join("plan.yaml").display());
@@ -165,18 +167,17 @@ fn detector_name(detector: Detector) -> &'static str {
     }
 }
 
+/// What a check that gives these kinds of evidence says of a bug, in words, if a kind is among those expected.
+fn expected(bug: &BugInfo, checker: &str, detectors: &[Detector]) -> Option<String> {
+    let name = detectors.iter().find(|by| bug.caught_by.contains(by)).copied().map(detector_name)?;
+    Some(if name == checker { name.to_owned() } else { format!("{name} ({checker})") })
+}
+
 /// What caught it, most often first.
 fn by(row: &Row) -> String {
-    let mut counts: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
-    for (_, _, accusation) in &row.caught {
-        let detector = accusation.detectors.iter().find(|by| row.bug.caught_by.contains(by));
-        let detector = detector.copied().map_or("?", detector_name);
-        let words = if accusation.checker == detector {
-            detector.to_owned()
-        } else {
-            format!("{detector} ({})", accusation.checker)
-        };
-        *counts.entry(words).or_default() += 1;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, _, by) in &row.caught {
+        *counts.entry(by).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -1,19 +1,20 @@
 //! `gauntlet bugs --real`: the same exam on node processes. Each bug that must show there has a short storm; it is run until the
 //! bug is caught by evidence of a kind that is expected, or too often. Then the clean build goes through each of the storms.
 
-use super::storms::{self, Storm};
-use super::{detector_name, switch_on};
+use super::storms;
+use super::{expected, switch_on};
 use crate::campaign::UsageError;
 use crate::cli::Place;
 use crate::cluster::ClusterConf;
 use crate::exit::Exit;
+use crate::judge::detectors;
 use crate::plan::Plan;
 use crate::run::{self, Interrupt};
 use crate::store;
 use crate::world::local::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
-use protocol::{BugInfo, Detector};
+use protocol::BugInfo;
 use reports::stored::{RESULTS_FILE, Results, RunOutcome, read_json};
 use std::path::{Path, PathBuf};
 use tabled::builder::Builder;
@@ -50,10 +51,10 @@ struct Clean {
 /// If a run cannot be made at all.
 pub(super) fn examine(bugs: &[BugInfo], first: u64, place: &Place) -> anyhow::Result<Exit> {
     let storms = bugs.iter().map(|bug| Ok((*bug, storms::of(bug)?)));
-    let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Storm)>>>()?;
+    let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Plan)>>>()?;
     let cluster = place.cluster.as_deref().map(ClusterConf::load).transpose();
     let cluster = cluster.map_err(|error| UsageError(format!("{error:#}")))?;
-    let systems = storms.iter().map(|(_, storm)| storm.plan.subjects[0].system);
+    let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
     let site = Site::prepare(systems, place.bin_dir.as_deref(), cluster)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
@@ -81,8 +82,8 @@ struct Hall<'a> {
 }
 
 impl Hall<'_> {
-    async fn examine_bug(&self, bug: &BugInfo, storm: &Storm) -> anyhow::Result<Row> {
-        let mut plan = storm.plan.clone();
+    async fn examine_bug(&self, bug: &BugInfo, storm: &Plan) -> anyhow::Result<Row> {
+        let mut plan = storm.clone();
         switch_on(bug, &mut plan.subjects[0])?;
         let mut row = Row { bug: *bug, runs: 0, caught_by: None, dir: PathBuf::new() };
         while row.runs < RUNS_MAX && row.caught_by.is_none() {
@@ -97,10 +98,10 @@ impl Hall<'_> {
         Ok(row)
     }
 
-    async fn examine_clean(&self, bug: &BugInfo, storm: &Storm, clean: &mut Clean) -> anyhow::Result<()> {
+    async fn examine_clean(&self, bug: &BugInfo, storm: &Plan, clean: &mut Clean) -> anyhow::Result<()> {
         for number in 0..CLEAN_RUNS {
             let title = format!("clean, in the storm of {} {}/{CLEAN_RUNS}", bug.id, number + 1);
-            let (dir, results) = self.run(&storm.plan, number, &title).await?;
+            let (dir, results) = self.run(storm, number, &title).await?;
             clean.runs += 1;
             let said = results.checks.iter().filter(|check| check.verdict == results.verdict);
             let said: Vec<_> = said.map(|check| format!("{}: {}", check.checker, check.summary)).collect();
@@ -130,26 +131,10 @@ impl Hall<'_> {
     }
 }
 
-/// What kinds of evidence a check gives.
-fn detectors(checker: &str) -> &'static [Detector] {
-    match checker {
-        "linearizability" => &[Detector::Linearizability],
-        "append" | "set" | "counter" | "bank" => &[Detector::Effects, Detector::Linearizability],
-        "agreement" => &[Detector::Divergence],
-        // A node that stops by itself stops on an invariant.
-        "run" => &[Detector::Invariant],
-        _ => &[],
-    }
-}
-
 /// What of a run is evidence, of a kind that is expected, of a bug.
 fn evidence(bug: &BugInfo, results: &Results) -> Option<String> {
     let invalid = results.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
-    let by = invalid.filter_map(|check| {
-        let detector = detectors(&check.checker).iter().find(|by| bug.caught_by.contains(by))?;
-        let name = detector_name(*detector);
-        Some(if name == check.checker { name.to_owned() } else { format!("{name} ({})", check.checker) })
-    });
+    let by = invalid.filter_map(|check| expected(bug, &check.checker, detectors(&check.checker)));
     let by: Vec<_> = by.collect();
     (!by.is_empty()).then(|| by.join(", "))
 }

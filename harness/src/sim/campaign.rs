@@ -7,6 +7,7 @@ use super::storm::Bites;
 use crate::campaign::UsageError;
 use crate::cli::{Place, Seeds};
 use crate::exit::Exit;
+use crate::panics;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::subject::System;
@@ -189,11 +190,7 @@ pub(crate) fn quiet<T>(body: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resu
     QUIET.set(true);
     let result = catch_unwind(AssertUnwindSafe(body));
     QUIET.set(false);
-    result.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str);
-        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
-        Err(anyhow::anyhow!("the harness panicked: {words}"))
-    })
+    result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the harness panicked: {}", panics::words(&*panic))))
 }
 
 /// Runs these seeds on all cores. No new seed is begun after an accusation that is wanted; all before it have been run.

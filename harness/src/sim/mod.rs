@@ -6,7 +6,7 @@
 //! | `run.rs` | one seed, from start to verdict |
 //! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
-//! | `operator.rs` | who has members changed and leaders transferred |
+//! | `members.rs` | how members are changed, disks lost, leaders replaced |
 //! | `subject.rs` | which cores, and their invariants |
 //! | `alarm.rs` | what the simulation wakes up for |
 //! | `shrink.rs` | a smaller plan that fails in the same way |
@@ -16,7 +16,7 @@
 mod alarm;
 pub(crate) mod campaign;
 mod clients;
-mod operator;
+mod members;
 pub(crate) mod run;
 pub(crate) mod settings;
 mod shrink;

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase};
 use checkers::{CheckResult, Verdict};
+use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{Detector, Incarnation, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
@@ -71,7 +72,9 @@ const BRACKET: Duration = Duration::from_secs(120);
 const REST: Duration = Duration::from_secs(5);
 /// Between two looks of the operator.
 const OPERATE_EVERY: Duration = Duration::from_millis(200);
-/// Between two looks at what replicas say of themselves.
+/// Between two looks at what is waited for.
+const GLANCE: Duration = Duration::from_millis(100);
+/// Between two looks at what replicas say of themselves, for the record.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs a resolved cell in virtual time. `in_words`: for the diagram.
@@ -204,12 +207,11 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
         self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
         self.cluster.note(|| "all is healed".to_owned());
-        self.until(self.cluster.now() + patience, |run| run.storm.operator.is_idle());
+        self.until(self.cluster.now() + patience, |run| run.storm.operator.wish().is_none());
         if !self.accusations.is_empty() {
             return;
         }
-        if !self.storm.operator.is_idle() {
-            let wish = self.storm.operator.wish();
+        if let Some(wish) = self.storm.operator.wish().map(in_words) {
             self.stalled(format!("{patience:?} after all was healed {wish} were not the voters yet"));
             return;
         }
@@ -301,7 +303,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
                 ));
                 return false;
             }
-            self.until(self.cluster.now() + Duration::from_millis(100), |_| false);
+            self.until(self.cluster.now() + GLANCE, |_| false);
             if !self.accusations.is_empty() {
                 return false;
             }
@@ -314,7 +316,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     }
 
     fn comes_to_one_state(&mut self, when: &str, saved: &[ReplicaId], within: Duration) -> bool {
-        self.until(self.cluster.now() + within, |run| run.agree(saved));
+        self.until_seen(self.cluster.now() + within, |run| run.agree(saved));
         if self.accusations.is_empty() && !self.agree(saved) {
             let said: Vec<_> = saved.iter().map(|node| self.describe(*node)).collect();
             let said = said.join("; ");
@@ -360,6 +362,13 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
     }
 
+    /// The same, for what all replicas have to be asked for: looks now and then.
+    fn until_seen(&mut self, deadline: Time, stop: impl Fn(&Self) -> bool) {
+        while self.accusations.is_empty() && self.cluster.now() < deadline && !stop(self) {
+            self.until(deadline.min(self.cluster.now() + GLANCE), |_| false);
+        }
+    }
+
     fn handle(&mut self, output: Output<P>) {
         let (recording, cluster) = (&mut self.recording, &mut self.cluster);
         match output {
@@ -398,7 +407,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             Alarm::Doom { fault } => self.storm.doom_is_over(fault, cluster, observer),
             Alarm::Restart { replica } => self.storm.start(replica, cluster, observer),
             Alarm::Operate => {
-                self.storm.operator.look(cluster, observer);
+                self.storm.operate(cluster, observer);
                 let next = cluster.now() + OPERATE_EVERY;
                 cluster.alarm(next, Alarm::Operate.number());
             }
@@ -498,10 +507,7 @@ fn conclude(
     }
     let consistency = judge::check_consistency(&history, cell.workload(), &cell.plan.checks);
     if consistency.verdict == Verdict::Invalid {
-        let detectors = match consistency.checker.as_str() {
-            "linearizability" => vec![Detector::Linearizability],
-            _ => vec![Detector::Linearizability, Detector::Effects],
-        };
+        let detectors = judge::detectors(&consistency.checker).to_vec();
         let (checker, what) = (consistency.checker.clone(), consistency.summary.clone());
         accusations.push(Accusation { detectors, checker, what, at: None });
     }

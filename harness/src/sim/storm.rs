@@ -1,15 +1,15 @@
 //! The faults of a simulated run: the same schedule that the runner carries out on processes.
 
 use super::alarm::Alarm;
-use super::operator::{self, Operator, Voters};
+use super::members::leader;
 use super::subject::KvCore;
 use checkers::history::{Entry, FaultEvent, FaultStage};
 use nemesis::links::{self, LinkFault};
+use nemesis::operator::{Operator, in_words};
 use nemesis::target::{self, Direction};
 use nemesis::{Fault, Injection, evidence};
 use protocol::control::{ClockSetting, LinkCounters};
-use protocol::{AdminReply, AdminRequest, ReplicaId, quorum};
-use rand::seq::IndexedRandom;
+use protocol::{ReplicaId, quorum};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
@@ -33,11 +33,11 @@ pub(crate) struct Storm {
     /// Nothing begins or ends by itself any more.
     frozen: bool,
     /// Those of whose disks a bit was flipped.
-    flipped: BTreeSet<ReplicaId>,
+    pub(super) flipped: BTreeSet<ReplicaId>,
     /// Those that refuse their disks since then, and why: they are gone for good.
     pub(crate) lost: BTreeMap<ReplicaId, String>,
     pub(crate) bites: BTreeMap<String, Bites>,
-    chance: Xoshiro256PlusPlus,
+    pub(super) chance: Xoshiro256PlusPlus,
 }
 
 struct Active {
@@ -47,7 +47,7 @@ struct Active {
     hold: Hold,
 }
 
-enum Hold {
+pub(super) enum Hold {
     Down {
         nodes: Vec<ReplicaId>,
         evidence: String,
@@ -95,7 +95,7 @@ impl Storm {
         }
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0057_0123);
         Self {
-            operator: Operator::new((1..=founders).map(ReplicaId)),
+            operator: Operator::new((1..=founders).map(ReplicaId).collect()),
             nodes,
             schedule,
             active: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl Storm {
         if let Some(why) = &injection.impossible {
             return Err(why.clone());
         }
-        let leader = operator::leader(cluster).map(|(leader, _)| leader);
+        let leader = leader(cluster).map(|(leader, _)| leader);
         if let Fault::Partition(shape) = &injection.fault {
             let (directions, text) = shape.cuts(&self.nodes, leader)?;
             return Ok((self.links(&injection.fault, directions, cluster), text, "links cut".to_owned()));
@@ -208,7 +208,11 @@ impl Storm {
         Ok((hold, text, evidence))
     }
 
-    fn free<P: KvCore>(&self, targets: &[ReplicaId], cluster: &Cluster<P>) -> Result<Vec<ReplicaId>, String> {
+    pub(super) fn free<P: KvCore>(
+        &self,
+        targets: &[ReplicaId],
+        cluster: &Cluster<P>,
+    ) -> Result<Vec<ReplicaId>, String> {
         let occupied = |node: &ReplicaId| {
             !cluster.is_up(*node)
                 || self.active.values().any(|active| match &active.hold {
@@ -294,106 +298,6 @@ impl Storm {
         Ok(Hold::Down { nodes: vec![node], evidence: format!("a bit of {file} at byte {at}") })
     }
 
-    /// Whether a majority survives the loss of one disk more, whoever is asked.
-    fn may_lose<P: KvCore>(&self, node: ReplicaId, cluster: &Cluster<P>) -> Result<(), String> {
-        if !self.operator.is_idle() || operator::leader(cluster).is_none_or(|(_, status)| status.changing) {
-            return Err("members are changing, or nobody leads".to_owned());
-        }
-        let voters = self.operator.voters();
-        let mut gone: BTreeSet<ReplicaId> =
-            self.flipped.iter().copied().filter(|node| voters.contains_key(node)).collect();
-        gone.insert(node);
-        if gone.len() > quorum::crash_faults_tolerated(voters.len()) {
-            return Err("more lost disks than a majority survives".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Takes a disk away: the replica comes back with an empty one, and is to take its own place as another member.
-    fn wipe<P: KvCore>(
-        &mut self,
-        node: ReplicaId,
-        cluster: &mut Cluster<P>,
-        observer: &mut impl Observer<P>,
-    ) -> Result<Hold, String> {
-        let voters = self.operator.voters();
-        if voters.get(&node) != Some(&cluster.incarnation(node)) || self.flipped.contains(&node) {
-            return Err(format!("{node} does not vote"));
-        }
-        self.free(&[node], cluster)?;
-        self.may_lose(node, cluster)?;
-        let mut voters = voters.clone();
-        cluster.crash(node, Crash::Power, observer);
-        voters.insert(node, cluster.wipe(node));
-        let evidence = format!("a new disk; to vote are {}", operator::in_words(&voters));
-        self.operator.want(voters);
-        cluster.start(node, observer);
-        Ok(Hold::Members { evidence })
-    }
-
-    /// The voters with one added or one left out, on the way to others.
-    fn one_step_to(&mut self, others: &Voters) -> Voters {
-        let mut voters = self.operator.voters().clone();
-        let differ: Vec<ReplicaId> = voters
-            .keys()
-            .chain(others.keys())
-            .copied()
-            .filter(|node| voters.contains_key(node) != others.contains_key(node))
-            .collect();
-        if let Some(node) = differ.choose(&mut self.chance) {
-            match others.get(node) {
-                Some(life) => voters.insert(*node, *life),
-                None => voters.remove(node),
-            };
-        }
-        voters
-    }
-
-    fn change_members<P: KvCore>(
-        &mut self,
-        targets: &[ReplicaId],
-        cluster: &Cluster<P>,
-    ) -> Result<Hold, String> {
-        if self.operator.voters().is_empty()
-            || operator::leader(cluster).is_none_or(|(_, s)| s.voters.is_empty())
-        {
-            return Err("nobody leads, or its members cannot change".to_owned());
-        }
-        if !self.operator.may_change_its_mind() {
-            return Err(format!("the members are to be {} already", self.operator.wish()));
-        }
-        let sound = targets.iter().filter(|node| !self.flipped.contains(node));
-        let mut voters: BTreeMap<_, _> = sound.map(|node| (*node, cluster.incarnation(*node))).collect();
-        if self.chance.random_bool(0.6) {
-            voters = self.one_step_to(&voters);
-        }
-        if voters.len() < self.operator.voters().len().min(3) {
-            return Err("too few of them have a sound disk".to_owned());
-        }
-        let evidence = format!("to vote are {}", operator::in_words(&voters));
-        self.operator.want(voters);
-        Ok(Hold::Members { evidence })
-    }
-
-    fn transfer<P: KvCore>(
-        &mut self,
-        to: ReplicaId,
-        cluster: &mut Cluster<P>,
-        observer: &mut impl Observer<P>,
-    ) -> Result<Hold, String> {
-        let (leader, _) = operator::leader(cluster).ok_or("nobody leads")?;
-        if leader == to {
-            return Err(format!("{to} leads already"));
-        }
-        match cluster.admin(leader, AdminRequest::TransferLeadership { to }, observer) {
-            Some(AdminReply::Accepted) => {
-                self.operator.transfer(to);
-                Ok(Hold::Transfer)
-            }
-            other => Err(format!("{leader} says {other:?}")),
-        }
-    }
-
     fn links<P: KvCore>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
         let condition = links::condition(fault).expect("only link faults come here");
         let before = sum(&directions, cluster);
@@ -415,17 +319,11 @@ impl Storm {
         nodes: Vec<ReplicaId>,
         cluster: &mut Cluster<P>,
     ) -> Hold {
-        let ahead = |offset_ms: i64| ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 };
-        let setting = match fault {
-            Fault::ClockOffset { offset_ms } => ahead(*offset_ms),
-            Fault::ClockRate { rate } => ClockSetting { offset_us: 0, rate: *rate },
-            Fault::ClockStrobe { offset_ms, period } => {
-                let at = cluster.now() + *period;
-                cluster.alarm(at, Alarm::Strobe { fault: id }.number());
-                ahead(*offset_ms)
-            }
-            _ => unreachable!("only clock faults come here"),
-        };
+        let setting = fault.clock_setting().expect("only clock faults come here");
+        if let Fault::ClockStrobe { period, .. } = fault {
+            let at = cluster.now() + *period;
+            cluster.alarm(at, Alarm::Strobe { fault: id }.number());
+        }
         for node in &nodes {
             cluster.set_clock(*node, setting);
         }
@@ -502,10 +400,8 @@ impl Storm {
                 nodes.iter().for_each(|node| cluster.pause(*node, false));
                 (true, "paused".to_owned())
             }
-            Hold::Links { all, before, .. } => {
-                let after = sum(&all, cluster);
-                let (bites, of_what) =
-                    evidence::bites(fault, &before, &after).expect("only link faults are on links");
+            Hold::Links { fault, all, before } => {
+                let (bites, of_what) = evidence::bites(&fault.condition, &before, &sum(&all, cluster));
                 (bites > 0, format!("{bites} {of_what}"))
             }
             Hold::Clock { nodes, mut error_us_most, .. } => {
@@ -515,9 +411,12 @@ impl Storm {
             }
             Hold::Members { evidence } => {
                 let taken_on = *fault == Fault::Wipe || self.operator.accepted;
-                (taken_on, format!("{evidence}; voters are {}", operator::in_words(self.operator.voters())))
+                (taken_on, format!("{evidence}; voters are {}", in_words(self.operator.voters())))
             }
-            Hold::Transfer => (self.operator.transferred, "another leads".to_owned()),
+            Hold::Transfer => {
+                self.operator.leave_it();
+                (self.operator.transferred, "another leads".to_owned())
+            }
             Hold::Disk { nodes, all, before } => {
                 let now = disks(&all, cluster);
                 for node in &nodes {
@@ -598,15 +497,19 @@ impl Storm {
         observer: &mut impl Observer<P>,
     ) -> Vec<ReplicaId> {
         self.frozen = true;
+        self.operator.leave_it();
         let mut saved = self.sound_voters();
         // While members change, majorities of two sets are needed, and some may know only the one: then all are healed.
-        let enough =
-            if self.operator.is_idle() { quorum::majority(self.operator.voters().len()) } else { usize::MAX };
+        let enough = if self.operator.wish().is_none() {
+            quorum::majority(self.operator.voters().len())
+        } else {
+            usize::MAX
+        };
         while saved.len() > enough {
             let one = self.chance.random_range(0..saved.len());
             saved.remove(one);
         }
-        if !self.operator.is_idle() {
+        if self.operator.wish().is_some() {
             saved.clone_from(&self.nodes);
         }
         let inside = |node: &ReplicaId| saved.contains(node);

@@ -116,6 +116,36 @@ fn what_stands_outside_the_healed_quorum_is_left_as_it_is() {
     assert!(words[at("all is healed")..].iter().any(|line| durable(&line)));
 }
 
+/// A member whose disk is damaged is never asked to vote: nobody could bring that about.
+#[test]
+fn members_that_are_asked_for_can_be_had() {
+    let mut plan = plan();
+    plan.nemesis = serde_yaml::from_str(
+        "[{ faults: [members], start: 1s, every: 700ms, for: 500ms, jitter: 0.5 },
+          { faults: [bit-flip], targets: one, start: 2s, every: 3s, for: 1s, jitter: 0.5 }]",
+    )
+    .expect("a nemesis");
+    let sim = plan.sim.as_mut().expect("a plan to simulate");
+    (sim.swarm, sim.replicas, sim.spares) = (false, vec![5], vec![2]);
+    let seeds: Vec<u64> = (1..40).collect();
+    let seen = campaign(&plan, &seeds, "", None).expect("raft can be simulated");
+    let failures: Vec<_> = seen.failures.iter().map(|f| format!("{}: {}", f.seed, f.summary)).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(seen.bites["bit-flip"].bit > 20 && seen.bites["members"].bit > 200, "{:?}", seen.bites);
+}
+
+#[test]
+fn no_seed_draws_a_machine_on_which_nobody_could_catch_up() {
+    let drawn = (0..3_000).filter(|seed| {
+        let cell = resolve(&plan(), *seed).expect("a sound plan");
+        let knobs = cell.plan.sim.as_ref().and_then(|sim| sim.knobs.clone()).expect("resolved");
+        let one_entry = cell.subject().options["batch_bytes_max"] == 1;
+        assert!(!one_entry || knobs.sync_us_min + knobs.sync_us_mean < 10_000, "seed {seed}");
+        one_entry
+    });
+    assert!(drawn.count() > 100, "batches of one entry are drawn all the same");
+}
+
 #[test]
 fn what_a_campaign_did_not_come_across_is_said() {
     let mut plan = plan();

@@ -50,6 +50,44 @@ pub trait Bug: Copy + Ord + fmt::Debug + 'static {
     fn info(self) -> BugInfo;
 }
 
+/// Declares a crate's closed enum of bugs, each with its row of the catalogue.
+#[macro_export]
+macro_rules! bugs {
+    ($(#[$doc:meta])* pub enum $bugs:ident; $($name:ident = $id:literal {
+        wrong: $wrong:literal,
+        needs: $needs:literal,
+        source: $source:literal,
+        caught_by: $caught_by:expr,
+        real: $real:literal $(,)?
+    })*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $bugs {
+            $(#[doc = $wrong] $name,)*
+        }
+
+        impl $crate::Bug for $bugs {
+            const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            fn info(self) -> $crate::BugInfo {
+                match self {
+                    $(Self::$name => {
+                        const CAUGHT_BY: &[$crate::Detector] = &$caught_by;
+                        $crate::BugInfo {
+                            id: $id,
+                            wrong: $wrong,
+                            needs: $needs,
+                            source: $source,
+                            caught_by: CAUGHT_BY,
+                            real: $real,
+                        }
+                    })*
+                }
+            }
+        }
+    };
+}
+
 /// The bugs that are switched on: none, unless a plan names them. Written as a list of ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bugs<B>(BTreeSet<B>);

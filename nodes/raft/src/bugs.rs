@@ -1,45 +1,11 @@
 //! Seeded bugs: known ways to get Raft wrong. Each is one `if` beside the line that it breaks.
 
 use protocol::Detector::{Divergence, Effects, Invariant, Linearizability, Liveness};
-use protocol::{BugInfo, Detector};
 
-macro_rules! bugs {
-    ($($(#[$doc:meta])* $name:ident = $id:literal {
-        wrong: $wrong:literal,
-        needs: $needs:literal,
-        source: $source:literal,
-        caught_by: $caught_by:expr,
-        real: $real:literal $(,)?
-    })*) => {
-        /// A way to get Raft wrong.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Bug {
-            $(#[doc = $wrong] $name,)*
-        }
+protocol::bugs! {
+    /// A way to get Raft wrong.
+    pub enum Bug;
 
-        impl protocol::Bug for Bug {
-            const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            fn info(self) -> BugInfo {
-                match self {
-                    $(Self::$name => {
-                        const CAUGHT_BY: &[Detector] = &$caught_by;
-                        BugInfo {
-                            id: $id,
-                            wrong: $wrong,
-                            needs: $needs,
-                            source: $source,
-                            caught_by: CAUGHT_BY,
-                            real: $real,
-                        }
-                    })*
-                }
-            }
-        }
-    };
-}
-
-bugs! {
     CommitPriorTerm = "raft.commit-prior-term" {
         wrong: "A leader commits an earlier term's entry by counting replicas.",
         needs: "three replicas or more, four changes of leader",

@@ -154,16 +154,8 @@ enum What<P: Protocol> {
         client: ClientId,
         to: ReplicaId,
     },
-    Reply {
-        client: ClientId,
-        from: ReplicaId,
-        reply: P::Reply,
-    },
-    Lost {
-        client: ClientId,
-        replica: ReplicaId,
-        refused: bool,
-    },
+    /// Somebody outside is told.
+    Tell(Output<P>),
     /// A node that was busy is free.
     Turn {
         of: ReplicaId,
@@ -181,7 +173,6 @@ enum What<P: Protocol> {
         of: ReplicaId,
         life: u64,
     },
-    Alarm(u64),
 }
 
 /// A group of replicas of one protocol, in virtual time.
@@ -513,7 +504,7 @@ impl<P: Protocol> Cluster<P> {
 
     /// Comes back as [`Output::Alarm`] at this time.
     pub fn alarm(&mut self, at: Time, name: u64) {
-        self.queue.push(at.max(self.now), What::Alarm(name));
+        self.queue.push(at.max(self.now), What::Tell(Output::Alarm(name)));
     }
 
     // What happens next.
@@ -545,7 +536,7 @@ impl<P: Protocol> Cluster<P> {
                 let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
                 if node.life.is_none() {
                     let at = now + self.client_latency();
-                    self.queue.push(at, What::Lost { client, replica: to, refused: true });
+                    self.queue.push(at, What::Tell(Output::Lost { client, replica: to, refused: true }));
                     return;
                 }
                 node.connected.insert(client);
@@ -558,13 +549,7 @@ impl<P: Protocol> Cluster<P> {
                     self.input(to, Input::ClientGone { client }, observer);
                 }
             }
-            What::Reply { client, from, reply } => {
-                self.outputs.push_back(Output::Reply { client, from, reply });
-            }
-            What::Lost { client, replica, refused } => {
-                self.outputs.push_back(Output::Lost { client, replica, refused });
-            }
-            What::Alarm(name) => self.outputs.push_back(Output::Alarm(name)),
+            What::Tell(output) => self.outputs.push_back(output),
             What::Turn { of, life } => {
                 if let Some(life) = self.ready(of, life, || What::Turn { of, life }) {
                     life.turn_is_due = false;
@@ -682,7 +667,7 @@ impl<P: Protocol> Cluster<P> {
         for (client, reply) in sent.replies.drain(..) {
             self.trace.tell(self.now, || TraceWhat::Reply { replica: of, label: label(&reply) });
             let at = self.now + self.client_latency();
-            self.queue.push(at, What::Reply { client, from: of, reply });
+            self.queue.push(at, What::Tell(Output::Reply { client, from: of, reply }));
         }
         let node = &self.nodes[&of];
         let (life, slowness, disk) = (node.lives, node.disk_slowness, self.settings.disk);
@@ -816,7 +801,7 @@ impl<P: Protocol> Cluster<P> {
         node.end(power);
         let connected = std::mem::take(&mut node.connected);
         for client in connected {
-            self.queue.push(at, What::Lost { client, replica, refused: false });
+            self.queue.push(at, What::Tell(Output::Lost { client, replica, refused: false }));
         }
         self.deferred.remove(&replica);
         observer.restarted(replica);

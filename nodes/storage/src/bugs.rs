@@ -1,59 +1,37 @@
 //! Seeded bugs of storage, under every subject.
 
-use protocol::{BugInfo, Detector};
+use protocol::Detector::{Divergence, Effects, Invariant, Linearizability};
 
-/// A known way to get storage wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Bug {
-    /// A torn last write is read as whole.
-    TornAccepted,
-    /// No checksum is looked at.
-    NoChecksum,
-    /// Damage in the middle is taken for the end.
-    TruncateAtCorruption,
-    /// A rename is not made durable.
-    RenameNotSynced,
-}
+protocol::bugs! {
+    /// A known way to get storage wrong.
+    pub enum Bug;
 
-impl protocol::Bug for Bug {
-    const ALL: &'static [Self] =
-        &[Bug::TornAccepted, Bug::NoChecksum, Bug::TruncateAtCorruption, Bug::RenameNotSynced];
-
-    fn info(self) -> BugInfo {
-        use Detector::{Divergence, Effects, Invariant, Linearizability};
-        match self {
-            Bug::TornAccepted => BugInfo {
-                id: "disk.torn-accepted",
-                wrong: "a torn last write is read as whole",
-                needs: "crash mid-write",
-                source: "Pillai et al. 2014, append atomicity",
-                caught_by: &[Divergence, Invariant],
-                real: false,
-            },
-            Bug::NoChecksum => BugInfo {
-                id: "disk.no-checksum",
-                wrong: "a flipped bit is served",
-                needs: "bit flip",
-                source: "Ganesan et al. 2017",
-                caught_by: &[Divergence, Effects, Invariant],
-                real: false,
-            },
-            Bug::TruncateAtCorruption => BugInfo {
-                id: "disk.truncate-at-corruption",
-                wrong: "corruption mid-journal is taken for its end: committed entries vanish",
-                needs: "bit flip mid-journal",
-                source: "Alagappan et al. 2018",
-                caught_by: &[Linearizability, Divergence, Invariant],
-                real: false,
-            },
-            Bug::RenameNotSynced => BugInfo {
-                id: "disk.rename-not-synced",
-                wrong: "a snapshot is renamed, its folder not synced",
-                needs: "power loss",
-                source: "Pillai et al. 2014, directory operations",
-                caught_by: &[Linearizability, Invariant],
-                real: false,
-            },
-        }
+    TornAccepted = "disk.torn-accepted" {
+        wrong: "A torn last write is read as whole.",
+        needs: "a crash in the middle of a write",
+        source: "Pillai et al. 2014, append atomicity",
+        caught_by: [Divergence, Invariant],
+        real: false,
+    }
+    NoChecksum = "disk.no-checksum" {
+        wrong: "A flipped bit is served: no checksum is looked at.",
+        needs: "a bit flip",
+        source: "Ganesan et al. 2017",
+        caught_by: [Divergence, Effects, Invariant],
+        real: false,
+    }
+    TruncateAtCorruption = "disk.truncate-at-corruption" {
+        wrong: "Corruption in the middle of the journal is taken for its end: committed entries vanish.",
+        needs: "a bit flip in the middle of the journal",
+        source: "Alagappan et al. 2018",
+        caught_by: [Linearizability, Divergence, Invariant],
+        real: false,
+    }
+    RenameNotSynced = "disk.rename-not-synced" {
+        wrong: "A snapshot is renamed and its folder not synced.",
+        needs: "power loss",
+        source: "Pillai et al. 2014, directory operations",
+        caught_by: [Linearizability, Invariant],
+        real: false,
     }
 }

@@ -303,6 +303,14 @@ impl Plan {
             self.schedule = None;
             self.nemesis = named_faults(&o.nemesis, self.duration)?;
         }
+        if let Some(sim) = &mut self.sim {
+            if o.replicas.is_some() {
+                sim.replicas.clear();
+            }
+            if o.replicas.is_some() || !o.nemesis.is_empty() {
+                sim.scenarios.clear();
+            }
+        }
         for subject in &mut self.subjects {
             if let Some(reads) = o.read {
                 subject.override_reads(reads);
@@ -377,6 +385,11 @@ impl Plan {
         }
         for subject in &self.subjects {
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
+            for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
+                let nodes = self.nodes(subject);
+                nemesis::schedule::resolve(&scenario.nemesis, self.duration, &nodes, 0)
+                    .with_context(|| format!("scenario `{}`", scenario.about))?;
+            }
         }
         Ok(())
     }

@@ -141,6 +141,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     /// What was asked for is done, all else being well; or why not.
     pub(crate) async fn see_it_through(&mut self, deadline: Instant) -> Option<String> {
+        self.operator.confirm();
         loop {
             self.operate().await;
             let wish = in_words(self.operator.wish()?);

@@ -12,6 +12,8 @@ pub struct Operator {
     /// Who votes, as far as the operator has seen.
     voters: Voters,
     want: Option<Voters>,
+    /// Whether anything was ever wanted.
+    has_wanted: bool,
     /// Whether a leader has taken on what is wanted.
     pub accepted: bool,
     transfer_to: Option<ReplicaId>,
@@ -26,6 +28,7 @@ impl Operator {
         Self {
             voters: founders.into_iter().map(|founder| (founder, Incarnation(0))).collect(),
             want: None,
+            has_wanted: false,
             accepted: false,
             transfer_to: None,
             transferred: false,
@@ -53,7 +56,16 @@ impl Operator {
     /// From now on these are to vote.
     pub fn want(&mut self, voters: Voters) {
         self.want = Some(voters);
+        self.has_wanted = true;
         self.accepted = false;
+    }
+
+    /// What was seen of the members may have been said by a leader that was deposed already, and was not told: if they were ever to
+    /// change, they are asked for once more.
+    pub fn confirm(&mut self) {
+        if self.has_wanted && self.want.is_none() {
+            self.want = Some(self.voters.clone());
+        }
     }
 
     /// From now on this one is to lead.
@@ -82,8 +94,8 @@ impl Operator {
             self.want = None;
         }
         let mut requests = Vec::new();
-        for (leader, status) in leaders {
-            if let (Some(voters), false) = (&self.want, status.changing) {
+        for (leader, _) in leaders {
+            if let Some(voters) = &self.want {
                 requests.push((*leader, AdminRequest::ChangeMembers { voters: voters.clone() }));
             }
             if let Some(to) = self.transfer_to {
@@ -135,10 +147,22 @@ mod tests {
         operator.heard(&asked[0].1, &AdminReply::NotLeader { leader: None });
         assert!(!operator.accepted);
         operator.heard(&asked[1].1, &AdminReply::Accepted);
-        assert!(operator.accepted && operator.look(&[leads(2, 2, &[2, 3], true)]).is_empty());
+        let asked = operator.look(&[leads(2, 2, &[2, 3], true)]);
+        assert!(operator.accepted && asked.len() == 1, "whether that stays is not certain");
         assert_eq!(operator.voters(), &ids(&[1, 2]), "it is not done");
         assert!(operator.look(&[leads(2, 2, &[2, 3], false)]).is_empty());
         assert_eq!((operator.voters(), operator.is_busy()), (&ids(&[2, 3]), false));
+        // It was a leader that had been deposed who said so.
+        operator.confirm();
+        assert_eq!(operator.look(&[leads(3, 3, &[1, 2], false)]).len(), 1);
+        assert!(operator.look(&[leads(3, 3, &[2, 3], false)]).is_empty() && !operator.is_busy());
+    }
+
+    #[test]
+    fn members_that_were_never_to_change_are_not_asked_for() {
+        let mut operator = Operator::new(vec![ReplicaId(1)]);
+        operator.confirm();
+        assert!(!operator.is_busy());
     }
 
     #[test]

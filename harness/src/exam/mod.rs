@@ -185,14 +185,14 @@ fn by(row: &Row) -> String {
 }
 
 fn in_words(row: &Row) -> String {
-    format!(
-        "{}: caught in {} of {} campaigns, after {} seeds (median), by {}",
-        row.bug.id,
-        row.caught.len(),
-        row.campaigns,
-        median(row.caught.iter().map(|(seeds, ..)| *seeds)).unwrap_or(0),
-        by(row),
-    )
+    let (id, times, campaigns) = (row.bug.id, row.caught.len(), row.campaigns);
+    match median(row.caught.iter().map(|(seeds, ..)| *seeds)) {
+        None => format!("{id}: missed in all of {campaigns} campaigns"),
+        Some(seeds) => {
+            let by = by(row);
+            format!("{id}: caught in {times} of {campaigns} campaigns, after {seeds} seeds (median), by {by}")
+        }
+    }
 }
 
 fn table(rows: &[Row]) -> String {

@@ -242,7 +242,8 @@ pub(crate) fn campaign(plan: &Plan, seeds: &[u64], title: &str, wanted: Wanted<'
 /// What a campaign should have come across and did not.
 pub(crate) fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
     let mut missing = Vec::new();
-    let requires = plan.sim.iter().flat_map(|sim| &sim.requires);
+    let large_enough = plan.sim.iter().filter(|sim| seen.seeds >= sim.requires_from_seeds);
+    let requires = large_enough.flat_map(|sim| &sim.requires);
     for mark in requires.filter(|mark| !seen.reached.contains_key(mark.as_str())) {
         missing.push(format!("never reached, though the plan requires it: {mark}"));
     }

@@ -22,6 +22,15 @@ impl Storm {
         }
     }
 
+    /// Whether the operator knows who votes: nothing is to change, and all who can be asked say the same.
+    pub(super) fn members_are_certain<P: KvCore>(&self, cluster: &Cluster<P>) -> bool {
+        let voters = self.operator.voters();
+        let mut statuses = voters.keys().filter_map(|node| cluster.status(*node));
+        let agrees =
+            |status: Status| status.voters.is_empty() || status.voters == *voters && !status.changing;
+        self.operator.wish().is_none() && statuses.all(agrees)
+    }
+
     /// Whether a majority survives the loss of one disk more, whoever is asked.
     pub(super) fn may_lose<P: KvCore>(&self, node: ReplicaId, cluster: &Cluster<P>) -> Result<(), String> {
         if self.operator.wish().is_some() || leader(cluster).is_none_or(|(_, status)| status.changing) {

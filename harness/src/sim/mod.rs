@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `settings.rs` | what a plan says of its simulation, and what a seed draws (swarm) |
 //! | `run.rs` | one seed, from start to verdict |
+//! | `scenario.rs` | circumstances that independent draws would hardly ever bring together |
 //! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
 //! | `members.rs` | how members are changed, disks lost, leaders replaced |
@@ -18,6 +19,7 @@ pub(crate) mod campaign;
 mod clients;
 mod members;
 pub(crate) mod run;
+mod scenario;
 pub(crate) mod settings;
 mod shrink;
 pub(crate) mod stored;

@@ -207,6 +207,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
         self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
         self.cluster.note(|| "all is healed".to_owned());
+        self.storm.operator.confirm();
         self.until(self.cluster.now() + patience, |run| run.storm.operator.wish().is_none());
         if !self.accusations.is_empty() {
             return;

@@ -3,6 +3,7 @@
 //! *Swarm testing* (Groce et al., *Swarm Testing*, 2012): each seed draws a subset of the faults and its own knobs, because a run
 //! under everything at once hides what only happens under little.
 
+use super::scenario::Scenario;
 use crate::plan::{Cell, Counts, Load, Plan};
 use crate::subject::{Reads, System};
 use anyhow::{Context, bail};
@@ -26,6 +27,9 @@ pub(crate) struct Simulation {
     pub spares: Vec<u32>,
     /// Whether each seed draws its own subset of the nemesis, its own knobs and its own options.
     pub swarm: bool,
+    /// Circumstances that independent draws would hardly ever bring together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scenarios: Vec<Scenario>,
     /// Operations a second over all clients that nobody slows down.
     pub ops_per_s: f64,
     /// No more operations than this in the run phase, if given.
@@ -34,9 +38,14 @@ pub(crate) struct Simulation {
     /// Within so long of virtual time after a heal, those healed must serve again and agree.
     #[serde(with = "humantime_serde")]
     pub recover_within: Duration,
-    /// Situations that a campaign must come across, or it says too little.
+    /// Situations that a campaign must come across, or it says too little, …
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// … if it has as many seeds as this.
+    pub requires_from_seeds: u64,
+    /// Which scenario a seed has drawn, if it has: in resolved plans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// What a seed has drawn: in resolved plans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub knobs: Option<Knobs>,
@@ -48,10 +57,13 @@ impl Default for Simulation {
             replicas: Vec::new(),
             spares: Vec::new(),
             swarm: true,
+            scenarios: Vec::new(),
             ops_per_s: 100.0,
             ops_max: None,
             recover_within: Duration::from_secs(10),
             requires: Vec::new(),
+            requires_from_seeds: 500,
+            scenario: None,
             knobs: None,
         }
     }
@@ -63,6 +75,13 @@ impl Simulation {
         if let Some(n) = self.replicas.iter().find(|n| !(1..=99).contains(*n)) {
             bail!("sim.replicas: {n}, expected 1 to 99");
         }
+        for scenario in &self.scenarios {
+            scenario.validate()?;
+        }
+        let shares: f64 = self.scenarios.iter().map(|scenario| scenario.share).sum();
+        if shares > 1.0 {
+            bail!("the shares of sim.scenarios add up to {shares}, expected no more than 1");
+        }
         if !(0.1..=1e6).contains(&self.ops_per_s) {
             bail!("sim.ops_per_s is {}, expected 0.1 to 1000000", self.ops_per_s);
         }
@@ -70,6 +89,17 @@ impl Simulation {
             bail!("sim.recover_within is below 1s");
         }
         Ok(())
+    }
+}
+
+impl Simulation {
+    fn draw_scenario(&self, rng: &mut Xoshiro256PlusPlus) -> Option<Scenario> {
+        let mut left: f64 = rng.random();
+        let drawn = self.scenarios.iter().find(|scenario| {
+            left -= scenario.share;
+            left < 0.0
+        });
+        drawn.filter(|_| self.swarm).cloned()
     }
 }
 
@@ -144,20 +174,28 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
     plan.subjects.truncate(1);
     if sim.knobs.is_none() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x5eed_0f5a_a111);
-        if let Some(replicas) = sim.replicas.choose(&mut rng) {
-            plan.replicas = *replicas;
-        }
-        if let Some(spares) = sim.spares.choose(&mut rng) {
-            plan.spares = *spares;
-        }
+        let scenario = sim.draw_scenario(&mut rng);
+        sim.scenario = scenario.as_ref().map(|scenario| scenario.about.clone());
+        let scenario = scenario.unwrap_or_default();
+        let one_of = |own: &[u32], all: &[u32], rng: &mut _| {
+            if own.is_empty() { all.choose(rng).copied() } else { own.choose(rng).copied() }
+        };
+        plan.replicas = one_of(&scenario.replicas, &sim.replicas, &mut rng).unwrap_or(plan.replicas);
+        plan.spares = one_of(&scenario.spares, &sim.spares, &mut rng).unwrap_or(plan.spares);
         plan.workloads = vec![plan.workloads.choose(&mut rng).context("the plan has no workload")?.clone()];
         let clients = *plan.load.clients.0.choose(&mut rng).context("the plan has no clients")?;
         plan.load = Load { clients: Counts(vec![clients]), ..plan.load };
         let mut knobs = Knobs::default();
         if sim.swarm {
-            knobs = Knobs::draw(&mut rng);
-            plan.nemesis = draw_nemesis(&plan.nemesis, &mut rng);
-            draw_options(&mut plan, &mut knobs, &mut rng)?;
+            knobs = scenario.knobs(&Knobs::draw(&mut rng))?;
+            plan.nemesis = if sim.scenario.is_some() {
+                scenario.nemesis.clone()
+            } else {
+                draw_nemesis(&plan.nemesis, &mut rng)
+            };
+            draw_options(&mut plan, &scenario, &mut knobs, &mut rng)?;
+            // What was drawn is all that is left of them.
+            sim.scenarios.clear();
         }
         sim.knobs = Some(knobs);
         if plan.schedule.is_none() {
@@ -200,7 +238,12 @@ fn draw_nemesis(lines: &[NemesisSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<Neme
 }
 
 /// Options under which rare paths are common, where the plan leaves them open.
-fn draw_options(plan: &mut Plan, knobs: &mut Knobs, rng: &mut Xoshiro256PlusPlus) -> anyhow::Result<()> {
+fn draw_options(
+    plan: &mut Plan,
+    scenario: &Scenario,
+    knobs: &mut Knobs,
+    rng: &mut Xoshiro256PlusPlus,
+) -> anyhow::Result<()> {
     let clocks_are_bent = plan.nemesis.iter().flat_map(|line| &line.faults).any(|fault| {
         matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
     });
@@ -214,11 +257,13 @@ fn draw_options(plan: &mut Plan, knobs: &mut Knobs, rng: &mut Xoshiro256PlusPlus
     let drift_max = *[0.01, 0.25].choose(rng).expect("a constant list");
     drawn.insert("clock_drift_max".into(), drift_max.into());
     knobs.clock_drift = drift_max * [0.0, 1.0, 1.0].choose(rng).expect("a constant list");
+    *knobs = scenario.knobs(knobs)?;
     // A lease rests on a bound on clocks that these faults break.
     let lease = !clocks_are_bent && rng.random_bool(0.25);
-    if subject.reads == Reads::Default && lease {
-        subject.reads = Reads::Lease;
+    if subject.reads == Reads::Default {
+        subject.reads = if scenario.reads == Reads::Default && lease { Reads::Lease } else { scenario.reads };
     }
+    drawn.extend(scenario.options.clone());
     match &subject.options {
         serde_yaml::Value::Null => {}
         serde_yaml::Value::Mapping(given) => drawn.extend(given.clone()),

@@ -500,16 +500,12 @@ impl Storm {
         self.operator.leave_it();
         let mut saved = self.sound_voters();
         // While members change, majorities of two sets are needed, and some may know only the one: then all are healed.
-        let enough = if self.operator.wish().is_none() {
-            quorum::majority(self.operator.voters().len())
+        if self.members_are_certain(cluster) {
+            while saved.len() > quorum::majority(self.operator.voters().len()) {
+                let one = self.chance.random_range(0..saved.len());
+                saved.remove(one);
+            }
         } else {
-            usize::MAX
-        };
-        while saved.len() > enough {
-            let one = self.chance.random_range(0..saved.len());
-            saved.remove(one);
-        }
-        if self.operator.wish().is_some() {
             saved.clone_from(&self.nodes);
         }
         let inside = |node: &ReplicaId| saved.contains(node);

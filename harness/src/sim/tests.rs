@@ -4,8 +4,10 @@ use super::campaign::{campaign, missing};
 use super::run::{Accusation, Simulated, simulate};
 use super::settings::resolve;
 use crate::plan::{Cell, Plan};
+use crate::subject::Reads;
 use checkers::Verdict;
 use protocol::Detector;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn plan() -> Plan {
@@ -134,6 +136,68 @@ fn members_that_are_asked_for_can_be_had() {
     assert!(seen.bites["bit-flip"].bit > 20 && seen.bites["members"].bit > 200, "{:?}", seen.bites);
 }
 
+/// Bugs that independent draws would hardly ever show.
+#[test]
+fn scenarios_bring_together_what_is_rarely_together() {
+    for (bug, about) in [
+        ("raft.commit-prior-term", "leaders go one after the other"),
+        ("raft.single-server-change", "two leaders are asked"),
+    ] {
+        let mut plan = with_bug(bug);
+        let sim = plan.sim.as_mut().expect("a plan to simulate");
+        sim.scenarios.retain(|scenario| scenario.about.starts_with(about));
+        sim.scenarios.iter_mut().for_each(|scenario| scenario.share = 1.0);
+        assert_eq!(sim.scenarios.len(), 1, "{about}");
+        let seeds: Vec<u64> = (1..300).collect();
+        let wanted = |accusation: &Accusation| accusation.detectors.contains(&Detector::Invariant);
+        let seen = campaign(&plan, &seeds, "", Some(&wanted)).expect("raft can be simulated");
+        assert!(seen.caught.is_some(), "{bug} was not caught in 300 seeds");
+    }
+}
+
+#[test]
+fn a_scenario_is_drawn_as_often_as_its_share_says_and_laid_over_what_is_drawn() {
+    let cells = (0..2_000).map(|seed| resolve(&plan(), seed).expect("a sound plan"));
+    let mut drawn: BTreeMap<Option<String>, u32> = BTreeMap::new();
+    for cell in cells {
+        let sim = cell.plan.sim.as_ref().expect("a plan to simulate");
+        assert!(sim.scenarios.is_empty(), "what was drawn is all that is left of them");
+        if sim.scenario.as_ref().is_some_and(|about| about.starts_with("the clock of whoever leads")) {
+            assert_eq!(sim.knobs.as_ref().map(|knobs| knobs.clock_drift), Some(0.25));
+            assert_eq!((cell.subject().reads, cell.plan.spares), (Reads::Lease, 0));
+            assert_eq!(cell.subject().options["election_timeout_ms_max"], 1_100);
+        }
+        *drawn.entry(sim.scenario.clone()).or_default() += 1;
+    }
+    let plan = plan();
+    for scenario in &plan.sim.as_ref().expect("a plan to simulate").scenarios {
+        let share = f64::from(drawn[&Some(scenario.about.clone())]) / 2_000.0;
+        assert!((share - scenario.share).abs() < 0.03, "{share} of `{}`", scenario.about);
+    }
+}
+
+#[test]
+fn a_scenario_that_cannot_be_run_is_refused() {
+    for (scenario, word) in [
+        ("{ about: a, share: 0.1 }", "nemesis"),
+        ("{ about: a, share: 1.2, nemesis: [{ faults: [kill], start: 1s, for: 1s }] }", "share"),
+        (
+            "{ about: a, share: 0.1, knobs: { gravity: 1 }, nemesis: [{ faults: [kill], start: 1s, for: 1s }] }",
+            "gravity",
+        ),
+        (
+            "{ about: a, share: 0.1, nemesis: [{ faults: [kill], start: 1s, for: 1s, jitter: 7.0 }] }",
+            "jitter",
+        ),
+    ] {
+        let mut plan = plan();
+        let sim = plan.sim.as_mut().expect("a plan to simulate");
+        sim.scenarios = vec![serde_yaml::from_str(scenario).expect("its shape is right")];
+        let error = format!("{:#}", plan.validate().expect_err(scenario));
+        assert!(error.contains(word) && error.contains("scenario"), "{error}");
+    }
+}
+
 #[test]
 fn no_seed_draws_a_machine_on_which_nobody_could_catch_up() {
     let drawn = (0..3_000).filter(|seed| {
@@ -149,13 +213,16 @@ fn no_seed_draws_a_machine_on_which_nobody_could_catch_up() {
 #[test]
 fn what_a_campaign_did_not_come_across_is_said() {
     let mut plan = plan();
-    plan.sim.as_mut().expect("a plan to simulate").requires = vec!["a mark that nobody has".to_owned()];
+    let sim = plan.sim.as_mut().expect("a plan to simulate");
+    (sim.requires, sim.requires_from_seeds) = (vec!["a mark that nobody has".to_owned()], 2);
     let mut seen = campaign(&plan, &[1], "", None).expect("raft can be simulated");
+    assert!(!missing(&plan, &seen).iter().any(|what| what.contains("a mark")), "one seed says little");
+    seen.seeds = 2;
     seen.bites.insert("blunt".to_owned(), super::storm::Bites { installed: 2, bit: 0, skipped: 0 });
     let missing = missing(&plan, &seen);
     assert!(missing.iter().any(|what| what.contains("a mark that nobody has")), "{missing:?}");
     assert!(missing.iter().any(|what| what.contains("blunt was put in force 2 times")), "{missing:?}");
-    seen.answered.values_mut().for_each(std::collections::BTreeMap::clear);
+    seen.answered.values_mut().for_each(BTreeMap::clear);
     let nothing = super::campaign::missing(&plan, &seen);
     assert!(nothing.iter().any(|what| what.contains(": 0 of ")), "{nothing:?}");
 }

@@ -130,7 +130,7 @@ pub struct Status {
     /// over from another, the set to be.
     #[serde(default)]
     pub voters: BTreeMap<ReplicaId, Incarnation>,
-    /// Whether one set of voters is taking over from another.
+    /// Whether one set of voters is taking over from another, or may be: only what is not changing is certain.
     #[serde(default)]
     pub changing: bool,
     /// Protocol-specific numbers, also exported as metrics. Names are snake case with the unit last.

@@ -151,6 +151,12 @@ impl Raft {
         newcomers || configurations.newest().is_joint() || configurations.newest_at() > self.commit
     }
 
+    /// Whether an earlier leader's change of members may still come to be committed: until a leader has committed an entry of its
+    /// own term, it cannot tell.
+    fn cannot_tell_members(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if self.commit < leader.noop)
+    }
+
     /// Who a replica in this life of its disk is: nobody else.
     pub(crate) fn identify(&self, replica: ReplicaId, incarnation: Incarnation) -> Member {
         let member = Member { replica, incarnation };
@@ -418,7 +424,7 @@ impl Protocol for Raft {
             digest: self.store.digest(),
             keys: self.store.len() as u64,
             voters: self.configuration().new.lives().clone(),
-            changing: self.is_changing(),
+            changing: self.is_changing() || self.cannot_tell_members(),
             metrics,
         }
     }

@@ -58,6 +58,15 @@ fn only_the_leader_changes_members() {
     assert!(refusal(leader().admin(nobody).0).contains("0 of them"));
 }
 
+/// An earlier leader's change may be on disks that this one has not heard of, and be committed with the next leader's first entry.
+#[test]
+fn a_leader_that_has_not_committed_an_entry_of_its_term_cannot_tell_who_votes() {
+    let mut leader = Solo::leader(2, &[1], Options::default());
+    assert!(leader.host.raft().status().changing && !leader.host.raft().is_changing());
+    leader.deliver(N2, reply(2, 1, accepted(2)));
+    assert!(!leader.host.raft().status().changing);
+}
+
 /// Diss. §4.2.1.
 #[test]
 fn a_newcomer_gets_the_log_and_counts_for_nothing_until_it_has_caught_up() {

@@ -386,9 +386,11 @@ impl Plan {
         for subject in &self.subjects {
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
+                let named = || format!("scenario `{}`", scenario.about);
+                scenario.validate(subject).with_context(named)?;
                 let nodes = self.nodes(subject);
                 nemesis::schedule::resolve(&scenario.nemesis, self.duration, &nodes, 0)
-                    .with_context(|| format!("scenario `{}`", scenario.about))?;
+                    .with_context(named)?;
             }
         }
         Ok(())

@@ -252,15 +252,20 @@ impl Subject {
         }
         let options = serde_yaml::Value::Mapping(options);
         match self.system {
-            System::Raft => parses::<raft::Options>(&options)?,
-            System::Standalone => parses::<standalone::Options>(&options)?,
+            System::Raft => {
+                let options = parse::<raft::Options>(&options)?;
+                options.validate().map_err(|error| format!("options: {error}"))?;
+            }
+            System::Standalone => {
+                parse::<standalone::Options>(&options)?;
+            }
             System::Etcd => {}
         }
         Ok(options)
     }
 }
 
-/// Whether a protocol's own parser takes these options.
-fn parses<O: serde::de::DeserializeOwned>(options: &serde_yaml::Value) -> Result<(), String> {
-    serde_yaml::from_value::<O>(options.clone()).map(|_| ()).map_err(|error| format!("options: {error}"))
+/// Options as a protocol's own parser takes them.
+fn parse<O: serde::de::DeserializeOwned>(options: &serde_yaml::Value) -> Result<O, String> {
+    serde_yaml::from_value(options.clone()).map_err(|error| format!("options: {error}"))
 }

@@ -75,9 +75,6 @@ impl Simulation {
         if let Some(n) = self.replicas.iter().find(|n| !(1..=99).contains(*n)) {
             bail!("sim.replicas: {n}, expected 1 to 99");
         }
-        for scenario in &self.scenarios {
-            scenario.validate()?;
-        }
         let shares: f64 = self.scenarios.iter().map(|scenario| scenario.share).sum();
         if shares > 1.0 {
             bail!("the shares of sim.scenarios add up to {shares}, expected no more than 1");
@@ -182,7 +179,9 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
         };
         plan.replicas = one_of(&scenario.replicas, &sim.replicas, &mut rng).unwrap_or(plan.replicas);
         plan.spares = one_of(&scenario.spares, &sim.spares, &mut rng).unwrap_or(plan.spares);
-        plan.workloads = vec![plan.workloads.choose(&mut rng).context("the plan has no workload")?.clone()];
+        let workload = scenario.workloads.choose(&mut rng).or_else(|| plan.workloads.choose(&mut rng));
+        plan.workloads = vec![workload.context("the plan has no workload")?.clone()];
+        sim.ops_per_s = scenario.ops_per_s.unwrap_or(sim.ops_per_s);
         let clients = *plan.load.clients.0.choose(&mut rng).context("the plan has no clients")?;
         plan.load = Load { clients: Counts(vec![clients]), ..plan.load };
         let mut knobs = Knobs::default();
@@ -193,7 +192,7 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
             } else {
                 draw_nemesis(&plan.nemesis, &mut rng)
             };
-            draw_options(&mut plan, &scenario, &mut knobs, &mut rng)?;
+            draw_options(seed, &mut plan, &scenario, &mut knobs, &mut rng)?;
             // What was drawn is all that is left of them.
             sim.scenarios.clear();
         }
@@ -239,6 +238,7 @@ fn draw_nemesis(lines: &[NemesisSpec], rng: &mut Xoshiro256PlusPlus) -> Vec<Neme
 
 /// Options under which rare paths are common, where the plan leaves them open.
 fn draw_options(
+    seed: u64,
     plan: &mut Plan,
     scenario: &Scenario,
     knobs: &mut Knobs,
@@ -263,17 +263,11 @@ fn draw_options(
     if subject.reads == Reads::Default {
         subject.reads = if scenario.reads == Reads::Default && lease { Reads::Lease } else { scenario.reads };
     }
-    drawn.extend(scenario.options.clone());
-    match &subject.options {
-        serde_yaml::Value::Null => {}
-        serde_yaml::Value::Mapping(given) => drawn.extend(given.clone()),
-        other => bail!("options is not a map: {other:?}"),
+    scenario.set_options(subject, drawn)?;
+    if let Some(told) = subject.options["clock_drift_max"].as_f64() {
+        knobs.clock_drift = knobs.clock_drift.min(told);
     }
-    if let Some(given) = drawn.get("clock_drift_max").and_then(serde_yaml::Value::as_f64) {
-        knobs.clock_drift = knobs.clock_drift.min(given);
-    }
-    subject.options = serde_yaml::Value::Mapping(drawn);
-    Ok(())
+    subject.problem().map_or(Ok(()), |problem| bail!("what seed {seed} draws: {problem}"))
 }
 
 /// A disk whose syncs take longer than this cannot be had with batches of one entry: what is acknowledged in a minute takes a

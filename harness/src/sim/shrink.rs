@@ -17,7 +17,12 @@ use reports::stored::RunOutcome;
 use std::time::Duration;
 
 /// So many runs at most.
-const TRIALS_MAX: u32 = 3_000;
+const TRIALS_MAX: u32 = 20_000;
+/// A smaller plan is given so many seeds to fail in the same way, first few, then more: whatever is left out, all that chance decides
+/// after it comes out differently.
+const SEEDS: [u64; 3] = [1, 6, 36];
+/// The shortest run phase that a plan may have.
+const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// What must stay the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +74,7 @@ pub(crate) fn shrink(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
         best: Failing::new(cell, &run),
         violation,
         trials: 0,
+        seeds: 1,
         progress: Progress::new(&format!("shrink {}", plan.name)),
     };
     let (events, faults, ops) = (shrinking.best.events(), shrinking.best.faults, shrinking.best.ops);
@@ -102,43 +108,69 @@ struct Shrinking {
     best: Failing,
     violation: Violation,
     trials: u32,
+    /// Each change is tried with so many.
+    seeds: u64,
     progress: Progress,
 }
 
 impl Shrinking {
     fn all(&mut self) -> anyhow::Result<()> {
-        loop {
-            let before = self.best.events();
-            self.end_early()?;
-            self.fewer_faults()?;
-            self.fewer_clients()?;
-            self.fewer_ops()?;
-            self.less_time()?;
-            if self.best.events() >= before || self.trials >= TRIALS_MAX {
-                return Ok(());
+        for seeds in SEEDS {
+            self.seeds = seeds;
+            loop {
+                let before = self.best.events();
+                self.end_early()?;
+                self.fewer_faults()?;
+                self.fewer_clients()?;
+                self.fewer_ops()?;
+                self.less_time()?;
+                if self.best.events() >= before || self.trials >= TRIALS_MAX {
+                    break;
+                }
             }
         }
+        Ok(())
     }
 
     /// Takes the changed plan if it fails in the same way and no more happens in it.
     fn attempt(&mut self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<bool> {
-        if self.trials >= TRIALS_MAX {
-            return Ok(false);
-        }
-        self.trials += 1;
-        let mut cell = self.best.cell.clone();
-        change(&mut cell.plan);
-        let run = quiet(|| simulate(&cell, false))?;
-        let same = violation(&run).as_ref() == Some(&self.violation);
-        let smaller = Failing::new(cell, &run);
-        let taken = same && smaller.events() <= self.best.events();
-        if taken {
-            self.best = smaller;
+        let mut changed = self.best.cell.clone();
+        change(&mut changed.plan);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let seeds: Vec<u64> = (0..self.seeds).map(|i| changed.seed.wrapping_add(i)).collect();
+        let mut taken = false;
+        for seeds in seeds.chunks(threads) {
+            if taken || self.trials >= TRIALS_MAX {
+                break;
+            }
+            self.trials += u32::try_from(seeds.len()).expect("a few threads");
+            // The first of them counts, whichever is ready first: the same plan always shrinks to the same.
+            if let Some(smaller) = self.first_that_fails(&changed, seeds)? {
+                self.best = smaller;
+                taken = true;
+            }
         }
         let words = format!("{} faults, {} operations", self.best.faults, self.best.ops);
         let (done, of) = (u64::from(self.trials), u64::from(TRIALS_MAX));
         self.progress.at(Duration::from_millis(done), Duration::from_millis(of), words);
         Ok(taken)
+    }
+
+    /// Of these seeds, tried at once, the first under which a plan fails in the same way and no more happens.
+    fn first_that_fails(&self, changed: &Cell, seeds: &[u64]) -> anyhow::Result<Option<Failing>> {
+        let attempt = |seed: u64| -> anyhow::Result<Option<Failing>> {
+            let mut cell = changed.clone();
+            (cell.seed, cell.plan.seed) = (seed, Some(seed));
+            let run = quiet(|| simulate(&cell, false))?;
+            let same = violation(&run).as_ref() == Some(&self.violation);
+            let smaller = Failing::new(cell, &run);
+            Ok((same && smaller.events() <= self.best.events()).then_some(smaller))
+        };
+        let attempts: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = seeds.iter().map(|seed| scope.spawn(|| attempt(*seed))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("panics are caught")).collect()
+        });
+        attempts.into_iter().find_map(Result::transpose).transpose()
     }
 
     fn schedule(&self) -> Vec<Injection> {
@@ -148,6 +180,7 @@ impl Shrinking {
     /// The run phase ends soon after the violation, or halfway, while that is so.
     fn end_early(&mut self) -> anyhow::Result<()> {
         let until = |plan: &mut Plan, end: Duration| {
+            let end = end.max(DURATION_MIN);
             plan.duration = end;
             plan.schedule.iter_mut().for_each(|schedule| schedule.retain(|fault| fault.at < end));
         };
@@ -159,7 +192,7 @@ impl Shrinking {
         }
         for share in [0.5, 0.75, 0.9] {
             let mut end = self.best.cell.plan.duration.mul_f64(share);
-            while end > Duration::from_millis(500) && self.attempt(|plan| until(plan, end))? {
+            while end > DURATION_MIN && self.attempt(|plan| until(plan, end))? {
                 end = end.mul_f64(share);
             }
         }

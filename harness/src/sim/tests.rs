@@ -186,6 +186,10 @@ fn a_scenario_that_cannot_be_run_is_refused() {
             "gravity",
         ),
         (
+            "{ about: a, share: 0.1, options: { heartbeat_ms: 0 }, nemesis: [{ faults: [kill], start: 1s, for: 1s }] }",
+            "heartbeat_ms: 0",
+        ),
+        (
             "{ about: a, share: 0.1, nemesis: [{ faults: [kill], start: 1s, for: 1s, jitter: 7.0 }] }",
             "jitter",
         ),

@@ -109,7 +109,11 @@ impl Config {
 }
 
 impl Options {
-    fn validate(&self) -> Result<(), String> {
+    /// What is out of bounds, if anything.
+    ///
+    /// # Errors
+    /// With the option's name, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), String> {
         let between = |name: &str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
                 Ok(())

@@ -414,6 +414,7 @@ impl Storm {
                 (taken_on, format!("{evidence}; voters are {}", in_words(self.operator.voters())))
             }
             Hold::Transfer => {
+                self.operate(cluster, observer);
                 self.operator.leave_it();
                 (self.operator.transferred, "another leads".to_owned())
             }

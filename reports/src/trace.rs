@@ -85,6 +85,17 @@ pub enum What {
         /// Why.
         why: String,
     },
+    /// A replica's role or epoch is another one.
+    Role {
+        /// Who.
+        replica: u32,
+        /// The role, in the protocol's words.
+        role: String,
+        /// Term, view or ballot.
+        epoch: u64,
+        /// Whether it leads.
+        leads: bool,
+    },
     /// A replica stops for a while, or goes on.
     Paused {
         /// Who.

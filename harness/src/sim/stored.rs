@@ -132,6 +132,9 @@ impl Teller {
                 self.told.retain(|(_, to, _), _| to != replica);
                 What::Stopped { replica: replica.0, why: why.clone() }
             }
+            TraceWhat::Role { replica, role, epoch, leads } => {
+                What::Role { replica: replica.0, role: role.clone(), epoch: *epoch, leads: *leads }
+            }
             TraceWhat::Paused { replica, paused } => What::Paused { replica: replica.0, paused: *paused },
             TraceWhat::Durable { replica, before } => What::Durable { replica: replica.0, before: *before },
             TraceWhat::Note(words) => What::Note { words: words.clone() },

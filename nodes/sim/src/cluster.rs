@@ -653,6 +653,9 @@ impl<P: Protocol> Cluster<P> {
         if let Ok(Ok(inputs)) = &done {
             let inputs = u32::try_from(*inputs).unwrap_or(u32::MAX);
             life.busy_until = now + self.settings.turn + self.settings.input * inputs;
+            if self.trace.in_words() {
+                tell_role(of, life, now, &mut self.trace);
+            }
         }
         self.release(of, &mut sent);
         self.sent = sent;
@@ -826,6 +829,15 @@ impl fmt::Display for Stop {
 impl<P: Protocol> fmt::Debug for Cluster<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("now", &self.now).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+fn tell_role<P: Protocol>(replica: ReplicaId, life: &mut Life<P>, now: Time, trace: &mut Trace) {
+    let status = life.core.status();
+    let (role, epoch, leads) = (status.role, status.epoch, status.is_leader);
+    if life.role.as_ref().is_none_or(|told| *told != (role.clone(), epoch, leads)) {
+        life.role = Some((role.clone(), epoch, leads));
+        trace.tell(now, || TraceWhat::Role { replica, role, epoch, leads });
     }
 }
 

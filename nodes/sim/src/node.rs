@@ -105,6 +105,8 @@ pub(crate) struct Life<P: Protocol> {
     snapshots: Snapshots<SimDisk>,
     store_queue: VecDeque<SnapshotEffect<P::Image>>,
     store_busy: bool,
+    /// The role, the epoch, and whether it leads, as last told of in words.
+    pub(crate) role: Option<(String, u64, bool)>,
     /// After so many more effects the process is gone.
     pub(crate) effects_left: Option<u32>,
 }
@@ -200,6 +202,7 @@ impl<P: Protocol> Node<P> {
             snapshots,
             store_queue: VecDeque::new(),
             store_busy: false,
+            role: None,
             effects_left: None,
         }));
         Ok(count)

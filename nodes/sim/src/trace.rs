@@ -74,6 +74,17 @@ pub enum TraceWhat {
         /// Why.
         why: String,
     },
+    /// A replica's role or epoch is another one.
+    Role {
+        /// Who.
+        replica: ReplicaId,
+        /// The role, in the protocol's words.
+        role: String,
+        /// Term, view or ballot.
+        epoch: u64,
+        /// Whether it leads.
+        leads: bool,
+    },
     /// A replica stops for a while, or goes on.
     Paused {
         /// Who.
@@ -131,6 +142,11 @@ impl Trace {
         }
     }
 
+    /// Whether words are asked for.
+    pub(crate) fn in_words(&self) -> bool {
+        self.events.is_some()
+    }
+
     pub(crate) fn events(&self) -> &[TraceEvent] {
         self.events.as_deref().unwrap_or_default()
     }
@@ -147,6 +163,7 @@ impl fmt::Display for TraceEvent {
             TraceWhat::Reply { replica, label } => write!(f, "{replica} answers {label}"),
             TraceWhat::Started { replica, records } => write!(f, "{replica} starts with {records} records"),
             TraceWhat::Stopped { replica, why } => write!(f, "{replica} stops: {why}"),
+            TraceWhat::Role { replica, role, epoch, .. } => write!(f, "{replica} is {role} in {epoch}"),
             TraceWhat::Paused { replica, paused: true } => write!(f, "{replica} pauses"),
             TraceWhat::Paused { replica, paused: false } => write!(f, "{replica} goes on"),
             TraceWhat::Durable { replica, before } => write!(f, "{replica} has all before @{before} on disk"),

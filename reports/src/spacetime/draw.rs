@@ -4,7 +4,7 @@ use super::excerpt::Excerpts;
 use super::layout::{Bar, Layout, OP_LABEL};
 use super::legend::{inks, legend};
 use super::marks::{Taken, arrow};
-use super::view::{Fate, Turn, TurnKind, View};
+use super::view::{Fate, Reign, Turn, TurnKind, View};
 use crate::draw::frame::{Heading, WIDTH, heading};
 use crate::draw::ink::Ink;
 use crate::draw::scale::Scale;
@@ -24,6 +24,9 @@ const RIGHT: f32 = 18.0;
 const GAPS: (f32, f32) = (0.35, 9.0);
 const NAME: Lettering = Lettering { size: 13.0, bold: true, ink: Ink::Text, anchor: Anchor::End };
 const WORDS: Lettering = Lettering { size: 11.0, bold: false, ink: Ink::Muted, anchor: Anchor::Start };
+/// Whoever leads has a thick line.
+pub(super) const REIGN: Ink = Ink::Text;
+const REIGN_LABEL: Lettering = Lettering { size: 10.0, bold: true, ink: Ink::Paper, anchor: Anchor::Start };
 
 /// What pictures are made of.
 pub(crate) struct Picture<'a> {
@@ -91,7 +94,7 @@ pub(crate) fn overview(what: &Picture<'_>, span: Span) -> Scene {
     view.ops.retain(|op| op.culprit);
     let mut scene = Scene::new(WIDTH, 0.0, description(span));
     let title = format!("{} to {}", seconds(span.start), seconds(span.end));
-    let subtitle = "faults, and when replicas were down or paused; what is framed is drawn closely below";
+    let subtitle = "faults, who led, and who was down or paused; what is framed is drawn closely below";
     let top =
         heading(&mut scene, &Heading { title: &title, subtitle, legend: legend(&view, &BTreeMap::new()) });
     let x = |left: f32| {
@@ -163,7 +166,8 @@ fn instants(view: &View<'_>) -> Vec<u64> {
     let messages = view.messages.iter().flat_map(|m| [Some(m.sent), ended(m.fate)]).flatten();
     let ops = view.ops.iter().flat_map(|op| [Some(op.invoked), op.returned]).flatten();
     let turns = view.turns.iter().map(|turn| turn.at);
-    let all = messages.chain(ops).chain(turns).filter(|at| view.span.contains(*at));
+    let reigns = view.reigns.iter().flat_map(|reign| [reign.span.start, reign.span.end]);
+    let all = messages.chain(ops).chain(turns).chain(reigns).filter(|at| view.span.contains(*at));
     all.chain([view.span.start, view.span.end]).collect()
 }
 
@@ -189,6 +193,9 @@ fn draw_ticks(scene: &mut Scene, x: &Stretched, plot: Area) {
 fn draw_lives(scene: &mut Scene, view: &View<'_>, x: &Stretched, layout: &Layout<'_>) {
     for (replica, line) in layout.lines() {
         scene.rule((layout.plot.left, line), (layout.plot.right, line), Stroke::new(Ink::Axis, 2.0));
+        for reign in view.reigns.iter().filter(|reign| reign.replica == replica) {
+            draw_reign(scene, reign, line, view.span, x);
+        }
         for absence in view.absences.iter().filter(|absence| absence.replica == replica) {
             let left = x.at(absence.span.start.max(view.span.start));
             let right = x.at(absence.span.end.min(view.span.end)).max(left + 1.5);
@@ -210,6 +217,25 @@ fn draw_lives(scene: &mut Scene, view: &View<'_>, x: &Stretched, layout: &Layout
             });
         }
     }
+}
+
+/// A thick line, with the number of the epoch where there is room for it.
+fn draw_reign(scene: &mut Scene, reign: &Reign, line: f32, span: Span, x: &Stretched) {
+    let left = x.at(reign.span.start.max(span.start));
+    let right = x.at(reign.span.end.min(span.end)).max(left + 1.5);
+    let Reign { replica, epoch, role, .. } = reign;
+    let title = format!("n{replica} is {role} in {epoch}, from {}", seconds(reign.span.start));
+    scene.titled(title, |scene| {
+        let area = Area { left, right, top: line - 2.5, bottom: line + 2.5 };
+        scene.rect(area, REIGN.at(0.9));
+        let words = epoch.to_string();
+        let width = REIGN_LABEL.width(&words) + 6.0;
+        if right - left > width + 4.0 {
+            let area = Area { left, right: left + width, top: line - 6.5, bottom: line + 6.5 };
+            scene.rect(area, REIGN.solid());
+            scene.text(left + 3.0, line + 4.0, words, REIGN_LABEL);
+        }
+    });
 }
 
 fn draw_turns(scene: &mut Scene, view: &View<'_>, x: &Stretched, layout: &Layout<'_>, taken: &mut Taken) {

@@ -1,5 +1,6 @@
 //! What the colours and marks of a picture mean.
 
+use super::draw::REIGN;
 use super::marks::short;
 use super::view::{Fate, TurnKind, View};
 use crate::draw::frame::{Key, Sign};
@@ -32,6 +33,9 @@ pub(super) fn legend(view: &View<'_>, inks: &BTreeMap<&str, Ink>) -> Vec<Key> {
     }
     if view.messages.iter().any(|message| matches!(message.fate, Fate::Lost(..))) {
         keys.push(key(Ink::Muted, Sign::Mark(Shape::Cross), "lost"));
+    }
+    if !view.reigns.is_empty() {
+        keys.push(key(REIGN, Sign::Solid, "leads, in the term (view, ballot) of this number"));
     }
     if !view.durable.is_empty() {
         keys.push(key(Ink::Hue(6), Sign::Mark(Shape::Dot), "records reach the disk"));

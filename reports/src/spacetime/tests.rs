@@ -40,6 +40,7 @@ fn events() -> Vec<Event> {
         event(350, What::Durable { replica: 2, before: 1 }),
         sent(350, 3, (2, 1), "RequestVoteReply", false),
         received(500, 3),
+        event(500, What::Role { replica: 1, role: "leader".into(), epoch: 2, leads: true }),
         sent(510, 4, (1, 2), "AppendEntries", true),
         event(550, What::Paused { replica: 3, paused: true }),
         asked(600, 1, 7),

@@ -16,6 +16,8 @@ pub(super) struct View<'a> {
     pub(super) messages: Vec<Message<'a>>,
     /// When each replica was not up and running, in the order of time.
     pub(super) absences: Vec<Absence<'a>>,
+    /// When each replica led, in the order of time.
+    pub(super) reigns: Vec<Reign>,
     pub(super) turns: Vec<Turn>,
     /// When something reached whose disk, and all before which record.
     pub(super) durable: Vec<(u32, u64, u64)>,
@@ -70,6 +72,17 @@ pub(super) struct Absence<'a> {
     pub(super) down: Option<&'a str>,
 }
 
+/// A time in which a replica took itself for the leader.
+#[derive(Clone, Debug)]
+pub(super) struct Reign {
+    pub(super) replica: u32,
+    pub(super) span: Span,
+    /// Term, view or ballot.
+    pub(super) epoch: u64,
+    /// In the protocol's words.
+    pub(super) role: String,
+}
+
 /// A client's op at the replica that it was sent to last.
 #[derive(Clone, Debug)]
 pub(super) struct ClientOp {
@@ -117,6 +130,7 @@ impl<'a> View<'a> {
                 | What::Lost { .. }
                 | What::Asked { .. }
                 | What::Answered { .. }
+                | What::Role { .. }
                 | What::Note { .. } => {}
             }
         }
@@ -125,6 +139,7 @@ impl<'a> View<'a> {
             replicas: (1..=replicas).collect(),
             messages: messages(events, span),
             absences: absences(events, replicas, span),
+            reigns: reigns(events, span),
             turns,
             durable,
             ops: client_ops(events, ops, checks, span),
@@ -189,6 +204,28 @@ fn absences(events: &[Event], replicas: u32, span: Span) -> Vec<Absence<'_>> {
     absences
         .retain(|Absence { span: of, .. }| of.length() > 0 && of.start <= span.end && of.end >= span.start);
     absences
+}
+
+fn reigns(events: &[Event], span: Span) -> Vec<Reign> {
+    let mut under_way: BTreeMap<u32, Reign> = BTreeMap::new();
+    let mut reigns = Vec::new();
+    for event in events {
+        let replica = match &event.what {
+            What::Role { replica, .. } | What::Stopped { replica, .. } => *replica,
+            _ => continue,
+        };
+        if let Some(mut over) = under_way.remove(&replica) {
+            over.span.end = event.at;
+            reigns.push(over);
+        }
+        if let What::Role { role, epoch, leads: true, .. } = &event.what {
+            let reigning = Span { start: event.at, end: u64::MAX };
+            under_way.insert(replica, Reign { replica, span: reigning, epoch: *epoch, role: role.clone() });
+        }
+    }
+    reigns.extend(under_way.into_values());
+    reigns.retain(|Reign { span: of, .. }| of.start <= span.end && of.end >= span.start);
+    reigns
 }
 
 fn client_ops(events: &[Event], ops: &[Op], checks: &[CheckResult], span: Span) -> Vec<ClientOp> {

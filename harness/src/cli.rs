@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::plan::Overrides;
+use crate::overrides::Overrides;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli.rs`, `exit.rs` | the command line and exit codes |
 //! | `plan.rs`, `subject.rs` | what to run, resolved into cells |
+//! | `overrides.rs` | what the command line changes of a plan |
 //! | `cluster.rs` | `cluster.conf`: which hosts |
 //! | `run.rs` | one cell, from deployment to report |
 //! | `campaign.rs` | the cells of a plan, one after the other |
@@ -14,6 +15,7 @@
 //! | `leash.rs` | children that die with the controller |
 //! | `store.rs`, `binaries.rs` | where runs and node programs are |
 //! | `shell.rs` | `gauntlet client` |
+//! | `panics.rs` | what a panic said |
 //! | `list.rs` | what there is to choose from |
 //! | `progress.rs`, `cpu.rs` | what is seen and measured meanwhile |
 
@@ -27,6 +29,7 @@ mod exit;
 mod judge;
 mod leash;
 mod list;
+mod overrides;
 mod panics;
 mod plan;
 mod progress;

@@ -5,9 +5,9 @@
 //! a plan, and running it makes the same choices.
 
 use crate::sim::Simulation;
-use crate::subject::{Reads, Subject};
+use crate::subject::Subject;
 use anyhow::{Context, bail};
-use nemesis::{Fault, Injection, NemesisSpec, Targets};
+use nemesis::{Injection, NemesisSpec};
 use protocol::ReplicaId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -193,44 +193,6 @@ impl Default for Checks {
     }
 }
 
-/// What the command line changes of a plan.
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-pub(crate) struct Overrides {
-    /// Every random choice follows from it
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Length of each run phase (`30s`, `5m`)
-    #[arg(long, value_parser = humantime::parse_duration)]
-    pub duration: Option<Duration>,
-    /// Only these workloads, by name, separated by commas
-    #[arg(long, value_delimiter = ',')]
-    pub workload: Vec<String>,
-    /// Only these subjects, by their name in the plan or a system's name, separated by commas
-    #[arg(long, value_delimiter = ',')]
-    pub subject: Vec<String>,
-    /// These faults instead of the plan's, by name, separated by commas; `none` for none
-    #[arg(long, value_delimiter = ',')]
-    pub nemesis: Vec<String>,
-    /// Operations a second (open loop)
-    #[arg(long)]
-    pub rate: Option<f64>,
-    /// Logical clients; several numbers separated by commas make a cell each
-    #[arg(long, value_delimiter = ',')]
-    pub clients: Vec<u32>,
-    /// Replicas of each subject
-    #[arg(long)]
-    pub replicas: Option<u32>,
-    /// How reads are answered, by the subjects that have a choice
-    #[arg(long, value_enum)]
-    pub read: Option<Reads>,
-    /// `fsync` or `memory`
-    #[arg(long)]
-    pub durability: Option<String>,
-    /// How often each cell is run
-    #[arg(long)]
-    pub repeats: Option<u32>,
-}
-
 impl Plan {
     /// Reads a plan.
     ///
@@ -265,63 +227,6 @@ impl Plan {
             .expect("a plan is plain data");
         drop(serializer);
         String::from_utf8(out).expect("YAML is text")
-    }
-
-    /// Applies the command line.
-    ///
-    /// # Errors
-    /// If it names what is not there.
-    pub(crate) fn override_with(&mut self, o: &Overrides) -> anyhow::Result<()> {
-        self.seed = o.seed.or(self.seed);
-        self.duration = o.duration.unwrap_or(self.duration);
-        self.replicas = o.replicas.unwrap_or(self.replicas);
-        self.repeats = o.repeats.unwrap_or(self.repeats);
-        self.load.rate = o.rate.or(self.load.rate);
-        if !o.clients.is_empty() {
-            self.load.clients = Counts(o.clients.clone());
-        }
-        if !o.workload.is_empty() {
-            let planned = std::mem::take(&mut self.workloads);
-            for name in &o.workload {
-                let spec = planned.iter().find(|spec| spec.name() == *name).cloned();
-                self.workloads
-                    .push(spec.map_or_else(|| Spec::by_name(name).map_err(anyhow::Error::msg), Ok)?);
-            }
-        }
-        if !o.subject.is_empty() {
-            let planned = std::mem::take(&mut self.subjects);
-            for name in &o.subject {
-                let subject = planned.iter().find(|subject| subject.name == *name).cloned();
-                self.subjects
-                    .push(subject.map_or_else(|| Subject::by_name(name).map_err(anyhow::Error::msg), Ok)?);
-            }
-        }
-        if !self.subjects.iter().any(|subject| Some(&subject.name) == self.baseline.as_ref()) {
-            self.baseline = None;
-        }
-        if !o.nemesis.is_empty() {
-            self.schedule = None;
-            self.nemesis = named_faults(&o.nemesis, self.duration)?;
-        }
-        if let Some(sim) = &mut self.sim {
-            if o.replicas.is_some() {
-                sim.replicas.clear();
-            }
-            if o.replicas.is_some() || !o.nemesis.is_empty() {
-                sim.scenarios.clear();
-            }
-        }
-        for subject in &mut self.subjects {
-            if let Some(reads) = o.read {
-                subject.override_reads(reads);
-            }
-            if let Some(durability) = &o.durability {
-                subject.durability = serde_yaml::from_str(durability).map_err(|_| {
-                    anyhow::anyhow!("--durability {durability}: expected `fsync` or `memory`")
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// What cannot be run, if anything.
@@ -515,31 +420,6 @@ impl Cell {
     }
 }
 
-/// The nemesis that bare fault names mean: one line each, spread over the run.
-fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<NemesisSpec>> {
-    if names == ["none"] {
-        return Ok(Vec::new());
-    }
-    let every = (duration / 3).clamp(Duration::from_secs(4), Duration::from_secs(20));
-    let mut specs = Vec::new();
-    for (i, name) in names.iter().enumerate() {
-        let fault = Fault::by_name(name).with_context(|| {
-            format!("--nemesis {name}: unknown fault, expected `none` or some of {}", Fault::NAMES.join(", "))
-        })?;
-        let share = every.mul_f64((i as f64 + 0.5) / names.len() as f64);
-        specs.push(NemesisSpec {
-            faults: vec![fault],
-            targets: Targets::One,
-            start: share,
-            every: Some(every),
-            lasts: every / 3,
-            jitter: 0.1,
-            flaps: None,
-        });
-    }
-    Ok(specs)
-}
-
 fn within(what: &str, value: f64, least: f64, most: f64) -> anyhow::Result<()> {
     if (least..=most).contains(&value) {
         Ok(())
@@ -623,33 +503,6 @@ repeats: 2
     fn a_parse_error_names_the_line() {
         let error = refusal(&PLAN.replace("duration:", "durration:"));
         assert!(error.contains("line 5"), "{error}");
-    }
-
-    #[test]
-    fn the_command_line_changes_what_it_names_and_nothing_else() {
-        let mut changed = plan(PLAN);
-        let overrides = Overrides {
-            seed: Some(3),
-            workload: vec!["ycsb-a".into(), "append".into()],
-            subject: vec!["stale".into()],
-            nemesis: vec!["pause".into(), "partition-leader".into()],
-            clients: vec![7],
-            read: Some(Reads::Lease),
-            durability: Some("memory".into()),
-            ..Overrides::default()
-        };
-        changed.override_with(&overrides).unwrap();
-        changed.validate().unwrap();
-        assert_eq!(changed.workloads[0], plan(PLAN).workloads[1], "the plan's own options are kept");
-        assert_eq!(changed.workloads[1].name(), "append");
-        assert_eq!((changed.subjects.len(), changed.subjects[0].reads), (1, Reads::Lease));
-        assert_eq!(changed.load.clients, Counts(vec![7]));
-        assert_eq!(changed.nemesis.len(), 2);
-        assert_eq!(changed.duration, plan(PLAN).duration);
-        let mut unknown = plan(PLAN);
-        let refused =
-            unknown.override_with(&Overrides { nemesis: vec!["meteor".into()], ..Overrides::default() });
-        assert!(refused.unwrap_err().to_string().contains("meteor"));
     }
 
     #[test]

@@ -70,6 +70,20 @@ impl Default for Simulation {
 }
 
 impl Simulation {
+    /// What the command line names, no seed draws otherwise.
+    pub(crate) fn override_with(&mut self, replicas: Option<u32>, workloads: &[String], nemesis: &[String]) {
+        if replicas.is_some() {
+            self.replicas.clear();
+            self.scenarios.iter_mut().for_each(|scenario| scenario.replicas.clear());
+        }
+        if !workloads.is_empty() {
+            self.scenarios.iter_mut().for_each(|scenario| scenario.workloads.clear());
+        }
+        if !nemesis.is_empty() {
+            self.scenarios.clear();
+        }
+    }
+
     /// What is wrong with it, if anything.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
         if let Some(n) = self.replicas.iter().find(|n| !(1..=99).contains(*n)) {

@@ -284,9 +284,9 @@ fn draw_options(
     subject.problem().map_or(Ok(()), |problem| bail!("what seed {seed} draws: {problem}"))
 }
 
-/// A disk whose syncs take longer than this cannot be had with batches of one entry: what is acknowledged in a minute takes a
+/// Where a round trip and a sync take longer than this, batches of one entry cannot be had: what is acknowledged in a minute takes a
 /// newcomer longer to catch up with than any run lasts.
-const SYNC_US_MAX_OF_ONE_ENTRY: u64 = 5_000;
+const ENTRY_US_MAX: u64 = 5_000;
 
 fn raft_options(knobs: &Knobs, rng: &mut Xoshiro256PlusPlus) -> serde_yaml::Mapping {
     let mut options = serde_yaml::Mapping::new();
@@ -300,7 +300,9 @@ fn raft_options(knobs: &Knobs, rng: &mut Xoshiro256PlusPlus) -> serde_yaml::Mapp
     set("snapshot_chunk_bytes", &[500, 4_000, 1 << 20]);
     set("catch_up_ms_max", &[400, 5_000, 30_000]);
     set("rounds_in_flight_max", &[1, 2, 2, 8]);
-    let one_entry_will_do = knobs.sync_us_min + knobs.sync_us_mean <= SYNC_US_MAX_OF_ONE_ENTRY;
+    let (sync, latency) =
+        (knobs.sync_us_min + knobs.sync_us_mean, knobs.latency_us_min + knobs.latency_us_mean);
+    let one_entry_will_do = sync + 2 * latency <= ENTRY_US_MAX;
     set("batch_bytes_max", if one_entry_will_do { &[1, 500, 1 << 20] } else { &[500, 500, 1 << 20] });
     let heartbeat = set("heartbeat_ms", &[20, 50, 50]);
     let least = set("election_timeout_ms_min", &[150, 300, 300, 1_000]);

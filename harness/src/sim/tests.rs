@@ -208,7 +208,11 @@ fn no_seed_draws_a_machine_on_which_nobody_could_catch_up() {
         let cell = resolve(&plan(), *seed).expect("a sound plan");
         let knobs = cell.plan.sim.as_ref().and_then(|sim| sim.knobs.clone()).expect("resolved");
         let one_entry = cell.subject().options["batch_bytes_max"] == 1;
-        assert!(!one_entry || knobs.sync_us_min + knobs.sync_us_mean < 10_000, "seed {seed}");
+        // A scenario without newcomers may be slower.
+        let scenario = cell.plan.sim.as_ref().is_some_and(|sim| sim.scenario.is_some());
+        let (sync, trip) =
+            (knobs.sync_us_min + knobs.sync_us_mean, knobs.latency_us_min + knobs.latency_us_mean);
+        assert!(!one_entry || scenario || sync + 2 * trip < 10_000, "seed {seed}");
         one_entry
     });
     assert!(drawn.count() > 100, "batches of one entry are drawn all the same");

@@ -16,7 +16,9 @@ use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
 use protocol::Detector;
-use reports::stored::{RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, read_json, write_json};
+use reports::stored::{
+    RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, read_json, write_json,
+};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -29,7 +31,7 @@ use workloads::Spec;
 pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let plan = Plan::load(&dir.join("plan.yaml"))?;
     let info: RunInfo = read_json(&dir.join(RUN_FILE))?;
-    if info.world == sim::WORLD {
+    if info.world == SIMULATED {
         let results = sim::judge_again(&plan)?;
         write_json(&dir.join(RESULTS_FILE), &results)?;
         return Ok(results);

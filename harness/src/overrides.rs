@@ -127,6 +127,7 @@ fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<Neme
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::sound as plan;
 
     const PLAN: &str = "
 name: t
@@ -138,12 +139,6 @@ sim:
   scenarios:
     - { about: s, share: 1, replicas: [7], workloads: [bank], nemesis: [{ faults: [kill], start: 1s, for: 1s }] }
 ";
-
-    fn plan(text: &str) -> Plan {
-        let plan = Plan::parse(text).unwrap();
-        plan.validate().unwrap();
-        plan
-    }
 
     #[test]
     fn the_command_line_changes_what_it_names_and_nothing_else() {

@@ -16,6 +16,9 @@ use std::time::Duration;
 use workloads::Spec;
 use workloads::load::ArrivalProcess;
 
+/// The shortest run phase that a plan may have.
+pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
+
 /// What to run. Durations are written `30s`, `500ms`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -258,7 +261,8 @@ impl Plan {
         }
         within("replicas", f64::from(self.replicas), 1.0, 99.0)?;
         within("repeats", f64::from(self.repeats), 1.0, 1000.0)?;
-        within("duration (seconds)", self.duration.as_secs_f64(), 1.0, 7.0 * 86_400.0)?;
+        let longest = 7.0 * 86_400.0;
+        within("duration (seconds)", self.duration.as_secs_f64(), DURATION_MIN.as_secs_f64(), longest)?;
         within("op_timeout (seconds)", self.load.op_timeout.as_secs_f64(), 0.05, 600.0)?;
         if self.load.attempt_timeout.is_zero() || self.load.attempt_timeout > self.load.op_timeout {
             bail!("attempt_timeout must be over 0 and up to op_timeout");
@@ -428,8 +432,17 @@ fn within(what: &str, value: f64, least: f64, most: f64) -> anyhow::Result<()> {
     }
 }
 
+/// A plan that can be run.
+#[cfg(test)]
+pub(crate) fn sound(text: &str) -> Plan {
+    let plan = Plan::parse(text).unwrap();
+    plan.validate().unwrap();
+    plan
+}
+
 #[cfg(test)]
 mod tests {
+    use super::sound as plan;
     use super::*;
 
     const PLAN: &str = "
@@ -442,12 +455,6 @@ nemesis:
   - { faults: [kill, { partition: halves }], targets: one, start: 1s, every: 4s, for: 1s }
 repeats: 2
 ";
-
-    fn plan(text: &str) -> Plan {
-        let plan = Plan::parse(text).unwrap();
-        plan.validate().unwrap();
-        plan
-    }
 
     fn refusal(text: &str) -> String {
         let error = Plan::parse(text).and_then(|plan| plan.validate()).expect_err("it cannot be run");

@@ -236,16 +236,24 @@ impl Subject {
         }
     }
 
+    /// The options that the plan gives.
+    ///
+    /// # Errors
+    /// If they are no map.
+    pub(crate) fn options_given(&self) -> Result<serde_yaml::Mapping, String> {
+        match &self.options {
+            serde_yaml::Value::Null => Ok(serde_yaml::Mapping::new()),
+            serde_yaml::Value::Mapping(map) => Ok(map.clone()),
+            other => Err(format!("options is not a map: {other:?}")),
+        }
+    }
+
     /// The options as the node's own configuration file holds them, checked by the protocol's own parser.
     ///
     /// # Errors
     /// If the protocol does not know an option or its value.
     pub(crate) fn node_options(&self) -> Result<serde_yaml::Value, String> {
-        let mut options = match &self.options {
-            serde_yaml::Value::Null => serde_yaml::Mapping::new(),
-            serde_yaml::Value::Mapping(map) => map.clone(),
-            other => return Err(format!("options is not a map: {other:?}")),
-        };
+        let mut options = self.options_given()?;
         if self.system == System::Raft && self.reads != Reads::Default {
             let word = serde_yaml::to_value(self.reads).expect("a name");
             options.insert("read".into(), word);

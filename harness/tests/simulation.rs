@@ -26,6 +26,12 @@ fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// The plan without the bug.
+fn write_clean_plan(dir: &Path) {
+    let clean = PLAN.replace(", options: { bugs: [raft.retry-applied-twice] }", "");
+    std::fs::write(dir.join("plan.yaml"), clean).expect("written");
+}
+
 /// What stands behind `replay: gauntlet sim ` in a line of the output.
 fn replay(words: &str) -> PathBuf {
     let line = words.lines().find_map(|line| line.trim().strip_prefix("replay: gauntlet sim "));
@@ -68,11 +74,7 @@ fn a_failing_seed_is_told_replayed_judged_again_and_shrunk() {
 #[test]
 fn the_exam_catches_a_bug_and_does_not_accuse_the_clean_build() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(
-        dir.path().join("plan.yaml"),
-        PLAN.replace(", options: { bugs: [raft.retry-applied-twice] }", ""),
-    )
-    .expect("written");
+    write_clean_plan(dir.path());
     let exam = ["bugs", "plan.yaml", "--campaigns", "2", "--seeds-max", "20", "--only"];
     let caught = gauntlet(&[&exam[..], &["raft.retry-applied-twice"]].concat(), dir.path());
     let words = out(&caught);
@@ -88,11 +90,7 @@ fn the_exam_catches_a_bug_and_does_not_accuse_the_clean_build() {
 #[test]
 fn a_shard_runs_its_share_and_nonsense_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(
-        dir.path().join("plan.yaml"),
-        PLAN.replace(", options: { bugs: [raft.retry-applied-twice] }", ""),
-    )
-    .expect("written");
+    write_clean_plan(dir.path());
     let shard = gauntlet(&["sim", "plan.yaml", "--seed", "1", "--seeds", "5", "--shard", "2/2"], dir.path());
     let words = out(&shard);
     assert_eq!(shard.status.code(), Some(0), "{words}");

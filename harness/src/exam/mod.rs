@@ -34,8 +34,6 @@ struct Row {
     /// For each campaign in which it was caught: after how many seeds, in how much virtual time, by what.
     caught: Vec<(u64, Duration, String)>,
     campaigns: u64,
-    /// Evidence of a kind that was not expected.
-    unexpected: u64,
     replay: String,
 }
 
@@ -96,10 +94,7 @@ fn switch_on(bug: &BugInfo, subject: &mut Subject) -> anyhow::Result<()> {
         subject.storage_bugs = serde_yaml::from_value(ids)?;
         return Ok(());
     }
-    let mut options = match &subject.options {
-        serde_yaml::Value::Mapping(given) => given.clone(),
-        _ => serde_yaml::Mapping::new(),
-    };
+    let mut options = subject.options_given().map_err(anyhow::Error::msg)?;
     options.insert("bugs".into(), ids);
     subject.options = serde_yaml::Value::Mapping(options);
     Ok(())
@@ -124,8 +119,7 @@ fn with_bug(plan: &Plan, bug: &BugInfo) -> anyhow::Result<Plan> {
 
 fn examine_bug(plan: &Plan, bug: BugInfo, first: u64, exam: &Exam, place: &Place) -> anyhow::Result<Row> {
     let plan = with_bug(plan, &bug)?;
-    let mut row =
-        Row { bug, caught: Vec::new(), campaigns: exam.campaigns, unexpected: 0, replay: String::new() };
+    let mut row = Row { bug, caught: Vec::new(), campaigns: exam.campaigns, replay: String::new() };
     let named = |accusation: &Accusation| expected(&bug, &accusation.checker, &accusation.detectors);
     let wanted = |accusation: &Accusation| named(accusation).is_some();
     for number in 0..exam.campaigns {
@@ -133,12 +127,7 @@ fn examine_bug(plan: &Plan, bug: BugInfo, first: u64, exam: &Exam, place: &Place
         let seeds: Vec<u64> = (0..exam.seeds_max).map(|i| first.wrapping_add(i)).collect();
         let title = format!("{} {}/{}", bug.id, number + 1, exam.campaigns);
         let seen = campaign(&plan, &seeds, &title, Some(&wanted))?;
-        let Some(caught) = seen.caught else {
-            row.unexpected += seen.failed;
-            continue;
-        };
-        row.unexpected +=
-            seen.failures.iter().filter(|failure| !failure.accusations.iter().any(wanted)).count() as u64;
+        let Some(caught) = seen.caught else { continue };
         let needed = caught.seed.wrapping_sub(first) + 1;
         let took = seen.took.range(..=caught.seed).map(|(_, took)| *took).sum();
         let by = caught.accusations.iter().find_map(named).expect("it was wanted");

@@ -193,12 +193,17 @@ pub(crate) fn quiet<T>(body: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resu
     result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the harness panicked: {}", panics::words(&*panic))))
 }
 
+/// How many seeds run at once.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Runs these seeds on all cores. No new seed is begun after an accusation that is wanted; all before it have been run.
 ///
 /// # Errors
 /// If a seed cannot be run, or the harness panics in one.
 pub(crate) fn campaign(plan: &Plan, seeds: &[u64], title: &str, wanted: Wanted<'_>) -> anyhow::Result<Seen> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = cores();
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (done, results) = mpsc::channel();
     let progress = Progress::new(title);
@@ -297,9 +302,7 @@ fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
         seen.virtual_time.as_secs_f64(),
         took.as_secs_f64(),
         seen.messages,
-        seen.messages as f64
-            / took.as_secs_f64()
-            / std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64,
+        seen.messages as f64 / took.as_secs_f64() / cores() as f64,
         seen.ok,
         seen.ops,
     )

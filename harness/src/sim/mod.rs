@@ -32,6 +32,3 @@ pub(crate) use campaign::{judge_again, simulate};
 pub(crate) use settings::Simulation;
 
 pub(crate) use shrink::shrink;
-
-/// What a stored run says of where it ran.
-pub(crate) const WORLD: &str = "sim";

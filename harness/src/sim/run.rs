@@ -57,6 +57,14 @@ pub(crate) struct Accusation {
     pub(crate) at: Option<Time>,
 }
 
+impl Accusation {
+    /// What a check of all that a run left says.
+    fn by(check: &CheckResult) -> Self {
+        let detectors = judge::detectors(&check.checker).to_vec();
+        Self { detectors, checker: check.checker.clone(), what: check.summary.clone(), at: None }
+    }
+}
+
 impl Simulated {
     /// The worst of all checks.
     pub(crate) fn verdict(&self) -> Verdict {
@@ -508,9 +516,7 @@ fn conclude(
     }
     let consistency = judge::check_consistency(&history, cell.workload(), &cell.plan.checks);
     if consistency.verdict == Verdict::Invalid {
-        let detectors = judge::detectors(&consistency.checker).to_vec();
-        let (checker, what) = (consistency.checker.clone(), consistency.summary.clone());
-        accusations.push(Accusation { detectors, checker, what, at: None });
+        accusations.push(Accusation::by(&consistency));
     }
     checks.push(consistency);
     let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run);
@@ -529,9 +535,7 @@ fn conclude(
             agreement.verdict = Verdict::Valid;
         }
         if agreement.verdict == Verdict::Invalid {
-            let what = agreement.summary.clone();
-            let detectors = vec![Detector::Divergence];
-            accusations.push(Accusation { detectors, checker: "agreement".to_owned(), what, at: None });
+            accusations.push(Accusation::by(&agreement));
         }
         checks.push(agreement);
     }

@@ -58,11 +58,7 @@ impl Scenario {
     /// Gives a subject its options: those drawn, the scenario's over them, and the subject's own over these.
     pub(crate) fn set_options(&self, subject: &mut Subject, mut drawn: Mapping) -> anyhow::Result<()> {
         drawn.extend(self.options.clone());
-        match &subject.options {
-            Value::Null => {}
-            Value::Mapping(given) => drawn.extend(given.clone()),
-            other => bail!("options is not a map: {other:?}"),
-        }
+        drawn.extend(subject.options_given().map_err(anyhow::Error::msg)?);
         subject.options = Value::Mapping(drawn);
         Ok(())
     }

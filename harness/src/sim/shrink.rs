@@ -1,14 +1,14 @@
 //! `gauntlet shrink`: a smaller plan that fails in the same way. First faults go, then waiting, clients, ops and time: what is left
 //! is what the violation needs.
 
-use super::campaign::quiet;
+use super::campaign::{cores, quiet};
 use super::run::{Simulated, simulate};
 use super::settings::resolve;
 use super::stored;
 use crate::campaign::UsageError;
 use crate::cli::Place;
 use crate::exit::Exit;
-use crate::plan::{Cell, Counts, Plan};
+use crate::plan::{Cell, Counts, DURATION_MIN, Plan};
 use crate::progress::Progress;
 use anyhow::Context;
 use nemesis::Injection;
@@ -23,8 +23,6 @@ const TRIALS_MAX: u32 = 8_000;
 const SEEDS: [u64; 3] = [1, 6, 30];
 /// Faults that are so close together are close enough.
 const GAP_MIN: Duration = Duration::from_millis(20);
-/// The shortest run phase that a plan may have.
-const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// What must stay the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,10 +137,9 @@ impl Shrinking {
     fn attempt(&mut self, change: impl FnOnce(&mut Plan)) -> anyhow::Result<bool> {
         let mut changed = self.best.cell.clone();
         change(&mut changed.plan);
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let seeds: Vec<u64> = (0..self.seeds).map(|i| changed.seed.wrapping_add(i)).collect();
         let mut taken = false;
-        for seeds in seeds.chunks(threads) {
+        for seeds in seeds.chunks(cores()) {
             if taken || self.trials >= TRIALS_MAX {
                 break;
             }

@@ -6,7 +6,7 @@ use super::happened;
 use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
-use crate::stored::{PLAN_FILE, RunOutcome, StoredRun, judged};
+use crate::stored::{PLAN_FILE, RunOutcome, SIMULATED, StoredRun, judged};
 use crate::text::{count, cut, duration, maybe, number, sentence};
 use crate::trace::Trace;
 use checkers::{CheckResult, Verdict};
@@ -231,7 +231,7 @@ fn ops_row(name: &str, measured: &Measured, total: bool) -> Markup {
 
 fn reproduce(dir: &Path, stored: &StoredRun) -> Markup {
     let dir = dir.display();
-    let command = if stored.info.world == "sim" { "sim" } else { "run" };
+    let command = if stored.info.world == SIMULATED { "sim" } else { "run" };
     html! {
         pre.command {
             "# the same plan, with every choice made as in this run\n"

@@ -5,10 +5,10 @@ use crate::cluster::ClusterConf;
 use crate::exit::Exit;
 use crate::judge;
 use crate::overrides::Overrides;
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store::{self, HISTORY};
-use crate::world::local::Site;
+use crate::world::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use reports::stored::{COMPARISON_FILE, ComparisonInfo, RUN_FILE, read_json, write_json};
@@ -76,23 +76,42 @@ fn find(plan: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// The hosts that the command line names, if they are fit for this world.
+///
+/// # Errors
+/// If they are not, or there are none where some are needed.
+pub(crate) fn hosts(world: World, place: &Place) -> anyhow::Result<Option<ClusterConf>> {
+    let read = || -> anyhow::Result<Option<ClusterConf>> {
+        let conf = place.cluster.as_deref().map(ClusterConf::load).transpose()?;
+        match (world, &conf) {
+            (World::Local, Some(conf)) => conf.check_local()?,
+            (World::Ssh, None) => bail!("the ssh world needs hosts: name their file with --cluster"),
+            (World::Local, None) | (World::Ssh, Some(_)) => {}
+        }
+        Ok(conf)
+    };
+    read().map_err(|error| usage(&error))
+}
+
 /// Runs all cells of a plan: one cell in a folder of its own, several below a comparison's.
 fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
     let seed = plan.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let cells = plan.cells(seed).map_err(|error| usage(&error))?;
-    let cluster =
-        place.cluster.as_deref().map(ClusterConf::load).transpose().map_err(|error| usage(&error))?;
-    let systems = cells.iter().map(|cell| cell.subject().system);
-    let site = Site::prepare(systems, place.bin_dir.as_deref(), cluster)?;
-    let dir = store::create(&place.store, &plan.name, seed)?;
+    let conf = hosts(plan.world, place)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
-        match &cells[..] {
+        let systems = cells.iter().map(|cell| cell.subject().system);
+        let nodes = cells.iter().map(|cell| cell.plan.nodes(cell.subject()).len()).max().unwrap_or(0);
+        let site = Site::prepare(plan.world, systems, nodes, place, conf).await?;
+        let dir = store::create(&place.store, &plan.name, seed)?;
+        let exit = match &cells[..] {
             [cell] => one(cell, &dir, &site, &interrupt).await,
             _ => several(plan, seed, &cells, &dir, &site, &interrupt).await,
-        }
+        };
+        site.leave().await;
+        exit
     })
 }
 

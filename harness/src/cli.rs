@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::host::agent::AgentArgs;
+use crate::hosts::HostsCommand;
 use crate::overrides::Overrides;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -101,8 +103,17 @@ pub(crate) enum Command {
         /// One command, instead of a prompt
         command: Vec<String>,
     },
+    /// Make hosts of containers, take them down, look whether hosts will do
+    #[command(subcommand)]
+    Hosts(HostsCommand),
     /// List subjects, workloads, faults and plans
     List,
+    /// Look after the nodes of this host, for a controller that reaches it over SSH
+    #[command(hide = true)]
+    Agent(AgentArgs),
+    /// Take back what an agent leaves behind
+    #[command(hide = true)]
+    AgentGuard,
     /// Run a program that is killed when the controller dies
     #[command(hide = true)]
     Leash {
@@ -158,7 +169,7 @@ pub(crate) struct Place {
     /// Where the node programs are, instead of beside this one
     #[arg(long)]
     pub bin_dir: Option<PathBuf>,
-    /// Which hosts the nodes run on; without it all share 127.0.0.1
+    /// Which hosts there are; without it the local world's nodes share 127.0.0.1
     #[arg(long, value_name = "FILE")]
     pub cluster: Option<PathBuf>,
 }

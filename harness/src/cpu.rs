@@ -1,6 +1,6 @@
 //! Processor time over a run phase: whose it was.
 
-use crate::world::proc_stat;
+use crate::host::proc_stat;
 use reports::stored::CpuUse;
 use std::time::Instant;
 

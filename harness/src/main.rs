@@ -11,7 +11,9 @@
 //! | `sim/` | a plan in virtual time, seed after seed |
 //! | `exam/` | `gauntlet bugs`: the harness' own exam, simulated and on processes |
 //! | `judge.rs` | every judgement on a stored run |
-//! | `world/` | the local world: node processes on loopback |
+//! | `world/` | where a plan runs: the nodes of a run, on their hosts |
+//! | `host/` | one host: its nodes, and how it is reached |
+//! | `hosts/` | `gauntlet hosts`: containers that are hosts, what hosts can do |
 //! | `leash.rs` | children that die with the controller |
 //! | `store.rs`, `binaries.rs` | where runs and node programs are |
 //! | `shell.rs` | `gauntlet client` |
@@ -26,6 +28,8 @@ mod cluster;
 mod cpu;
 mod exam;
 mod exit;
+mod host;
+mod hosts;
 mod judge;
 mod leash;
 mod list;
@@ -91,7 +95,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
                 if command.is_empty() { shell.run() } else { shell.execute(&command.join(" ")).map(drop) };
             done.map(|()| Exit::Valid)
         }
+        Command::Hosts(command) => hosts::execute(command),
         Command::List => list::print().map(|()| Exit::Valid),
+        Command::Agent(args) => host::agent::run(&args).map(|()| Exit::Valid),
+        Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
         Command::Leash { parent, program, args } => {
             leash::become_leashed(parent, &program, &args).context("leash").map(|()| Exit::Failed)
         }

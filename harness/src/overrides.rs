@@ -1,6 +1,6 @@
 //! What the command line changes of a plan.
 
-use crate::plan::{Counts, Plan};
+use crate::plan::{Counts, Plan, World};
 use crate::subject::{Reads, Subject};
 use anyhow::Context;
 use nemesis::{Fault, NemesisSpec, Targets};
@@ -13,6 +13,9 @@ pub(crate) struct Overrides {
     /// Every random choice follows from it
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Where it runs
+    #[arg(long, value_enum)]
+    pub world: Option<World>,
     /// Length of each run phase (`30s`, `5m`)
     #[arg(long, value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
@@ -52,6 +55,7 @@ impl Plan {
     /// If it names what is not there.
     pub(crate) fn override_with(&mut self, o: &Overrides) -> anyhow::Result<()> {
         self.seed = o.seed.or(self.seed);
+        self.world = o.world.unwrap_or(self.world);
         self.duration = o.duration.unwrap_or(self.duration);
         self.replicas = o.replicas.unwrap_or(self.replicas);
         self.repeats = o.repeats.unwrap_or(self.repeats);

@@ -87,12 +87,14 @@ fn one() -> u32 {
 }
 
 /// Where a plan runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum World {
-    /// Node processes on loopback.
+    /// Node processes on loopback
     #[default]
     Local,
+    /// Hosts of `cluster.conf`, over SSH
+    Ssh,
 }
 
 impl World {
@@ -101,6 +103,7 @@ impl World {
     pub(crate) fn name(self) -> &'static str {
         match self {
             World::Local => "local",
+            World::Ssh => "ssh",
         }
     }
 }

@@ -12,10 +12,9 @@ use crate::judge;
 use crate::plan::Cell;
 use crate::progress::Progress;
 use crate::store::{self, HISTORY, STATUSES};
-use crate::world::LocalCluster;
-use crate::world::local::Site;
 use crate::world::recipes::unsynced;
 use crate::world::settle::{wait_for_agreement, wait_for_one_state};
+use crate::world::{Cluster, Site};
 use anyhow::{Context, anyhow};
 use checkers::Verdict;
 use checkers::digests::Settled;
@@ -126,11 +125,11 @@ async fn drive(
     progress: &Progress,
     info: &mut RunInfo,
 ) -> anyhow::Result<()> {
-    let mut cluster = LocalCluster::start(cell, dir, site).await?;
+    let mut cluster = Cluster::start(cell, dir, site).await?;
     let recorder = match Recorder::create(dir.join(HISTORY)).context("creating the history") {
         Ok(recorder) => recorder,
         Err(error) => {
-            cluster.stop().await;
+            cluster.stop(dir).await;
             return Err(error);
         }
     };
@@ -138,7 +137,7 @@ async fn drive(
     let mut steps = Steps { cell, endpoint, interrupt, progress, recorder: Some(recorder), settled: None };
     let (mut cluster, driven) = steps.all(cluster, info).await;
     progress.step("stopping the nodes");
-    cluster.stop().await;
+    info.not_collected = cluster.stop(dir).await;
     let told = write_json(&dir.join(STATUSES), &cluster.statuses(steps.settled.take()));
     let saved = match steps.recorder.take() {
         Some(recorder) => recorder.finish().context("writing the end of the history"),
@@ -159,11 +158,7 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    async fn all(
-        &mut self,
-        mut cluster: LocalCluster,
-        info: &mut RunInfo,
-    ) -> (LocalCluster, anyhow::Result<()>) {
+    async fn all(&mut self, mut cluster: Cluster, info: &mut RunInfo) -> (Cluster, anyhow::Result<()>) {
         self.progress.step("waiting for a leader");
         let ready =
             wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("the cluster does not serve");
@@ -210,13 +205,9 @@ impl Steps<'_> {
         Ok(())
     }
 
-    async fn run_phase(
-        &mut self,
-        cluster: LocalCluster,
-        info: &mut RunInfo,
-    ) -> (LocalCluster, anyhow::Result<()>) {
+    async fn run_phase(&mut self, mut cluster: Cluster, info: &mut RunInfo) -> (Cluster, anyhow::Result<()>) {
         let handle = self.recorder.as_ref().expect("nobody loads now").handle();
-        let meter = CpuMeter::begin(cluster.cpu_s());
+        let meter = CpuMeter::begin(cluster.cpu_s().await);
         let (stop_nemesis, nemesis_stopped) = watch::channel(false);
         let recording = handle.clone();
         let runner =
@@ -229,11 +220,11 @@ impl Steps<'_> {
             stop_nemesis.send_replace(true);
             (summary, meter.end())
         };
-        let ((cluster, healed), (summary, used)) = tokio::select! {
+        let ((mut cluster, healed), (summary, used)) = tokio::select! {
             both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
             () = watching => unreachable!("watching does not end by itself"),
         };
-        info.cpu = used.with_nodes(cluster.cpu_s());
+        info.cpu = used.with_nodes(cluster.cpu_s().await);
         let HealReport { problems, crashes } = healed;
         info.heal_problems = problems;
         info.crashes = crashes.into_iter().map(|(node, words)| (node.to_string(), words)).collect();
@@ -347,6 +338,7 @@ fn describe(cell: &Cell) -> RunInfo {
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
+        not_collected: Vec::new(),
         crashes: Vec::new(),
     }
 }

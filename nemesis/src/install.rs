@@ -34,7 +34,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             let (directions, text) = shape.cuts(&self.nodes, leader).map_err(skip)?;
             let hold =
                 self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
-            return Ok((hold, text, "links cut".into()));
+            let means = self.link_means(&injection.fault);
+            return Ok((hold, text, format!("links cut {means}")));
         }
         let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
         let text = names(&targets);
@@ -57,7 +58,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                     return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
                 }
                 let hold = self.install_links(packet, directions).await;
-                hold.map(|hold| (hold, "links conditioned".into()))
+                hold.map(|hold| (hold, format!("links conditioned {}", self.link_means(packet))))
             }
         };
         installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
@@ -139,6 +140,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let before = self.counters.sum(&directions);
         let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
         self.try_hold(hold).await
+    }
+
+    fn link_means(&self, fault: &Fault) -> &'static str {
+        self.world.link_means(&links::condition(fault).expect("only link faults come here"))
     }
 
     async fn install_clock(

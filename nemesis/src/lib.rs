@@ -11,6 +11,7 @@
 //! | `operator.rs` | other members, other leaders: asked for until it is done |
 //! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
 //! | `install.rs` | how each fault is put in force |
+//! | `network/` | [`network::HostNetwork`]: what a host's own kernel does to packets |
 //! | `members.rs` | how members are changed, disks lost, leaders replaced |
 
 pub mod evidence;
@@ -18,6 +19,7 @@ pub mod fault;
 mod install;
 pub mod links;
 mod members;
+pub mod network;
 pub mod operator;
 pub mod runner;
 pub mod schedule;

@@ -282,7 +282,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 tracing::debug!(%error, "renewing");
             }
         }
-        for (node, words) in self.world.unexpected_exits() {
+        for (node, words) in self.world.unexpected_exits().await {
             tracing::warn!(%node, %words, "a node ended by itself");
             self.crashes.push((node, words));
         }
@@ -368,7 +368,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             let why = "the run ended before its time came";
             self.say(id, &injection.name, "–", FaultStage::Skipped, why);
         }
-        for (node, words) in self.world.unexpected_exits() {
+        for (node, words) in self.world.unexpected_exits().await {
             self.crashes.push((node, words));
         }
         let crashed: BTreeSet<ReplicaId> = self.crashes.iter().map(|(node, _)| *node).collect();

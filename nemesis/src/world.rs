@@ -1,10 +1,11 @@
 //! What the runner needs of hosts and processes.
 
-use protocol::control::{ControlRequest, NodeStatus};
+use protocol::control::{ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
+use serde::{Deserialize, Serialize};
 
 /// Why a fault could not be put in force or taken back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum InjectError {
     /// This cannot be had here: nothing was done.
     #[error("{0}")]
@@ -47,6 +48,9 @@ pub trait World {
     /// Asks the node itself: link conditions, clock.
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError>;
 
+    /// In a few words, by what means this condition comes about on links between nodes.
+    fn link_means(&self, condition: &LinkCondition) -> &'static str;
+
     /// Asks the node for other members, or another leader.
     async fn administer(
         &mut self,
@@ -58,5 +62,5 @@ pub trait World {
     async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError>;
 
     /// Processes that ended by themselves since this was last asked, with what they left to say.
-    fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;
+    async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;
 }

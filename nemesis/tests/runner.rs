@@ -3,7 +3,7 @@
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
 use nemesis::{Fault, HealReport, InjectError, Injection, Runner, Targets, World};
-use protocol::control::{ControlRequest, LinkConditions, LinkCounters, NodeStatus};
+use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -125,6 +125,10 @@ impl World for Books {
         Ok("went on".into())
     }
 
+    fn link_means(&self, _condition: &LinkCondition) -> &'static str {
+        "in the books"
+    }
+
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
         if self.foreign {
             return Err(InjectError::Unsupported("no conditioner".into()));
@@ -173,7 +177,7 @@ impl World for Books {
         Ok("a new disk".into())
     }
 
-    fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
+    async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
         Vec::new()
     }
 }

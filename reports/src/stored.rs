@@ -74,6 +74,9 @@ pub struct RunInfo {
     /// What was not seen to be healed at the end.
     #[serde(default)]
     pub heal_problems: Vec<String>,
+    /// What nodes left on their hosts and could not be fetched.
+    #[serde(default)]
+    pub not_collected: Vec<String>,
     /// Nodes that ended by themselves, with what they left to say.
     #[serde(default)]
     pub crashes: Vec<(String, String)>,
@@ -178,6 +181,9 @@ impl StoredRun {
         }
         for problem in &info.heal_problems {
             warnings.push(format!("Not seen to be healed: {problem}"));
+        }
+        for problem in &info.not_collected {
+            warnings.push(format!("Not collected: {problem}"));
         }
         let history = match History::load(dir.join(HISTORY_FILE)) {
             Ok(history) => history,

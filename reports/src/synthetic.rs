@@ -226,6 +226,7 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
             cores: 2,
         },
         heal_problems: Vec::new(),
+        not_collected: Vec::new(),
         crashes: Vec::new(),
     }
 }

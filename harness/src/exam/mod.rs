@@ -7,7 +7,7 @@ mod storms;
 use crate::campaign::UsageError;
 use crate::cli::{Exam, Place};
 use crate::exit::Exit;
-use crate::plan::Plan;
+use crate::plan::{Plan, World};
 use crate::sim::campaign::{Seen, campaign};
 use crate::sim::run::Accusation;
 use crate::sim::settings::resolve;
@@ -43,18 +43,19 @@ struct Row {
 /// If the plan cannot be simulated.
 pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result<Exit> {
     let system = plan.subjects[0].system;
+    let is_real = exam.real || plan.world == World::Ssh;
     let is_meant = |bug: &BugInfo| {
-        (exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id)) && (bug.real || !exam.real)
+        (exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id)) && (bug.real || !is_real)
     };
     let bugs: Vec<BugInfo> = catalogue(system).into_iter().filter(is_meant).collect();
     if bugs.is_empty() {
-        let kind = if exam.real { "shows on processes and is named" } else { "is named" };
+        let kind = if is_real { "shows on processes and is named" } else { "is named" };
         let which = if exam.only.is_empty() { "anything".to_owned() } else { exam.only.join(", ") };
         return Err(UsageError(format!("no seeded bug of {} {kind} {which}", system.name())).into());
     }
     let first = plan.seed.unwrap_or(1);
-    if exam.real {
-        return real::examine(&bugs, first, place);
+    if is_real {
+        return real::examine(&bugs, plan.world, first, place);
     }
     let mut rows = Vec::new();
     for bug in bugs {

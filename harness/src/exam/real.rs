@@ -3,15 +3,14 @@
 
 use super::storms;
 use super::{expected, switch_on};
-use crate::campaign::UsageError;
+use crate::campaign;
 use crate::cli::Place;
-use crate::cluster::ClusterConf;
 use crate::exit::Exit;
 use crate::judge::detectors;
-use crate::plan::Plan;
+use crate::plan::{Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store;
-use crate::world::local::Site;
+use crate::world::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use protocol::BugInfo;
@@ -49,16 +48,16 @@ struct Clean {
 ///
 /// # Errors
 /// If a run cannot be made at all.
-pub(super) fn examine(bugs: &[BugInfo], first: u64, place: &Place) -> anyhow::Result<Exit> {
-    let storms = bugs.iter().map(|bug| Ok((*bug, storms::of(bug)?)));
+pub(super) fn examine(bugs: &[BugInfo], world: World, first: u64, place: &Place) -> anyhow::Result<Exit> {
+    let storms = bugs.iter().map(|bug| Ok((*bug, Plan { world, ..storms::of(bug)? })));
     let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Plan)>>>()?;
-    let cluster = place.cluster.as_deref().map(ClusterConf::load).transpose();
-    let cluster = cluster.map_err(|error| UsageError(format!("{error:#}")))?;
-    let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
-    let site = Site::prepare(systems, place.bin_dir.as_deref(), cluster)?;
+    let conf = campaign::hosts(world, place)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
+        let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
+        let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);
+        let site = Site::prepare(world, systems, nodes, place, conf).await?;
         let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
         let mut rows = Vec::new();
         for (bug, storm) in &storms {
@@ -68,6 +67,7 @@ pub(super) fn examine(bugs: &[BugInfo], first: u64, place: &Place) -> anyhow::Re
         for (bug, storm) in &storms {
             hall.examine_clean(bug, storm, &mut clean).await?;
         }
+        hall.site.leave().await;
         println!("{}", table(&rows));
         Ok(conclude(&rows, &clean))
     })

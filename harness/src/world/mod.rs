@@ -1,10 +1,11 @@
 //! Where a plan runs.
 
-pub(crate) mod local;
-pub(crate) mod node;
+mod cluster;
+mod network;
 mod ports;
-pub(crate) mod proc_stat;
 pub(crate) mod recipes;
 pub(crate) mod settle;
+mod site;
 
-pub(crate) use local::LocalCluster;
+pub(crate) use cluster::Cluster;
+pub(crate) use site::Site;

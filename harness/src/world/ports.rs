@@ -1,10 +1,11 @@
 //! Ports for nodes that come and go: theirs for as long as a run lasts.
 
-use crate::cluster::{self, ClusterConf};
+use crate::cluster::ClusterConf;
+use crate::host::Remote;
 use anyhow::Context;
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpSocket;
 
 /// The ports of one node.
@@ -25,18 +26,29 @@ pub(crate) fn free_ports(
     ids: &[ReplicaId],
     conf: Option<&ClusterConf>,
 ) -> anyhow::Result<(BTreeMap<ReplicaId, Ports>, HeldPorts)> {
+    let hosts = conf.map(|conf| conf.hosts_for(ids.len())).transpose()?;
     let mut held = Vec::new();
     let mut free = |host: IpAddr| -> anyhow::Result<SocketAddr> {
         let (socket, address) = hold_port(host).with_context(|| format!("finding a free port on {host}"))?;
         held.push(socket);
         Ok(address)
     };
-    let ports = |id: &ReplicaId| {
-        let host = cluster::address(conf, *id)?;
+    let ports = |(i, id): (usize, &ReplicaId)| {
+        let host = hosts.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |hosts| hosts[i].address);
         Ok((*id, Ports { peer: free(host)?, client: free(host)?, http: free(host)? }))
     };
-    let ports = ids.iter().map(ports).collect::<anyhow::Result<_>>()?;
+    let ports = ids.iter().enumerate().map(ports).collect::<anyhow::Result<_>>()?;
     Ok((ports, held))
+}
+
+/// The ports that the hosts' configuration gives to their nodes.
+pub(crate) fn fixed_ports(ids: &[ReplicaId], hosts: &[Remote]) -> BTreeMap<ReplicaId, Ports> {
+    let ports = |(id, host): (&ReplicaId, &Remote)| {
+        let (address, ports) = (host.conf().address, host.conf().ports);
+        let at = |port| SocketAddr::new(address, port);
+        (*id, Ports { peer: at(ports.peer), client: at(ports.client), http: at(ports.http) })
+    };
+    ids.iter().zip(hosts).map(ports).collect()
 }
 
 fn hold_port(host: IpAddr) -> std::io::Result<(TcpSocket, SocketAddr)> {
@@ -53,7 +65,7 @@ fn hold_port(host: IpAddr) -> std::io::Result<(TcpSocket, SocketAddr)> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn a_held_port_is_the_nodes_again_and_again_and_nobody_elses() {

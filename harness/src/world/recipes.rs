@@ -1,9 +1,8 @@
 //! How each system's nodes are started.
 
+use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
-use crate::world::node::{Ready, Recipe};
 use crate::world::ports::Ports;
-use anyhow::Context;
 use nemesis::Fault;
 use protocol::{Incarnation, ReplicaId};
 use runtime::{Durability, NodeConfig, SOCKET_NAME, Unsynced};
@@ -27,31 +26,60 @@ fn journal_sync_ms_min(cell: &Cell) -> u64 {
     u64::try_from(least.as_millis()).expect("validated: under a second")
 }
 
-/// One of our own nodes: what it is started with, and where that is written.
+/// Where everything of a node is on its host.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// The node's program.
+    pub program: PathBuf,
+    /// Its own folder: configuration, log, data.
+    pub dir: PathBuf,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// A short name for that.
+    pub data_link: Option<PathBuf>,
+}
+
+impl Layout {
+    /// On this machine, below a run's folder, with a short name in `short`.
+    #[must_use]
+    pub(crate) fn here(id: ReplicaId, dir: &Path, short: &Path, program: &Path) -> Layout {
+        let dir = dir.join(id.to_string());
+        let data_link = Some(short.join(id.to_string()));
+        Layout { program: program.to_owned(), data: dir.join("data"), dir, data_link }
+    }
+
+    /// On another host, below its folder for runs.
+    #[must_use]
+    pub(crate) fn there(id: ReplicaId, runs: &Path, program: PathBuf) -> Layout {
+        let dir = runs.join(id.to_string());
+        Layout { program, data: dir.join("data"), dir, data_link: None }
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("node.yaml")
+    }
+}
+
+/// One of our own nodes: what it is started with.
 #[derive(Debug)]
 pub(crate) struct OwnNode {
-    file: PathBuf,
     config: NodeConfig,
 }
 
 impl OwnNode {
-    /// Makes its data folder below `node_dir`, with a short name in `short`, and writes its configuration.
+    /// In its first life.
     ///
     /// # Errors
-    /// If the folders or the file cannot be written.
-    pub(crate) fn prepare(
+    /// If the plan's options are none of the protocol.
+    pub(crate) fn new(
         cell: &Cell,
         id: ReplicaId,
-        node_dir: &Path,
+        layout: &Layout,
         ports: &BTreeMap<ReplicaId, Ports>,
-        short: &Path,
     ) -> anyhow::Result<OwnNode> {
         let subject = cell.subject();
-        let data = node_dir.join("data");
-        std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
-        let data_dir: PathBuf = short.join(id.to_string());
-        std::os::unix::fs::symlink(&data, &data_dir)
-            .with_context(|| format!("linking {}", data_dir.display()))?;
         let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
         let config = NodeConfig {
             replica: id,
@@ -60,7 +88,7 @@ impl OwnNode {
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
             client_address: ports[&id].client,
             http_address: ports[&id].http,
-            data_dir,
+            data_dir: layout.data_link.clone().unwrap_or_else(|| layout.data.clone()),
             durability: subject.durability,
             unsynced: unsynced(cell),
             journal_sync_ms_min: journal_sync_ms_min(cell),
@@ -68,23 +96,23 @@ impl OwnNode {
             seed: cell.seed.wrapping_mul(1_000).wrapping_add(u64::from(id.0)),
             options: subject.node_options().map_err(anyhow::Error::msg)?,
         };
-        let node = OwnNode { file: node_dir.join("node.yaml"), config };
-        node.write()?;
-        Ok(node)
+        Ok(OwnNode { config })
     }
 
-    fn write(&self) -> anyhow::Result<()> {
-        crate::store::write(&self.file, serde_yaml::to_string(&self.config).context("encoding")?.as_bytes())
+    /// What is in its configuration file.
+    #[must_use]
+    pub(crate) fn text(&self) -> String {
+        serde_yaml::to_string(&self.config).expect("a configuration is plain data")
     }
 
     /// How it is started.
     #[must_use]
-    pub(crate) fn recipe(&self, program: &Path, node_dir: &Path) -> Recipe {
+    pub(crate) fn recipe(&self, layout: &Layout) -> Recipe {
         Recipe {
             name: self.config.replica.to_string(),
-            program: program.to_owned(),
-            args: vec!["--config".into(), self.file.clone().into()],
-            dir: node_dir.to_owned(),
+            program: layout.program.clone(),
+            args: vec!["--config".into(), layout.config().into()],
+            dir: layout.dir.clone(),
             control: Some(self.config.data_dir.join(SOCKET_NAME)),
             ready: Ready::PrintsLine,
         }
@@ -96,33 +124,20 @@ impl OwnNode {
         self.config.incarnation
     }
 
-    /// Takes its disk away while it does not run. It is somebody else from now on.
-    ///
-    /// # Errors
-    /// If its data folder cannot be emptied, or its configuration not be written.
-    pub(crate) fn wipe(&mut self) -> anyhow::Result<()> {
-        let data = std::fs::canonicalize(&self.config.data_dir).context("finding the data folder")?;
-        std::fs::remove_dir_all(&data)
-            .and_then(|()| std::fs::create_dir(&data))
-            .with_context(|| format!("emptying {}", data.display()))?;
+    /// Its disk is taken away: it is somebody else from now on.
+    pub(crate) fn begin_next_life(&mut self) {
         self.config.incarnation.0 += 1;
-        self.write()
     }
 }
 
 /// An etcd member with its default settings.
-pub(crate) fn etcd_recipe(
-    id: ReplicaId,
-    program: &Path,
-    node_dir: &Path,
-    ports: &BTreeMap<ReplicaId, Ports>,
-) -> Recipe {
+pub(crate) fn etcd_recipe(id: ReplicaId, layout: &Layout, ports: &BTreeMap<ReplicaId, Ports>) -> Recipe {
     let url = |address: SocketAddr| format!("http://{address}");
     let members: Vec<_> = ports.iter().map(|(id, ports)| format!("{id}={}", url(ports.peer))).collect();
     let own = ports[&id];
     let args = [
         ("--name", id.to_string()),
-        ("--data-dir", node_dir.join("data").display().to_string()),
+        ("--data-dir", layout.data.display().to_string()),
         ("--listen-peer-urls", url(own.peer)),
         ("--initial-advertise-peer-urls", url(own.peer)),
         ("--listen-client-urls", url(own.client)),
@@ -133,9 +148,9 @@ pub(crate) fn etcd_recipe(
     ];
     Recipe {
         name: id.to_string(),
-        program: program.to_owned(),
+        program: layout.program.clone(),
         args: args.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect(),
-        dir: node_dir.to_owned(),
+        dir: layout.dir.clone(),
         control: None,
         ready: Ready::Listens(own.client),
     }

@@ -1,6 +1,6 @@
 //! Waiting for a cluster that nobody disturbs to come to one leader and one state.
 
-use crate::world::local::{LocalCluster, sighting};
+use crate::world::cluster::{Cluster, sighting};
 use anyhow::bail;
 use checkers::digests::Settled;
 use nemesis::World;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 ///
 /// # Errors
 /// If that takes longer than `deadline`.
-pub(crate) async fn wait_for_agreement(cluster: &mut LocalCluster, deadline: Duration) -> anyhow::Result<()> {
+pub(crate) async fn wait_for_agreement(cluster: &mut Cluster, deadline: Duration) -> anyhow::Result<()> {
     if !cluster.system().is_ours() {
         return Ok(());
     }
@@ -47,7 +47,7 @@ fn followed_by_all(statuses: &BTreeMap<ReplicaId, Status>, nodes: Vec<ReplicaId>
 
 /// Asks all who vote for their state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
 /// they must come to the same place. `None` where states are not told.
-pub(crate) async fn wait_for_one_state(cluster: &mut LocalCluster, bound: Duration) -> Option<Settled> {
+pub(crate) async fn wait_for_one_state(cluster: &mut Cluster, bound: Duration) -> Option<Settled> {
     cluster.system().agreement().ok()?;
     let deadline = Instant::now() + bound;
     loop {

@@ -1,18 +1,19 @@
 //! One node: a process that is started, killed, stopped and watched.
 
+use crate::host::proc_stat;
+use crate::host::wire::exchange;
 use crate::leash;
-use crate::world::proc_stat;
 use anyhow::{Context, bail};
-use protocol::control::{ControlReply, ControlRequest, NodeStatus};
-use protocol::{AdminReply, AdminRequest};
+use protocol::control::{ControlReply, ControlRequest};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 
@@ -26,7 +27,7 @@ const CONTROL_DEADLINE: Duration = Duration::from_secs(3);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a node shows that it listens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ready {
     /// Our own nodes print a line on standard output.
     PrintsLine,
@@ -35,7 +36,7 @@ pub(crate) enum Ready {
 }
 
 /// How to start a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recipe {
     /// Its name, for messages.
     pub name: String,
@@ -273,49 +274,21 @@ impl Node {
         self.pid().with_context(|| format!("{} does not run", self.recipe.name))
     }
 
-    /// Asks the node on its control socket.
+    /// One exchange on the node's control socket.
     ///
     /// # Errors
-    /// If it does not answer, or answers that it will not.
-    pub(crate) async fn control(&self, request: &ControlRequest) -> anyhow::Result<NodeStatus> {
-        match self.ask(request).await? {
-            ControlReply::Ok(status) => Ok(*status),
-            ControlReply::Admin(reply) => bail!("an answer to something else: {reply:?}"),
-            ControlReply::Error(why) => bail!("{}: {why}", self.recipe.name),
-        }
-    }
-
-    /// Asks the node for other members, or another leader.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub(crate) async fn administer(&self, request: &AdminRequest) -> anyhow::Result<AdminReply> {
-        match self.ask(&ControlRequest::Admin(request.clone())).await? {
-            ControlReply::Admin(reply) => Ok(reply),
-            ControlReply::Ok(_) => bail!("a status, in answer to {request:?}"),
-            ControlReply::Error(why) => bail!("{}: {why}", self.recipe.name),
-        }
-    }
-
-    /// One exchange on the control socket.
-    async fn ask(&self, request: &ControlRequest) -> anyhow::Result<ControlReply> {
+    /// If it cannot answer, or does not.
+    pub(crate) async fn ask(&self, request: &ControlRequest) -> anyhow::Result<ControlReply> {
         let path = self.recipe.control.as_deref().context("it has no control socket")?;
         self.running()?;
+        if self.is_paused() {
+            bail!("{} is paused", self.recipe.name);
+        }
         timeout(CONTROL_DEADLINE, exchange(path, request))
             .await
             .with_context(|| format!("{} did not answer on its control socket", self.recipe.name))?
             .with_context(|| format!("{}'s control socket", self.recipe.name))
     }
-}
-
-async fn exchange(path: &Path, request: &ControlRequest) -> anyhow::Result<ControlReply> {
-    let mut stream = BufReader::new(UnixStream::connect(path).await?);
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    stream.write_all(&line).await?;
-    let mut reply = String::new();
-    stream.read_line(&mut reply).await?;
-    Ok(serde_json::from_str(&reply)?)
 }
 
 async fn wait_until_ready(child: &mut Child, ready: &Ready) -> anyhow::Result<()> {
@@ -361,6 +334,7 @@ async fn wait_for_state(pid: u32, wanted: impl Fn(char) -> bool) -> anyhow::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A node whose process is this shell script.
     fn running(dir: &Path, script: &str) -> Node {

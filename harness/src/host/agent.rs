@@ -1,0 +1,358 @@
+//! `gauntlet agent`: what runs on a host over SSH. It owns the host's nodes and its part of the network, and answers on a Unix
+//! socket (mode 0600) in its folder, which the controller reaches through SSH.
+//!
+//! **Dead-man.** The controller beats every second. When it has not been heard for [`SILENCE_HEALS`], faults on this host are
+//! taken back and stopped nodes go on; after [`SILENCE_ENDS`] the nodes are stopped and the agent ends. Should the agent
+//! itself be killed, its nodes die with it (they are on its leash) and its *guard*, a process that only waits for that, takes
+//! back what it had done to the network.
+
+use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
+use crate::host::{HostRequest, NodeRequest, Supervisor};
+use anyhow::{Context, bail};
+use nemesis::network::HostNetwork;
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, timeout};
+
+/// The socket's name in the agent's folder.
+pub(crate) const SOCKET: &str = "agent.sock";
+/// Below the agent's folder: one folder a run.
+pub(crate) const RUNS: &str = "runs";
+const LOCK: &str = "agent.lock";
+const LOG: &str = "agent.log";
+
+/// Faults are taken back when the controller has been silent for so long.
+const SILENCE_HEALS: Duration = Duration::from_secs(8);
+/// The agent ends when the controller has been silent for so long.
+const SILENCE_ENDS: Duration = Duration::from_secs(60);
+/// How often the dead-man looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long an agent may take to begin, and an earlier one to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How an agent is started.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentArgs {
+    /// Its folder
+    #[arg(long)]
+    dir: PathBuf,
+    /// Where the host's SSH server listens: that port is never cut
+    #[arg(long)]
+    ssh_port: u16,
+    /// Goes on without a controller: nodes run until they are stopped
+    #[arg(long)]
+    unattended: bool,
+    /// This is the agent itself, not the one who starts it
+    #[arg(long)]
+    detached: bool,
+}
+
+/// `gauntlet agent`: makes sure that an agent, and only this one, runs on the host, and returns; or is that agent.
+///
+/// # Errors
+/// If another controller uses the host, or the agent cannot begin.
+pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
+    if args.detached { serve(args) } else { start(args) }
+}
+
+fn start(args: &AgentArgs) -> anyhow::Result<()> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let log = args.dir.join(LOG);
+    let log = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+    let mut command = Command::new(own);
+    command.arg("agent").arg("--detached").arg("--dir").arg(&args.dir);
+    command.arg("--ssh-port").arg(args.ssh_port.to_string());
+    if args.unattended {
+        command.arg("--unattended");
+    }
+    // A group of its own: what ends the SSH connection does not end it.
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("starting the agent")?;
+    let mut ready = [0];
+    let said = child.stdout.take().expect("piped").read(&mut ready).context("waiting for the agent")?;
+    if said == 0 {
+        let status = child.wait().context("waiting for the agent")?;
+        let words = std::fs::read_to_string(args.dir.join(LOG)).unwrap_or_default();
+        bail!("{} ({status})", words.trim());
+    }
+    Ok(())
+}
+
+fn serve(args: &AgentArgs) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(async {
+        let _lock = take_over(&args.dir).await?;
+        let mut network = HostNetwork::new(args.ssh_port);
+        network.heal().await.map_err(anyhow::Error::msg).context("taking back what an earlier run left")?;
+        remove_runs(&args.dir)?;
+        let _guard = start_guard(args)?;
+        let listener = listen(&args.dir)?;
+        let agent = Agent {
+            dir: args.dir.clone(),
+            ssh_port: args.ssh_port,
+            unattended: args.unattended,
+            supervisor: Mutex::new(Supervisor::default()),
+            network: Mutex::new(network),
+            heard: StdMutex::new(Heard { last: Instant::now(), expired: 0, is_healed: true }),
+            quit: Notify::new(),
+        };
+        println!("1");
+        std::io::stdout().flush().context("telling that it runs")?;
+        Arc::new(agent).serve(listener).await;
+        Ok(())
+    })
+}
+
+/// Ends the agent of an earlier run, unless its controller is alive.
+async fn take_over(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join(LOCK);
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let deadline = Instant::now() + PATIENCE;
+    while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let asked = ask_at(&dir.join(SOCKET), &AgentRequest::Hello).await;
+        if let Ok(AgentReply::Hello(AgentHello { silent_ms, .. })) = asked
+            && silent_ms < SILENCE_HEALS.as_millis()
+        {
+            bail!("in use: another controller was heard {silent_ms} ms ago");
+        }
+        if ask_at(&dir.join(SOCKET), &AgentRequest::Quit).await.is_err() {
+            // It does not listen; its guard and its leash clean up after it.
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).context("reading who holds the lock")?;
+            if let Some(pid) = holder.trim().parse().ok().and_then(Pid::from_raw) {
+                kill_process(pid, Signal::KILL).ok();
+            }
+            // Its guard is at work now.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if Instant::now() >= deadline {
+            bail!("an earlier agent holds {} and does not end", path.display());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).context("writing the lock")?;
+    Ok(file)
+}
+
+fn remove_runs(dir: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(dir.join(RUNS)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", dir.join(RUNS).display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Binds the socket, for the owner of the folder.
+fn listen(dir: &Path) -> anyhow::Result<UnixListener> {
+    let path = dir.join(SOCKET);
+    std::fs::remove_file(&path).ok();
+    // Made under a name that nobody looks for until only its owner may use it.
+    let unready = path.with_extension("new");
+    std::fs::remove_file(&unready).ok();
+    let listener = UnixListener::bind(&unready).with_context(|| format!("binding {}", path.display()))?;
+    std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
+    let owner = std::fs::metadata(dir)?;
+    std::os::unix::fs::chown(&unready, Some(owner.uid()), Some(owner.gid()))?;
+    std::fs::rename(&unready, &path)?;
+    Ok(listener)
+}
+
+/// Dropping it lets the guard go, once it has looked that nothing is left.
+fn start_guard(args: &AgentArgs) -> anyhow::Result<std::process::ChildStdin> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let mut command = Command::new(own);
+    command.arg("agent-guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn().with_context(|| format!("guarding {}", args.dir.display()))?;
+    Ok(child.stdin.take().expect("piped"))
+}
+
+/// `gauntlet agent-guard`: waits until the agent is gone, then takes back what is left of its faults.
+///
+/// # Errors
+/// If something is left still.
+pub(crate) fn guard() -> anyhow::Result<()> {
+    std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg)
+}
+
+/// The agent of one host.
+struct Agent {
+    dir: PathBuf,
+    ssh_port: u16,
+    unattended: bool,
+    supervisor: Mutex<Supervisor>,
+    network: Mutex<HostNetwork>,
+    heard: StdMutex<Heard>,
+    quit: Notify,
+}
+
+/// When the controller was heard last, and what its silence did.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    last: Instant,
+    /// How often faults were taken back because it was silent.
+    expired: u64,
+    /// There is nothing to take back.
+    is_healed: bool,
+}
+
+impl Agent {
+    async fn serve(self: Arc<Self>, listener: UnixListener) {
+        let dead_man = tokio::spawn(Arc::clone(&self).watch());
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let agent = Arc::clone(&self);
+                        tokio::spawn(async move {
+                            if let Err(error) = agent.converse(stream).await {
+                                eprintln!("agent: a connection ended: {error}");
+                            }
+                        });
+                    }
+                    Err(error) => {
+                        eprintln!("agent: accepting: {error}");
+                        tokio::time::sleep(LOOK).await;
+                    }
+                },
+                () = self.quit.notified() => break,
+            }
+        }
+        dead_man.abort();
+        self.end().await;
+        std::fs::remove_file(self.dir.join(SOCKET)).ok();
+    }
+
+    /// Takes everything back and stops the nodes.
+    async fn end(&self) {
+        if let Err(error) = self.network.lock().await.heal().await {
+            eprintln!("agent: {error}");
+        }
+        self.supervisor.lock().await.stop_all().await;
+    }
+
+    /// The dead-man.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let heard = *self.heard.lock().expect("nobody panics with it");
+            let silent = heard.last.elapsed();
+            if silent >= SILENCE_HEALS && !heard.is_healed {
+                eprintln!("agent: the controller is silent for {silent:?}: taking faults back");
+                match self.network.lock().await.heal().await {
+                    Ok(()) => {
+                        let mut heard = self.heard.lock().expect("nobody panics with it");
+                        heard.expired += 1;
+                        heard.is_healed = true;
+                    }
+                    Err(error) => eprintln!("agent: {error}"),
+                }
+                self.supervisor.lock().await.resume_all().await;
+            }
+            if silent >= SILENCE_ENDS && !self.unattended {
+                eprintln!("agent: the controller is silent for {silent:?}: ending");
+                self.quit.notify_one();
+            }
+        }
+    }
+
+    async fn converse(&self, stream: UnixStream) -> anyhow::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Some(line) = lines.next_line().await? {
+            let reply = match serde_json::from_str(&line) {
+                Ok(request) => self.handle(request).await,
+                Err(error) => AgentReply::Refused(format!("not understood: {error}")),
+            };
+            let mut line = serde_json::to_vec(&reply)?;
+            line.push(b'\n');
+            write.write_all(&line).await?;
+        }
+        Ok(())
+    }
+
+    async fn handle(&self, request: AgentRequest) -> AgentReply {
+        match request {
+            AgentRequest::Hello => {
+                let silent_ms = self.heard.lock().expect("nobody panics with it").last.elapsed().as_millis();
+                AgentReply::Hello(AgentHello { pid: std::process::id(), silent_ms })
+            }
+            AgentRequest::Beat => {
+                let mut heard = self.heard.lock().expect("nobody panics with it");
+                heard.last = Instant::now();
+                AgentReply::Beat { clock_us: clock_us(), expired: heard.expired }
+            }
+            AgentRequest::Begin => {
+                self.end().await;
+                match remove_runs(&self.dir) {
+                    Ok(()) => {
+                        *self.supervisor.lock().await = Supervisor::default();
+                        *self.network.lock().await = HostNetwork::new(self.ssh_port);
+                        AgentReply::Done
+                    }
+                    Err(error) => AgentReply::Refused(format!("{error:#}")),
+                }
+            }
+            AgentRequest::Probe { peer } => AgentReply::Means(self.network.lock().await.probe(peer).await),
+            AgentRequest::Host(request) => {
+                if let HostRequest::Node { request: NodeRequest::Pause, .. } = request {
+                    self.heard.lock().expect("nobody panics with it").is_healed = false;
+                }
+                AgentReply::Host(self.supervisor.lock().await.handle(request).await)
+            }
+            AgentRequest::SetNetwork(links) => {
+                self.heard.lock().expect("nobody panics with it").is_healed = false;
+                let mut network = self.network.lock().await;
+                AgentReply::Network(match network.set(links).await {
+                    Ok(()) => network.counters().await,
+                    Err(error) => Err(error),
+                })
+            }
+            AgentRequest::HealNetwork => {
+                let mut network = self.network.lock().await;
+                AgentReply::Network(match network.heal().await {
+                    Ok(()) => network.counters().await,
+                    Err(error) => Err(error),
+                })
+            }
+            AgentRequest::CountNetwork => AgentReply::Network(self.network.lock().await.counters().await),
+            AgentRequest::Quit => {
+                self.quit.notify_one();
+                AgentReply::Done
+            }
+        }
+    }
+}
+
+/// What the host's clock says, microseconds since 1970.
+pub(crate) fn clock_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// One request to the agent behind this socket.
+async fn ask_at(socket: &Path, request: &AgentRequest) -> anyhow::Result<AgentReply> {
+    timeout(PATIENCE, exchange(socket, request)).await.context("no answer")?
+}

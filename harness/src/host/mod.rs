@@ -1,0 +1,45 @@
+//! A host: where nodes run. This machine, in this process; or another, through the agent that runs there.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `wire.rs` | what a host is asked, and what it answers |
+//! | `agent.rs` | what runs on a host over SSH, and its dead-man |
+//! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
+//! | `supervisor.rs` | the nodes of one host |
+//! | `node.rs`, `proc_stat.rs` | one node: its process |
+
+pub(crate) mod agent;
+pub(crate) mod node;
+pub(crate) mod proc_stat;
+mod remote;
+pub(crate) mod ssh;
+mod supervisor;
+mod wire;
+
+pub(crate) use remote::{ClockSample, Remote};
+pub(crate) use supervisor::Supervisor;
+pub(crate) use wire::{HostReply, HostRequest, NodeRequest, Prepared};
+
+use nemesis::InjectError;
+
+/// Where nodes run.
+#[derive(Debug)]
+pub(crate) enum Host {
+    /// On this machine, as children of this process.
+    Here(Supervisor),
+    /// On another, as children of its agent.
+    There(Remote),
+}
+
+impl Host {
+    /// Asks something of its nodes.
+    ///
+    /// # Errors
+    /// If nothing was done, or it is uncertain what was.
+    pub(crate) async fn ask(&mut self, request: HostRequest) -> Result<HostReply, InjectError> {
+        match self {
+            Host::Here(supervisor) => supervisor.handle(request).await,
+            Host::There(remote) => remote.ask(request).await,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! A host's agent, as the controller sees it.
+
+use crate::cluster::HostConf;
+use crate::host::agent::{RUNS, clock_us};
+use crate::host::ssh::{Program, Ssh};
+use crate::host::wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, converse, exchange};
+use anyhow::{Context, bail};
+use nemesis::InjectError;
+use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+/// How often the controller shows that it is alive.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long a beat may take.
+const BEAT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer may take that waits for a process, and how long any other.
+const SLOW_PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A host whose agent runs. Clones speak to the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    conf: HostConf,
+    means: HostMeans,
+    /// Leads to the agent's socket, as long as the connection holds.
+    socket: PathBuf,
+    ssh: Mutex<Ssh>,
+    /// Where sockets of `ssh` may be made.
+    dir: PathBuf,
+    /// How often the agent took faults back because we were silent.
+    expired: AtomicU64,
+    clock: std::sync::Mutex<Vec<ClockSample>>,
+    beat: std::sync::Mutex<Option<AbortHandle>>,
+}
+
+/// What one beat says of a host's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockSample {
+    /// The controller's clock in the middle of the beat, microseconds since 1970.
+    pub at_us: i64,
+    /// How far the host's clock was ahead of it, microseconds.
+    pub offset_us: i64,
+    /// It may be off by so much: half of how long the beat took, microseconds.
+    pub uncertainty_us: i64,
+}
+
+impl Remote {
+    /// Connects, copies what is not there yet, and starts the agent. `dir`: a local folder for sockets. `peer`: some other host, to try
+    /// out what can be done to packets.
+    ///
+    /// # Errors
+    /// What went wrong, on which host.
+    pub(crate) async fn begin(
+        conf: HostConf,
+        programs: &[Program],
+        dir: &Path,
+        peer: IpAddr,
+    ) -> anyhow::Result<Remote> {
+        let name = conf.name.clone();
+        Self::try_begin(conf, programs, dir, peer).await.with_context(|| format!("host {name}"))
+    }
+
+    async fn try_begin(
+        conf: HostConf,
+        programs: &[Program],
+        dir: &Path,
+        peer: IpAddr,
+    ) -> anyhow::Result<Remote> {
+        let ssh = Ssh::connect(&conf, dir).await?;
+        ssh.upload(&conf, programs).await?;
+        start_agent(&ssh, &conf, &programs[0], false).await?;
+        let socket = dir.join(format!("{}.sock", conf.name));
+        ssh.forward_agent(&conf, &socket).await?;
+        let probe = AgentRequest::Probe { peer };
+        let probed = timeout(PATIENCE, exchange(&socket, &probe)).await.context("its agent is silent")??;
+        let AgentReply::Means(means) = probed else { bail!("its agent answers {probed:?}") };
+        let inner = Arc::new(Inner {
+            conf,
+            means,
+            socket,
+            ssh: Mutex::new(ssh),
+            dir: dir.to_owned(),
+            expired: AtomicU64::new(0),
+            clock: std::sync::Mutex::default(),
+            beat: std::sync::Mutex::default(),
+        });
+        let beating = tokio::spawn(beat(Arc::downgrade(&inner)));
+        *inner.beat.lock().expect("nobody panics with it") = Some(beating.abort_handle());
+        Ok(Remote { inner })
+    }
+
+    /// What `cluster.conf` says of it.
+    #[must_use]
+    pub(crate) fn conf(&self) -> &HostConf {
+        &self.inner.conf
+    }
+
+    /// What can be done to packets there.
+    #[must_use]
+    pub(crate) fn means(&self) -> &HostMeans {
+        &self.inner.means
+    }
+
+    /// Below which folder a run's nodes are.
+    #[must_use]
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.inner.conf.data.join(RUNS)
+    }
+
+    /// How often its agent took faults back because we were silent.
+    #[must_use]
+    pub(crate) fn expired(&self) -> u64 {
+        self.inner.expired.load(Ordering::Relaxed)
+    }
+
+    /// What beats said of its clock since this was last asked; the first is there a moment after it has begun.
+    #[must_use]
+    pub(crate) fn take_clock_samples(&self) -> Vec<ClockSample> {
+        std::mem::take(&mut *self.inner.clock.lock().expect("nobody panics with it"))
+    }
+
+    /// A new run begins there.
+    ///
+    /// # Errors
+    /// If what an earlier one left cannot be taken away.
+    pub(crate) async fn begin_run(&self) -> anyhow::Result<()> {
+        match self.exchange(&AgentRequest::Begin, PATIENCE).await {
+            Ok(AgentReply::Done) => Ok(()),
+            Ok(other) => bail!("host {}: {other:?}", self.inner.conf.name),
+            Err(error) => Err(error).with_context(|| format!("host {}", self.inner.conf.name)),
+        }
+    }
+
+    /// Asks something of its nodes.
+    ///
+    /// # Errors
+    /// If nothing was done, or it is uncertain what was.
+    pub(crate) async fn ask(&self, request: HostRequest) -> Result<HostReply, InjectError> {
+        let is_slow = !matches!(
+            request,
+            HostRequest::Exits
+                | HostRequest::CpuTime
+                | HostRequest::Node { request: NodeRequest::Control(_), .. }
+        );
+        let patience = if is_slow { SLOW_PATIENCE } else { PATIENCE };
+        match self.exchange(&AgentRequest::Host(request), patience).await {
+            Ok(AgentReply::Host(reply)) => reply,
+            other => Err(self.uncertain(other)),
+        }
+    }
+
+    /// Asks something of its network.
+    ///
+    /// # Errors
+    /// What the kernel's tools said, or why nobody answered.
+    async fn network(
+        &self,
+        request: &AgentRequest,
+    ) -> Result<BTreeMap<IpAddr, HostLinkCounters>, InjectError> {
+        match self.exchange(request, PATIENCE).await {
+            Ok(AgentReply::Network(reply)) => {
+                reply.map_err(|words| InjectError::Failed(format!("host {}: {words}", self.inner.conf.name)))
+            }
+            other => Err(self.uncertain(other)),
+        }
+    }
+
+    /// Puts this in force on its links: what was done to packets so far.
+    pub(crate) async fn set_network(
+        &self,
+        links: BTreeMap<IpAddr, HostLink>,
+    ) -> Result<BTreeMap<IpAddr, HostLinkCounters>, InjectError> {
+        self.network(&AgentRequest::SetNetwork(links)).await
+    }
+
+    /// What was done to packets so far.
+    pub(crate) async fn count_network(&self) -> Result<BTreeMap<IpAddr, HostLinkCounters>, InjectError> {
+        self.network(&AgentRequest::CountNetwork).await
+    }
+
+    /// Takes back what is in force on its links, and looks.
+    pub(crate) async fn heal_network(&self) -> Result<BTreeMap<IpAddr, HostLinkCounters>, InjectError> {
+        self.network(&AgentRequest::HealNetwork).await
+    }
+
+    fn uncertain(&self, answer: anyhow::Result<AgentReply>) -> InjectError {
+        let words = match answer {
+            Ok(other) => format!("{other:?}"),
+            Err(error) => format!("{error:#}"),
+        };
+        InjectError::Failed(format!("host {}: {words}", self.inner.conf.name))
+    }
+
+    /// One request. If the connection is gone it is made anew first; a request that may have arrived is never sent twice.
+    async fn exchange(&self, request: &AgentRequest, patience: Duration) -> anyhow::Result<AgentReply> {
+        let stream = self.inner.reach().await?;
+        timeout(patience, converse(stream, request))
+            .await
+            .with_context(|| format!("its agent did not answer within {patience:?}"))?
+    }
+
+    /// Fetches a folder of a run.
+    ///
+    /// # Errors
+    /// If it cannot be read there or written here.
+    pub(crate) async fn fetch(&self, remote: &Path, local: &Path, without: &[&str]) -> anyhow::Result<()> {
+        let ssh = self.inner.ssh.lock().await;
+        ssh.fetch(remote, local, without).await.with_context(|| format!("host {}", self.inner.conf.name))
+    }
+
+    /// Ends the agent: everything is taken back.
+    pub(crate) async fn quit(&self) {
+        if let Some(beat) = self.inner.beat.lock().expect("nobody panics with it").take() {
+            beat.abort();
+        }
+        if let Err(error) = self.exchange(&AgentRequest::Quit, PATIENCE).await {
+            tracing::warn!(host = self.inner.conf.name, %error, "ending its agent");
+        }
+    }
+}
+
+impl Inner {
+    /// A connection to the agent, by a new SSH connection if that is gone.
+    async fn reach(&self) -> anyhow::Result<UnixStream> {
+        if let Ok(stream) = UnixStream::connect(&self.socket).await {
+            return Ok(stream);
+        }
+        let mut ssh = self.ssh.lock().await;
+        // Somebody else may have made it meanwhile.
+        if let Ok(stream) = UnixStream::connect(&self.socket).await {
+            return Ok(stream);
+        }
+        tracing::warn!(host = self.conf.name, "its SSH connection is gone: connecting again");
+        let fresh = Ssh::connect(&self.conf, &self.dir).await?;
+        fresh.forward_agent(&self.conf, &self.socket).await?;
+        std::mem::replace(&mut *ssh, fresh).close().await;
+        Ok(UnixStream::connect(&self.socket).await?)
+    }
+}
+
+/// Starts the agent, or finds that one runs for somebody else.
+///
+/// # Errors
+/// What it said.
+pub(crate) async fn start_agent(
+    ssh: &Ssh,
+    conf: &HostConf,
+    gauntlet: &Program,
+    unattended: bool,
+) -> anyhow::Result<()> {
+    let program = gauntlet.on(conf);
+    let (program, data) = (program.display().to_string(), conf.data.display().to_string());
+    let port = conf.ssh.port.to_string();
+    let mut command = if conf.sudo { vec!["sudo", "-n"] } else { Vec::new() };
+    command.extend([program.as_str(), "agent", "--dir", &data, "--ssh-port", &port]);
+    if unattended {
+        command.push("--unattended");
+    }
+    ssh.output(&command).await.map(drop).context("starting its agent")
+}
+
+/// Shows the agent that the controller is alive, until nobody wants the host any more.
+async fn beat(host: std::sync::Weak<Inner>) {
+    while let Some(inner) = host.upgrade() {
+        let begun = (Instant::now(), clock_us());
+        let beaten = async { converse::<_, AgentReply>(inner.reach().await?, &AgentRequest::Beat).await };
+        match timeout(BEAT_PATIENCE, beaten).await {
+            Ok(Ok(AgentReply::Beat { clock_us: host_us, expired })) => {
+                inner.expired.store(expired, Ordering::Relaxed);
+                let half = i64::try_from(begun.0.elapsed().as_micros() / 2).expect("some seconds");
+                let at_us = begun.1 + half;
+                let sample = ClockSample { at_us, offset_us: host_us - at_us, uncertainty_us: half };
+                inner.clock.lock().expect("nobody panics with it").push(sample);
+            }
+            Ok(Ok(other)) => tracing::warn!(host = inner.conf.name, ?other, "an odd answer to a beat"),
+            Ok(Err(error)) => tracing::warn!(host = inner.conf.name, %error, "a beat was not heard"),
+            Err(_) => tracing::warn!(host = inner.conf.name, "a beat took longer than {BEAT_PATIENCE:?}"),
+        }
+        drop(inner);
+        tokio::time::sleep(BEAT_EVERY).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! The nodes of one host: started, killed, stopped and asked on request.
+
+use crate::host::node::Node;
+use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
+use crate::store;
+use anyhow::{Context, bail};
+use nemesis::InjectError;
+use protocol::ReplicaId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Owns the processes.
+#[derive(Debug, Default)]
+pub(crate) struct Supervisor {
+    nodes: BTreeMap<ReplicaId, Supervised>,
+}
+
+#[derive(Debug)]
+struct Supervised {
+    process: Node,
+    data: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl Supervisor {
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// If nothing was done, or it is uncertain what was.
+    pub(crate) async fn handle(&mut self, request: HostRequest) -> Result<HostReply, InjectError> {
+        match request {
+            HostRequest::Prepare(prepared) => {
+                self.prepare(*prepared).map(|()| HostReply::Done(String::new())).map_err(failed)
+            }
+            HostRequest::Node { node, request } => match self.nodes.get_mut(&node) {
+                Some(supervised) => supervised.handle(request).await,
+                None => Err(InjectError::Unsupported(format!("{node} does not run on this host"))),
+            },
+            HostRequest::Exits => {
+                let exit = |(id, node): (&ReplicaId, &mut Supervised)| {
+                    node.process.take_exit().map(|words| (*id, words))
+                };
+                Ok(HostReply::Exits(self.nodes.iter_mut().filter_map(exit).collect()))
+            }
+            HostRequest::CpuTime => {
+                Ok(HostReply::CpuTime(self.nodes.values().map(|node| node.process.cpu_s()).sum()))
+            }
+        }
+    }
+
+    /// Ends all processes, politely where that works.
+    pub(crate) async fn stop_all(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.process.stop().await;
+        }
+    }
+
+    /// Lets those go on that stand still.
+    pub(crate) async fn resume_all(&mut self) {
+        for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
+            if let Err(error) = node.process.resume().await {
+                tracing::warn!(node = node.process.name(), %error, "letting it go on");
+            }
+        }
+    }
+
+    fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { node, recipe, config, data, data_link } = prepared;
+        for dir in [&recipe.dir, &data] {
+            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        }
+        if let Some(link) = data_link {
+            std::os::unix::fs::symlink(&data, &link)
+                .with_context(|| format!("linking {}", link.display()))?;
+        }
+        if let Some((file, text)) = &config {
+            store::write(file, text.as_bytes())?;
+        }
+        let config = config.map(|(file, _)| file);
+        self.nodes.insert(node, Supervised { process: Node::new(recipe), data, config });
+        Ok(())
+    }
+}
+
+impl Supervised {
+    async fn handle(&mut self, request: NodeRequest) -> Result<HostReply, InjectError> {
+        let node = &mut self.process;
+        let done = match request {
+            NodeRequest::Start if node.is_up() => {
+                return Err(InjectError::Unsupported(format!("{} runs already", node.name())));
+            }
+            NodeRequest::Start => {
+                let started = node.start().await;
+                started.map(|()| format!("runs again as pid {}", node.pid().unwrap_or_default()))
+            }
+            NodeRequest::Kill => node.kill().await,
+            NodeRequest::Strike => {
+                node.strike();
+                Ok(String::new())
+            }
+            NodeRequest::Pause => node.pause().await,
+            NodeRequest::Resume => node.resume().await,
+            NodeRequest::Stop => {
+                node.stop().await;
+                Ok(String::new())
+            }
+            NodeRequest::Wipe { config } => self.wipe(&config).await,
+            NodeRequest::Control(request) => {
+                return node.ask(&request).await.map(HostReply::Control).map_err(failed);
+            }
+        };
+        done.map(HostReply::Done).map_err(failed)
+    }
+
+    async fn wipe(&mut self, config: &str) -> anyhow::Result<String> {
+        let Some(file) = &self.config else { bail!("{} has no configuration file", self.process.name()) };
+        let gone = self.process.kill().await?;
+        empty(&self.data)?;
+        store::write(file, config.as_bytes())?;
+        self.process.start().await?;
+        Ok(gone)
+    }
+}
+
+fn empty(dir: &Path) -> anyhow::Result<()> {
+    std::fs::remove_dir_all(dir)
+        .and_then(|()| std::fs::create_dir(dir))
+        .with_context(|| format!("emptying {}", dir.display()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn failed(error: anyhow::Error) -> InjectError {
+    InjectError::Failed(format!("{error:#}"))
+}

@@ -1,0 +1,174 @@
+//! What a host is asked, and what it answers: the same on this machine and over SSH.
+
+use crate::host::node::Recipe;
+use anyhow::bail;
+use nemesis::InjectError;
+use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use protocol::ReplicaId;
+use protocol::control::{ControlReply, ControlRequest};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// A request to a host. One that cannot be done is answered with an [`InjectError`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum HostRequest {
+    /// Makes a node's folders, writes its configuration and remembers how it is started.
+    Prepare(Box<Prepared>),
+    /// Something of one node.
+    Node {
+        /// Which.
+        node: ReplicaId,
+        /// What.
+        request: NodeRequest,
+    },
+    /// Processes that ended by themselves since this was last asked.
+    Exits,
+    /// Processor time of all nodes over all their lives.
+    CpuTime,
+}
+
+/// A node before its first start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Prepared {
+    /// Which.
+    pub node: ReplicaId,
+    /// How it is started.
+    pub recipe: Recipe,
+    /// Its configuration file and what is in it, if it has one.
+    pub config: Option<(PathBuf, String)>,
+    /// Where it keeps its data.
+    pub data: PathBuf,
+    /// A short name for `data`.
+    pub data_link: Option<PathBuf>,
+}
+
+/// A request about one node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum NodeRequest {
+    /// Starts it and waits until it listens.
+    Start,
+    /// SIGKILL, and sees that it is gone.
+    Kill,
+    /// SIGKILL, to be seen through by [`NodeRequest::Kill`].
+    Strike,
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Resume,
+    /// SIGTERM, then SIGKILL.
+    Stop,
+    /// Kills it, takes its disk away, and starts it with an empty one and this configuration.
+    Wipe {
+        /// What is in its configuration file from now on.
+        config: String,
+    },
+    /// Asks the node itself.
+    Control(ControlRequest),
+}
+
+/// What a host answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum HostReply {
+    /// Done; what shows it.
+    Done(String),
+    /// The node's own words.
+    Control(ControlReply),
+    /// Which ended by themselves, and what they left to say.
+    Exits(Vec<(ReplicaId, String)>),
+    /// Seconds.
+    CpuTime(f64),
+}
+
+/// A request to the agent of a host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum AgentRequest {
+    /// Who is there?
+    Hello,
+    /// The controller is alive.
+    Beat,
+    /// A new run begins: whatever an earlier one left goes.
+    Begin,
+    /// What can be done to packets to this peer?
+    Probe {
+        /// Whom.
+        peer: IpAddr,
+    },
+    /// Something of the host's nodes.
+    Host(HostRequest),
+    /// Puts this in force on the host's links, and nothing else.
+    SetNetwork(BTreeMap<IpAddr, HostLink>),
+    /// What was done to packets so far.
+    CountNetwork,
+    /// Takes back what is in force, and looks whether it is gone.
+    HealNetwork,
+    /// Takes everything back, stops the nodes, ends.
+    Quit,
+}
+
+/// What an agent answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum AgentReply {
+    /// It is there.
+    Hello(AgentHello),
+    /// It has heard.
+    Beat {
+        /// The host's clock, microseconds since 1970.
+        clock_us: i64,
+        /// How often it took faults back because the controller was silent.
+        expired: u64,
+    },
+    /// Done.
+    Done,
+    /// What is possible.
+    Means(HostMeans),
+    /// The host's answer.
+    Host(Result<HostReply, InjectError>),
+    /// What was done to packets, by peer; or what the kernel's tools said.
+    Network(Result<BTreeMap<IpAddr, HostLinkCounters>, String>),
+    /// Not done.
+    Refused(String),
+}
+
+/// Who answers on a host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AgentHello {
+    /// The agent's process.
+    pub pid: u32,
+    /// For how long no controller was heard, milliseconds.
+    pub silent_ms: u128,
+}
+
+/// Asks whoever listens on this Unix socket: one JSON value a line, request then reply.
+///
+/// # Errors
+/// If it is not there, ends the connection, or answers something else.
+pub(crate) async fn exchange<Q: Serialize, R: DeserializeOwned>(
+    socket: &Path,
+    request: &Q,
+) -> anyhow::Result<R> {
+    converse(UnixStream::connect(socket).await?, request).await
+}
+
+/// Like [`exchange`], on a connection that is there.
+///
+/// # Errors
+/// As there.
+pub(crate) async fn converse<Q: Serialize, R: DeserializeOwned>(
+    stream: UnixStream,
+    request: &Q,
+) -> anyhow::Result<R> {
+    let mut stream = BufReader::new(stream);
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut reply = String::new();
+    if stream.read_line(&mut reply).await? == 0 {
+        bail!("the connection was closed without an answer");
+    }
+    Ok(serde_json::from_str(&reply)?)
+}

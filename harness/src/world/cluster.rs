@@ -1,0 +1,432 @@
+//! The nodes of one run, on this machine or on hosts over SSH.
+
+use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Supervisor};
+use crate::plan::Cell;
+use crate::subject::{Reads, System};
+use crate::world::network::Counted;
+use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
+use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
+use crate::world::site::{Ground, Site};
+use anyhow::{Context, bail};
+use checkers::digests::{Settled, Sighting, Statuses};
+use nemesis::{InjectError, World};
+use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
+use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
+use runtime::{Durability, Unsynced};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use workloads::load::Endpoint;
+
+/// The most states that are taken down on the way: hours of polling.
+const SIGHTINGS_MAX: usize = 100_000;
+/// What is not fetched from a host: sockets, and what nobody but the node may know.
+const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
+
+/// The nodes of one run.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    system: System,
+    serializable_reads: bool,
+    durability: Durability,
+    /// What becomes of what a killed node had not synced.
+    unsynced: Unsynced,
+    pub(super) hosts: Vec<Host>,
+    /// Which of the hosts each node is on, and in which folder.
+    places: BTreeMap<ReplicaId, NodePlace>,
+    /// Of our own systems.
+    own: BTreeMap<ReplicaId, OwnNode>,
+    founders: Vec<ReplicaId>,
+    /// Who votes, as far as was seen.
+    voters: BTreeSet<ReplicaId>,
+    pub(super) ports: BTreeMap<ReplicaId, Ports>,
+    _held: HeldPorts,
+    /// What replicas were heard to say of their states.
+    sightings: BTreeSet<Sighting>,
+    /// What hosts' kernels did to packets, as far as it was told.
+    pub(super) counted: Counted,
+    /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
+    _short: tempfile::TempDir,
+}
+
+#[derive(Debug)]
+struct NodePlace {
+    host: usize,
+    dir: PathBuf,
+}
+
+impl Cluster {
+    /// Deploys a cell's subject below `dir` and starts all its nodes.
+    ///
+    /// # Errors
+    /// If a node does not start: which, and what it said.
+    pub(crate) async fn start(cell: &Cell, dir: &Path, site: &Site) -> anyhow::Result<Cluster> {
+        let subject = cell.subject();
+        let ids = cell.plan.nodes(subject);
+        let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
+        let short =
+            tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+        let (ports, held, hosts) = match &site.ground {
+            Ground::Here(conf) => {
+                let (ports, held) = free_ports(&ids, conf.as_ref())?;
+                (ports, held, vec![Host::Here(Supervisor::default())])
+            }
+            Ground::There(fleet) => {
+                begin_runs(&fleet.hosts).await?;
+                let hosts = fleet.hosts[..ids.len()].iter().cloned().map(Host::There).collect();
+                (fixed_ports(&ids, &fleet.hosts), HeldPorts::new(), hosts)
+            }
+        };
+        let mut cluster = Cluster {
+            system: subject.system,
+            serializable_reads: subject.reads == Reads::Local,
+            durability: subject.durability,
+            unsynced: unsynced(cell),
+            hosts,
+            places: BTreeMap::new(),
+            own: BTreeMap::new(),
+            voters: founders.iter().copied().collect(),
+            founders,
+            ports,
+            _held: held,
+            sightings: BTreeSet::new(),
+            counted: Counted::default(),
+            _short: short,
+        };
+        for (i, id) in ids.iter().enumerate() {
+            let (layout, host) = match &site.ground {
+                Ground::Here(_) => {
+                    let layout = Layout::here(*id, dir, cluster._short.path(), site.program(subject.system));
+                    (layout, 0)
+                }
+                Ground::There(fleet) => {
+                    let remote = &fleet.hosts[i];
+                    let program = fleet.program_on(subject.system, remote);
+                    (Layout::there(*id, &remote.runs(), program), i)
+                }
+            };
+            cluster.prepare(cell, *id, host, layout).await?;
+        }
+        for id in ids {
+            let name = cluster.name(id);
+            cluster.done(id, NodeRequest::Start).await.with_context(|| format!("starting {name}"))?;
+        }
+        Ok(cluster)
+    }
+
+    async fn prepare(
+        &mut self,
+        cell: &Cell,
+        id: ReplicaId,
+        host: usize,
+        layout: Layout,
+    ) -> anyhow::Result<()> {
+        let (recipe, config) = match self.system {
+            System::Raft | System::Standalone => {
+                let node = OwnNode::new(cell, id, &layout, &self.ports)?;
+                let (recipe, config) = (node.recipe(&layout), (layout.config(), node.text()));
+                self.own.insert(id, node);
+                (recipe, Some(config))
+            }
+            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None),
+        };
+        self.places.insert(id, NodePlace { host, dir: layout.dir });
+        let prepared = Prepared { node: id, recipe, config, data: layout.data, data_link: layout.data_link };
+        self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
+        Ok(())
+    }
+
+    /// What runs.
+    #[must_use]
+    pub(crate) fn system(&self) -> System {
+        self.system
+    }
+
+    /// Where clients go while members may change: to all nodes.
+    #[must_use]
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint_of(|_| true)
+    }
+
+    /// Where clients go while nothing changes: to those who vote.
+    #[must_use]
+    pub(crate) fn voters_endpoint(&self) -> Endpoint {
+        self.endpoint_of(|id| self.voters.contains(&id))
+    }
+
+    /// Who votes, as far as was seen.
+    #[must_use]
+    pub(crate) fn voters(&self) -> Vec<ReplicaId> {
+        self.voters.iter().copied().collect()
+    }
+
+    /// These vote.
+    pub(crate) fn saw_voters(&mut self, voters: impl Iterator<Item = ReplicaId>) {
+        self.voters = voters.filter(|voter| self.places.contains_key(voter)).collect();
+    }
+
+    fn endpoint_of(&self, is_meant: impl Fn(ReplicaId) -> bool) -> Endpoint {
+        match self.system {
+            System::Raft | System::Standalone => {
+                let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
+                Endpoint::Kv { replicas: meant.map(|(id, ports)| (*id, ports.client)).collect() }
+            }
+            System::Etcd => Endpoint::Etcd {
+                members: self.ports.values().map(|ports| ports.client).collect(),
+                serializable_reads: self.serializable_reads,
+            },
+        }
+    }
+
+    /// Processor time of all nodes over all their lives, seconds; without that of hosts that do not tell.
+    pub(crate) async fn cpu_s(&mut self) -> f64 {
+        let mut sum = 0.0;
+        for host in &mut self.hosts {
+            match host.ask(HostRequest::CpuTime).await {
+                Ok(HostReply::CpuTime(seconds)) => sum += seconds,
+                other => tracing::warn!(?other, "a host does not tell its nodes' processor time"),
+            }
+        }
+        sum
+    }
+
+    /// Ends all processes, politely where that works, and fetches what they left on other hosts into `dir`. What could not be
+    /// had is said.
+    pub(crate) async fn stop(&mut self, dir: &Path) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (id, NodePlace { host, dir: on_host }) in &self.places {
+            let stop = HostRequest::Node { node: *id, request: NodeRequest::Stop };
+            if let Err(error) = self.hosts[*host].ask(stop).await {
+                problems.push(format!("{id}: {error}"));
+            }
+            if let Host::There(remote) = &self.hosts[*host]
+                && let Err(error) = remote.fetch(on_host, &dir.join(id.to_string()), &NOT_FETCHED).await
+            {
+                problems.push(format!("{id}: what it left could not be fetched: {error:#}"));
+            }
+        }
+        problems
+    }
+
+    /// All that replicas said of their states.
+    #[must_use]
+    pub(crate) fn statuses(&self, settled: Option<Settled>) -> Statuses {
+        Statuses { sightings: self.sightings.iter().cloned().collect(), settled }
+    }
+
+    /// What a node of ours says of itself.
+    pub(crate) async fn status(&mut self, id: ReplicaId) -> anyhow::Result<NodeStatus> {
+        let status = self.ask_status(id, ControlRequest::Status).await?;
+        self.saw(&status);
+        Ok(status)
+    }
+
+    /// Takes down what a replica has said of its state.
+    fn saw(&mut self, status: &NodeStatus) {
+        // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
+        if self.places.len() > 1 && self.sightings.len() < SIGHTINGS_MAX {
+            self.sightings.insert(sighting(status));
+        }
+    }
+
+    /// A node's name in messages: with its host's, where that says more.
+    fn name(&self, id: ReplicaId) -> String {
+        match &self.hosts[self.places[&id].host] {
+            Host::Here(_) => id.to_string(),
+            Host::There(remote) => format!("{id} on host {}", remote.conf().name),
+        }
+    }
+
+    /// The other host that a node is on.
+    pub(super) fn remote(&self, id: ReplicaId) -> Option<&Remote> {
+        match &self.hosts[self.places[&id].host] {
+            Host::Here(_) => None,
+            Host::There(remote) => Some(remote),
+        }
+    }
+
+    pub(super) async fn ask(
+        &mut self,
+        node: ReplicaId,
+        request: NodeRequest,
+    ) -> Result<HostReply, InjectError> {
+        let place = self.places.get(&node).expect("the schedule names nodes of this cluster only");
+        self.hosts[place.host].ask(HostRequest::Node { node, request }).await
+    }
+
+    /// Has something done to a node; what shows it.
+    async fn done(&mut self, node: ReplicaId, request: NodeRequest) -> Result<String, InjectError> {
+        match self.ask(node, request).await? {
+            HostReply::Done(words) => Ok(words),
+            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+        }
+    }
+
+    /// Asks a node of ours itself.
+    pub(super) async fn ask_status(
+        &mut self,
+        id: ReplicaId,
+        request: ControlRequest,
+    ) -> Result<NodeStatus, InjectError> {
+        match self.ask(id, NodeRequest::Control(request)).await? {
+            HostReply::Control(ControlReply::Ok(status)) => Ok(*status),
+            HostReply::Control(ControlReply::Error(why)) => Err(InjectError::Failed(format!("{id}: {why}"))),
+            other => Err(InjectError::Failed(format!("{id}: an answer to something else: {other:?}"))),
+        }
+    }
+
+    /// SIGKILL for all of these at once, as far as that can be had.
+    async fn strike(&mut self, nodes: &[ReplicaId]) {
+        let mut striking = JoinSet::new();
+        for node in nodes {
+            let request = HostRequest::Node { node: *node, request: NodeRequest::Strike };
+            match &mut self.hosts[self.places[node].host] {
+                here @ Host::Here(_) => drop(here.ask(request).await),
+                Host::There(remote) => {
+                    let remote = remote.clone();
+                    striking.spawn(async move { remote.ask(request).await });
+                }
+            }
+        }
+        // Whether they are gone is seen by the kill that follows.
+        striking.join_all().await;
+    }
+}
+
+/// Hosts forget an earlier run, all at once.
+async fn begin_runs(hosts: &[Remote]) -> anyhow::Result<()> {
+    let mut beginning = JoinSet::new();
+    for host in hosts {
+        let host = host.clone();
+        beginning.spawn(async move { host.begin_run().await });
+    }
+    let problems: Vec<_> = beginning.join_all().await.into_iter().filter_map(Result::err).collect();
+    match problems.into_iter().next() {
+        Some(problem) => bail!(problem),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn sighting(status: &NodeStatus) -> Sighting {
+    let Status { applied, digest, .. } = status.core;
+    Sighting { node: status.replica.to_string(), applied, digest }
+}
+
+impl World for Cluster {
+    fn nodes(&self) -> Vec<ReplicaId> {
+        self.places.keys().copied().collect()
+    }
+
+    fn founders(&self) -> Vec<ReplicaId> {
+        self.founders.clone()
+    }
+
+    fn life(&self, node: ReplicaId) -> Incarnation {
+        self.own.get(&node).map(OwnNode::life).unwrap_or_default()
+    }
+
+    async fn leader(&mut self) -> Option<ReplicaId> {
+        if let Endpoint::Etcd { members, .. } = self.endpoint() {
+            let leader = workloads::etcd::leader(&members).await?;
+            return self.ports.iter().find(|(_, ports)| ports.client == leader).map(|(id, _)| *id);
+        }
+        let mut leaders = Vec::new();
+        for id in self.nodes() {
+            // One that is down or paused refuses at once.
+            let asked = timeout(Duration::from_millis(500), self.status(id)).await;
+            if let Ok(Ok(status)) = asked
+                && status.core.is_leader
+            {
+                leaders.push((status.core.epoch, id));
+            }
+        }
+        leaders.into_iter().max().map(|(_, id)| id)
+    }
+
+    async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.done(node, NodeRequest::Kill).await
+    }
+
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>> {
+        if self.unsynced == Unsynced::Kept {
+            let why = match (self.system.is_ours(), self.durability) {
+                (false, _) => "it is a foreign process: what it has not synced outlives it",
+                (true, Durability::Memory) => "nothing is on disk, so a kill says it all",
+                (true, Durability::Fsync) => "its nodes were started with `unsynced: kept`",
+            };
+            return nodes.iter().map(|_| Err(InjectError::Unsupported(why.into()))).collect();
+        }
+        // All at once: what one had sent before it went must not become durable on another in the meantime.
+        self.strike(nodes).await;
+        let mut gone = Vec::new();
+        for node in nodes {
+            let killed = self.done(*node, NodeRequest::Kill).await;
+            gone.push(killed.map(|words| words + ", and what it had not synced with it"));
+        }
+        gone
+    }
+
+    async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.done(node, NodeRequest::Start).await
+    }
+
+    async fn pause(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.done(node, NodeRequest::Pause).await
+    }
+
+    async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.done(node, NodeRequest::Resume).await
+    }
+
+    async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
+        let status = self.control_with_host(node, request).await?;
+        if self.system.is_ours() {
+            self.saw(&status);
+        }
+        Ok(status)
+    }
+
+    fn link_means(&self, condition: &LinkCondition) -> &'static str {
+        self.means_of(condition)
+    }
+
+    async fn administer(
+        &mut self,
+        node: ReplicaId,
+        request: &AdminRequest,
+    ) -> Result<AdminReply, InjectError> {
+        match self.ask(node, NodeRequest::Control(ControlRequest::Admin(request.clone()))).await? {
+            HostReply::Control(ControlReply::Admin(reply)) => Ok(reply),
+            HostReply::Control(ControlReply::Error(why)) => {
+                Err(InjectError::Failed(format!("{node}: {why}")))
+            }
+            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+        }
+    }
+
+    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        let Some(own) = self.own.get_mut(&node) else {
+            return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
+        };
+        if self.durability == Durability::Memory {
+            return Err(InjectError::Unsupported("nothing is on disk, so a kill says it all".into()));
+        }
+        own.begin_next_life();
+        let (life, config) = (own.life(), own.text());
+        let gone = self.done(node, NodeRequest::Wipe { config }).await?;
+        Ok(format!("{gone}, its disk empty, back as {node}{life}"))
+    }
+
+    async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
+        let mut exits = Vec::new();
+        for host in &mut self.hosts {
+            match host.ask(HostRequest::Exits).await {
+                Ok(HostReply::Exits(ended)) => exits.extend(ended),
+                other => tracing::warn!(?other, "a host does not tell which nodes ended"),
+            }
+        }
+        exits
+    }
+}

@@ -1,0 +1,136 @@
+//! What does not change from one run of a campaign to the next: programs, and the hosts that they are on.
+
+use crate::binaries;
+use crate::cli::Place;
+use crate::cluster::ClusterConf;
+use crate::host::Remote;
+use crate::host::ssh::Program;
+use crate::plan::World;
+use crate::progress::Progress;
+use crate::subject::System;
+use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+use tokio::task::JoinSet;
+
+/// Where the runs of a campaign take place.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Found, or built, before the first run.
+    programs: BTreeMap<System, PathBuf>,
+    pub(super) ground: Ground,
+}
+
+/// On what.
+#[derive(Debug)]
+pub(super) enum Ground {
+    /// This machine, at these addresses if they are given.
+    Here(Option<ClusterConf>),
+    /// Hosts over SSH.
+    There(Fleet),
+}
+
+/// Hosts whose agents run.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    /// In the order of the replicas.
+    pub(super) hosts: Vec<Remote>,
+    programs: BTreeMap<System, Program>,
+    /// Holds the local ends of connections.
+    _sockets: tempfile::TempDir,
+}
+
+impl Site {
+    /// Finds or builds the programs of these systems, and over SSH puts them on as many hosts as there are nodes.
+    ///
+    /// # Errors
+    /// If a program is missing or cannot be built, or a host cannot be had.
+    pub(crate) async fn prepare(
+        world: World,
+        systems: impl Iterator<Item = System>,
+        nodes: usize,
+        place: &Place,
+        conf: Option<ClusterConf>,
+    ) -> anyhow::Result<Site> {
+        let mut programs = BTreeMap::new();
+        for system in systems {
+            if let Entry::Vacant(vacant) = programs.entry(system) {
+                let (name, dir) = (system.program(), place.bin_dir.as_deref());
+                let ours = system.is_ours();
+                vacant.insert(if ours { binaries::find(name, dir)? } else { binaries::on_path(name)? });
+            }
+        }
+        let ground = match world {
+            World::Local => Ground::Here(conf),
+            World::Ssh => {
+                let conf = conf.context("the ssh world needs hosts: name their file with --cluster")?;
+                Ground::There(Fleet::deploy(&conf, nodes, &programs).await?)
+            }
+        };
+        Ok(Site { programs, ground })
+    }
+
+    /// A system's program on this machine.
+    pub(super) fn program(&self, system: System) -> &Path {
+        &self.programs[&system]
+    }
+
+    /// Ends what runs on hosts for this campaign.
+    pub(crate) async fn leave(self) {
+        if let Ground::There(fleet) = self.ground {
+            let mut leaving = JoinSet::new();
+            for host in fleet.hosts {
+                leaving.spawn(async move { host.quit().await });
+            }
+            leaving.join_all().await;
+        }
+    }
+}
+
+impl Fleet {
+    async fn deploy(
+        conf: &ClusterConf,
+        nodes: usize,
+        programs: &BTreeMap<System, PathBuf>,
+    ) -> anyhow::Result<Fleet> {
+        let confs = conf.hosts_for(nodes)?;
+        let own = std::env::current_exe().context("finding this program's own file")?;
+        let gauntlet = Program::read(&own)?;
+        let read = |(system, path): (&System, &PathBuf)| Ok((*system, Program::read(path)?));
+        let programs = programs.iter().map(read).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+        let to_send: Vec<Program> = [gauntlet].into_iter().chain(programs.values().cloned()).collect();
+        let progress = Progress::new("hosts");
+        progress.step(&format!("deploying to {}", confs.len()));
+        // A Unix socket's path has at most 107 bytes.
+        let sockets =
+            tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+        let mut beginning = JoinSet::new();
+        for (i, host) in confs.iter().enumerate() {
+            let (host, to_send, dir) = (host.clone(), to_send.clone(), sockets.path().to_owned());
+            let peer = confs[(i + 1) % confs.len()].address;
+            beginning.spawn(async move { (i, Remote::begin(host, &to_send, &dir, peer).await) });
+        }
+        let (mut hosts, mut problems) = (BTreeMap::new(), Vec::new());
+        for (i, begun) in beginning.join_all().await {
+            match begun {
+                Ok(host) => drop(hosts.insert(i, host)),
+                Err(error) => problems.push(format!("{error:#}")),
+            }
+        }
+        progress.done();
+        if !problems.is_empty() {
+            for host in hosts.into_values() {
+                host.quit().await;
+            }
+            problems.sort();
+            bail!("{}", problems.join("; "));
+        }
+        Ok(Fleet { hosts: hosts.into_values().collect(), programs, _sockets: sockets })
+    }
+
+    /// Where a system's program is on a host.
+    pub(super) fn program_on(&self, system: System, host: &Remote) -> PathBuf {
+        self.programs[&system].on(host.conf())
+    }
+}

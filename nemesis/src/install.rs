@@ -47,9 +47,13 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.install_clock(&injection.fault, targets).await
             }
             Fault::Members => self.install_members(&targets).await,
-            Fault::Wipe => self.install_wipe(targets[0]).await,
+            Fault::Wipe => self.install_wipe(targets[0], None).await,
+            Fault::BitFlip => {
+                let chance = u64::try_from(injection.at.as_nanos()).expect("a run ends within centuries");
+                self.install_wipe(targets[0], Some(chance)).await
+            }
             Fault::Transfer => self.install_transfer(targets[0]).await,
-            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull | Fault::BitFlip => {
+            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
                 Err(InjectError::Unsupported("only in the simulator".into()))
             }
             packet => {

@@ -79,7 +79,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Only one disk at a time, so that a majority survives it: the next one goes when the new one votes.
-    pub(crate) async fn install_wipe(&mut self, node: ReplicaId) -> Result<(Hold, String), InjectError> {
+    /// With `flip`, the disk is damaged first, in a way that follows from this number, and the node has to notice.
+    pub(crate) async fn install_wipe(
+        &mut self,
+        node: ReplicaId,
+        flip: Option<u64>,
+    ) -> Result<(Hold, String), InjectError> {
         let (_, status) = self.changeable().await?;
         let mut voters = self.operator.voters().clone();
         if voters.get(&node) != Some(&self.world.life(node)) {
@@ -91,7 +96,11 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         if let Some(why) = self.occupied(node) {
             return refuse(why);
         }
-        let words = self.world.wipe(node).await?;
+        let mut words = match flip {
+            Some(chance) => self.world.flip_bit(node, chance).await? + "; ",
+            None => String::new(),
+        };
+        words += &self.world.wipe(node).await?;
         voters.insert(node, self.world.life(node));
         let evidence = format!("{words}; to vote are {}", in_words(&voters));
         self.operator.want(voters);
@@ -121,7 +130,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let voters = in_words(self.operator.voters());
         match self.operator.wish().map(in_words) {
             None => (FaultStage::Healed, format!("voters are {voters}")),
-            Some(wish) if *fault == Fault::Wipe || self.operator.accepted => {
+            Some(wish) if matches!(fault, Fault::Wipe | Fault::BitFlip) || self.operator.accepted => {
                 (FaultStage::Healed, format!("voters were {voters}, {wish} under way"))
             }
             Some(_) => (FaultStage::NeverBit, format!("no leader took it on; voters are {voters}")),

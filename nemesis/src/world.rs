@@ -58,8 +58,12 @@ pub trait World {
         request: &AdminRequest,
     ) -> Result<AdminReply, InjectError>;
 
-    /// Ends the process at once, takes its disk away, and starts it with an empty one, in the next life.
+    /// Ends the process at once (if it runs), takes its disk away, and starts it with an empty one, in the next life.
     async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Ends the process at once, flips a bit of what its disk holds where storage can tell, and starts it again to see it refuse its
+    /// disk. Which bit follows from `chance`.
+    async fn flip_bit(&mut self, node: ReplicaId, chance: u64) -> Result<String, InjectError>;
 
     /// Processes that ended by themselves since this was last asked, with what they left to say.
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;

@@ -172,8 +172,14 @@ impl World for Books {
         Ok(AdminReply::Accepted)
     }
 
+    async fn flip_bit(&mut self, node: ReplicaId, _chance: u64) -> Result<String, InjectError> {
+        self.up.insert(node, false);
+        Ok("a bit of its disk flipped".into())
+    }
+
     async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
         self.disks.entry(node).or_default().0 += 1;
+        self.up.insert(node, true);
         Ok("a new disk".into())
     }
 

@@ -7,7 +7,12 @@ use anyhow::{Context, bail};
 use nemesis::InjectError;
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use storage::Folder;
+use storage::journal::last_batch;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Owns the processes.
 #[derive(Debug, Default)]
@@ -104,6 +109,7 @@ impl Supervised {
                 node.stop().await;
                 Ok(String::new())
             }
+            NodeRequest::FlipBit { chance } => self.flip_bit(chance).await,
             NodeRequest::Wipe { config } => self.wipe(&config).await,
             NodeRequest::Control(request) => {
                 return node.ask(&request).await.map(HostReply::Control).map_err(failed);
@@ -112,14 +118,54 @@ impl Supervised {
         done.map(HostReply::Done).map_err(failed)
     }
 
+    async fn flip_bit(&mut self, chance: u64) -> anyhow::Result<String> {
+        let gone = self.process.kill().await?;
+        let flipped = flip(&self.data.join("journal"), chance).context("damaging its journal")?;
+        match self.process.start().await {
+            Err(refused) => {
+                let words = format!("{refused:#}");
+                let last = words.rsplit(" / ").next().unwrap_or_default();
+                Ok(format!("{gone}; {flipped}; started again, it said: {last}"))
+            }
+            Ok(()) => bail!("{flipped}, and it started all the same"),
+        }
+    }
+
     async fn wipe(&mut self, config: &str) -> anyhow::Result<String> {
         let Some(file) = &self.config else { bail!("{} has no configuration file", self.process.name()) };
-        let gone = self.process.kill().await?;
+        let gone = if self.process.is_up() { self.process.kill().await? } else { "down".to_owned() };
         empty(&self.data)?;
         store::write(file, config.as_bytes())?;
         self.process.start().await?;
         Ok(gone)
     }
+}
+
+/// Flips a bit of what a journal holds, before its last batch. Which one, out of how many bytes, follows from `chance`.
+fn flip(journal: &Path, chance: u64) -> anyhow::Result<String> {
+    let (last, end) = last_batch(&Folder::open(journal)?)?.context("nothing is in its journal")?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(journal)? {
+        let name = entry?.file_name().into_string().ok().context("a segment's name is text")?;
+        let length = std::fs::metadata(journal.join(&name))?.len();
+        files.push((name.clone(), if name == last { end } else { length }));
+    }
+    files.sort();
+    let bytes: u64 = files.iter().map(|(_, length)| length).sum();
+    let mut at = xxh3_64(&chance.to_le_bytes()) % bytes;
+    for (name, length) in files {
+        if at < length {
+            let file = File::options().read(true).write(true).open(journal.join(&name))?;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at)?;
+            byte[0] ^= 1 << (chance % 8);
+            file.write_all_at(&byte, at)?;
+            file.sync_all()?;
+            return Ok(format!("a bit of byte {at} of {name} flipped"));
+        }
+        at -= length;
+    }
+    unreachable!("it is below the sum")
 }
 
 fn empty(dir: &Path) -> anyhow::Result<()> {

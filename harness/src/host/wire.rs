@@ -62,7 +62,12 @@ pub(crate) enum NodeRequest {
     Resume,
     /// SIGTERM, then SIGKILL.
     Stop,
-    /// Kills it, takes its disk away, and starts it with an empty one and this configuration.
+    /// Kills it, flips a bit of its journal where its storage can tell, and sees that it refuses to start from that.
+    FlipBit {
+        /// Which bit follows from this.
+        chance: u64,
+    },
+    /// Kills it (if it runs), takes its disk away, and starts it with an empty one and this configuration.
     Wipe {
         /// What is in its configuration file from now on.
         config: String,

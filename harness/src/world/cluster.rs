@@ -419,6 +419,16 @@ impl World for Cluster {
         Ok(format!("{gone}, its disk empty, back as {node}{life}"))
     }
 
+    async fn flip_bit(&mut self, node: ReplicaId, chance: u64) -> Result<String, InjectError> {
+        if !self.system.is_ours() {
+            return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
+        }
+        if self.durability == Durability::Memory {
+            return Err(InjectError::Unsupported("nothing is on disk".into()));
+        }
+        self.done(node, NodeRequest::FlipBit { chance }).await
+    }
+
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
         let mut exits = Vec::new();
         for host in &mut self.hosts {

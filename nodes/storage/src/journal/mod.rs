@@ -114,3 +114,13 @@ pub fn open<D: Disk, R: Wire>(
         }
     }
 }
+
+/// Where the last batch of a journal that nobody writes begins: in which file, at which byte. Damage before it can be told from a torn
+/// write, damage from there on cannot. `None`: there is no batch. A torn tail is cut off, as when the journal is opened.
+///
+/// # Errors
+/// As [`open`].
+pub fn last_batch<D: Disk>(disk: &D) -> Result<Option<(String, u64)>, JournalError> {
+    let found = recover::recover(disk, &Bugs::default(), &mut |_, _| Ok(()))?;
+    Ok(found.and_then(|found| Some((segment_name(*found.segments.last()?), found.last_batch))))
+}

@@ -97,7 +97,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Hosts(command) => hosts::execute(command),
         Command::List => list::print().map(|()| Exit::Valid),
-        Command::Agent(args) => host::agent::run(&args).map(|()| Exit::Valid),
+        Command::Agent(args) => Ok(host::agent::run(&args)),
         Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
         Command::Leash { parent, program, args } => {
             leash::become_leashed(parent, &program, &args).context("leash").map(|()| Exit::Failed)

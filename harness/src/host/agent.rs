@@ -6,6 +6,7 @@
 //! itself be killed, its nodes die with it (they are on its leash) and its *guard*, a process that only waits for that, takes
 //! back what it had done to the network.
 
+use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor};
 use anyhow::{Context, bail};
@@ -58,12 +59,17 @@ pub(crate) struct AgentArgs {
     detached: bool,
 }
 
-/// `gauntlet agent`: makes sure that an agent, and only this one, runs on the host, and returns; or is that agent.
-///
-/// # Errors
-/// If another controller uses the host, or the agent cannot begin.
-pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
-    if args.detached { serve(args) } else { start(args) }
+/// `gauntlet agent`: makes sure that an agent, and only this one, runs on the host, and returns; or is that agent. Says so if it
+/// cannot.
+pub(crate) fn run(args: &AgentArgs) -> Exit {
+    match if args.detached { serve(args) } else { start(args) } {
+        Ok(()) => Exit::Valid,
+        Err(error) => {
+            eprintln!("{error:#}");
+            // Not 255: by that `ssh` says that it has failed itself.
+            Exit::Invalid
+        }
+    }
 }
 
 fn start(args: &AgentArgs) -> anyhow::Result<()> {
@@ -89,7 +95,8 @@ fn start(args: &AgentArgs) -> anyhow::Result<()> {
     if said == 0 {
         let status = child.wait().context("waiting for the agent")?;
         let words = std::fs::read_to_string(args.dir.join(LOG)).unwrap_or_default();
-        bail!("{} ({status})", words.trim());
+        let words = words.trim();
+        if words.is_empty() { bail!("it ended without a word: {status}") } else { bail!("{words}") }
     }
     Ok(())
 }

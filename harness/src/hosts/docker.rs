@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where `up` writes.
-pub(super) const DIR: &str = "store/hosts";
+pub(super) const DIR: &str = "hosts";
 /// What it writes there.
-pub(super) const CONF: &str = "store/hosts/cluster.conf";
+pub(super) const CONF: &str = "hosts/cluster.conf";
 
 /// Whose containers, networks and disks they are: the folder that `up` wrote to.
 const LABEL: &str = "gauntlet.hosts";

@@ -1,0 +1,275 @@
+//! `gauntlet` on containers over SSH, as its users run it: what is left on hosts, whoever dies.
+//!
+//! Needs Docker, and an image or root with `debootstrap` to make one; says so and skips where they are not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Nothing here may take longer.
+const DEADLINE: Duration = Duration::from_secs(90);
+/// When hosts must be as they were after a controller has died.
+const HEALED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Containers take turns: a machine of two cores has no room for more.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Three containers; gone when this is.
+struct Hosts {
+    dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Hosts {
+    /// `None`, and a reason, where there can be none.
+    fn up() -> Option<Hosts> {
+        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let dir = tempfile::Builder::new().prefix("hosts-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let up = gauntlet(&["hosts", "up", "--docker", "3", "--dir", dir.path().to_str().unwrap()]).output();
+        let up = up.unwrap();
+        if !up.status.success() {
+            let why = said(&up);
+            assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "containers are required here: {why}");
+            eprintln!("skipped: there are no containers: {why}");
+            return None;
+        }
+        Some(Hosts { dir, _turn: turn })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let filter = format!("label=gauntlet.hosts={}", self.dir.path().canonicalize().unwrap().display());
+        let listed = docker(&["ps", "--all", "--quiet", "--filter", &filter]);
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// What each host's firewall, traffic classes and processes look like.
+    fn state(&self) -> Vec<String> {
+        let look = "iptables -S; ip6tables -S; tc qdisc show | grep -v noqueue; \
+                    for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -E 'raft-node|gauntlet' | cut -c 1-60; done; true";
+        self.containers().iter().map(|container| docker(&["exec", container, "sh", "-c", look])).collect()
+    }
+
+    /// Runs a plan on these hosts.
+    fn run(&self, plan: &str, args: &[&str]) -> Command {
+        fs::write(self.path("plan.yaml"), plan).unwrap();
+        let mut command = gauntlet(&["run"]);
+        command.arg(self.path("plan.yaml")).arg("--store").arg(self.path("store"));
+        command.arg("--cluster").arg(self.path("cluster.conf")).args(args);
+        command
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let down =
+            gauntlet(&["hosts", "down", "--keep-image", "--dir", self.dir.path().to_str().unwrap()]).output();
+        match down {
+            Ok(down) if down.status.success() => {}
+            other => eprintln!("containers are left: {other:?}"),
+        }
+    }
+}
+
+fn gauntlet(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn wait_until(what: &str, deadline: Duration, mut predicate: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !predicate() {
+        assert!(begun.elapsed() < deadline, "never {what}");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+/// Ends it however the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+const STORM: &str = "
+world: ssh
+subjects: [raft]
+workloads: [register]
+duration: 18s
+load: { clients: 6, op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [{ partition: one }], start: 1s, for: 2s }
+  - { faults: [{ loss: { probability: 0.2 } }], targets: all, start: 4s, for: 2s }
+  - { faults: [{ rate: { bytes_per_s: 50000 } }], targets: all, start: 7s, for: 2s }
+  - { faults: [{ delay: { latency: 20ms } }], targets: one, start: 7s, for: 2s }
+  - { faults: [kill], targets: leader, start: 10s, for: 1s }
+  - { faults: [pause], targets: leader, start: 12s, for: 1s }
+  - { faults: [bit-flip], targets: one, start: 14s, for: 1s }
+";
+
+#[test]
+fn every_fault_bites_on_hosts_and_they_are_left_as_they_were() {
+    let Some(hosts) = Hosts::up() else { return };
+    let before = hosts.state();
+    let run = hosts.run(STORM, &["--seed", "1"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    assert_eq!(hosts.state(), before);
+    let latest = hosts.path("store").join("latest");
+    let history = gauntlet(&["export", latest.to_str().unwrap()]).output().unwrap();
+    let history = String::from_utf8_lossy(&history.stdout).into_owned();
+    for means in [
+        "links cut by the hosts' firewalls",
+        "by the hosts' firewalls (packets)",
+        "by the hosts' traffic classes",
+        "by the nodes' conditioners",
+        "gone by signal 9",
+        "in state T",
+        "flipped; started again, it said:",
+    ] {
+        assert!(history.contains(means), "{means}");
+    }
+    for node in ["n1", "n2", "n3"] {
+        let log = fs::read_to_string(latest.join(node).join("node.log")).expect("logs are fetched");
+        assert!(log.contains("serving"), "{log}");
+    }
+    let dir = hosts.dir.path().to_str().unwrap();
+    let down = gauntlet(&["hosts", "down", "--keep-image", "--dir", dir]).output().unwrap();
+    assert!(down.status.success() && hosts.containers().is_empty(), "{}", said(&down));
+    assert!(!hosts.path("key").exists() && !hosts.path("cluster.conf").exists());
+}
+
+#[test]
+fn a_controller_that_is_killed_leaves_hosts_healed_ten_seconds_later() {
+    let Some(hosts) = Hosts::up() else { return };
+    let firewalls = |hosts: &Hosts| -> Vec<String> {
+        let look = "iptables -S; tc qdisc show | grep -v noqueue; true";
+        hosts.containers().iter().map(|container| docker(&["exec", container, "sh", "-c", look])).collect()
+    };
+    let before = firewalls(&hosts);
+    let plan = "
+world: ssh
+subjects: [raft]
+workloads: [register]
+duration: 80s
+nemesis:
+  - { faults: [{ partition: halves }], start: 1s, for: 70s }
+  - { faults: [{ rate: { bytes_per_s: 50000 } }], targets: all, start: 1s, for: 70s }
+  - { faults: [pause], targets: one, start: 2s, for: 70s }
+";
+    let mut running = Running(hosts.run(plan, &[]).spawn().unwrap());
+    let stopped = |hosts: &Hosts| {
+        let look = "grep -h State /proc/[0-9]*/status 2>/dev/null | grep -c stopped; true";
+        let counts = hosts.containers();
+        counts.iter().any(|container| docker(&["exec", container, "sh", "-c", look]).trim() != "0")
+    };
+    wait_until("all in force", DEADLINE, || {
+        stopped(&hosts)
+            && firewalls(&hosts).iter().all(|state| state.contains("GAUNTLET-IN") && state.contains("htb"))
+    });
+    running.0.kill().unwrap();
+    let killed = Instant::now();
+    wait_until("healed", DEADLINE, || firewalls(&hosts) == before && !stopped(&hosts));
+    assert!(killed.elapsed() <= HEALED_WITHIN, "it took {:?}", killed.elapsed());
+}
+
+#[test]
+fn a_lost_ssh_connection_is_no_fault_of_a_node_and_a_second_controller_is_refused() {
+    let Some(hosts) = Hosts::up() else { return };
+    let plan = "
+world: ssh
+subjects: [raft]
+workloads: [register]
+duration: 20s
+load: { clients: 3 }
+nemesis: [{ faults: [{ partition: one }], start: 3s, for: 14s }]
+";
+    let mut running = Running(hosts.run(plan, &[]).spawn().unwrap());
+    let is_cut = |hosts: &Hosts| {
+        let containers = hosts.containers();
+        containers.iter().all(|c| docker(&["exec", c, "iptables", "-S"]).contains("GAUNTLET-IN"))
+    };
+    wait_until("cut", DEADLINE, || is_cut(&hosts));
+    let second = hosts.run(plan, &[]).output().unwrap();
+    assert_eq!(second.status.code(), Some(255), "{}", said(&second));
+    assert!(said(&second).contains("in use: another controller was heard"), "{}", said(&second));
+    let connections = ssh_of(&hosts.path("known_hosts"));
+    assert!(connections.len() >= 3, "{connections:?}");
+    for connection in connections {
+        let killed = Command::new("kill").args(["-9", &connection.to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+    let ended = running.0.wait().unwrap();
+    let mut words = String::new();
+    std::io::Read::read_to_string(running.0.stdout.as_mut().unwrap(), &mut words).unwrap();
+    assert_eq!(ended.code(), Some(0), "{words}");
+}
+
+/// The `ssh` processes that trust this file's hosts.
+fn ssh_of(known_hosts: &Path) -> Vec<u32> {
+    let known_hosts = known_hosts.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        (line.starts_with("ssh\0") && line.contains(known_hosts)).then_some(pid)
+    });
+    processes.collect()
+}
+
+#[test]
+fn hosts_that_cannot_be_had_are_named_with_the_reason() {
+    let Some(hosts) = Hosts::up() else { return };
+    let plan = "{ world: ssh, subjects: [raft], workloads: [register], duration: 2s }";
+    let conf = fs::read_to_string(hosts.path("cluster.conf")).unwrap();
+    // A host that is another than the one that is known.
+    let known = fs::read_to_string(hosts.path("known_hosts")).unwrap();
+    let [first, second, rest @ ..] = &known.lines().collect::<Vec<_>>()[..] else { panic!("three hosts") };
+    let key = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+    let swapped = first.replace(&key(first), &key(second)) + "\n" + second + "\n" + &rest.join("\n") + "\n";
+    fs::write(hosts.path("known_hosts"), swapped).unwrap();
+    let refused = hosts.run(plan, &[]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(255), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("host n1: ") && !said(&refused).contains("host n2: "),
+        "{}",
+        said(&refused)
+    );
+    // A host on which nobody listens.
+    fs::write(hosts.path("known_hosts"), known).unwrap();
+    fs::write(hosts.path("cluster.conf"), conf.replacen(" }", ", ssh_port: 9 }", 1)).unwrap();
+    let refused = hosts.run(plan, &[]).output().unwrap();
+    assert!(
+        said(&refused).contains("host n1: connecting to") && said(&refused).contains("refused"),
+        "{}",
+        said(&refused)
+    );
+    let check = gauntlet(&["hosts", "check", "--cluster"]).arg(hosts.path("cluster.conf")).output().unwrap();
+    assert_eq!(check.status.code(), Some(255), "{}", said(&check));
+    assert!(
+        said(&check).contains("not possible: n1: ") && said(&check).contains("│ n2   │"),
+        "{}",
+        said(&check)
+    );
+    // Fewer hosts than nodes.
+    fs::write(hosts.path("cluster.conf"), conf).unwrap();
+    let refused = hosts.run(plan, &["--replicas", "5"]).output().unwrap();
+    assert!(said(&refused).contains("3 hosts for 5 nodes"), "{}", said(&refused));
+}

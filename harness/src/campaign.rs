@@ -3,6 +3,7 @@
 use crate::cli::{Format, Place};
 use crate::cluster::ClusterConf;
 use crate::exit::Exit;
+use crate::host::Stay;
 use crate::judge;
 use crate::overrides::Overrides;
 use crate::plan::{Cell, Plan, World};
@@ -104,7 +105,7 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
         let interrupt = Interrupt::listen()?;
         let systems = cells.iter().map(|cell| cell.subject().system);
         let nodes = cells.iter().map(|cell| cell.plan.nodes(cell.subject()).len()).max().unwrap_or(0);
-        let site = Site::prepare(plan.world, systems, nodes, place, conf).await?;
+        let site = Site::prepare(plan.world, systems, nodes, place, conf, Stay::WithController).await?;
         let dir = store::create(&place.store, &plan.name, seed)?;
         let exit = match &cells[..] {
             [cell] => one(cell, &dir, &site, &interrupt).await,

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::host::agent::AgentArgs;
-use crate::hosts::HostsCommand;
+use crate::hosts::{self, HostsCommand};
 use crate::overrides::Overrides;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -103,6 +103,30 @@ pub(crate) enum Command {
         /// One command, instead of a prompt
         command: Vec<String>,
     },
+    /// Start the nodes of a plan's first subject on hosts, to stay
+    Start {
+        /// A plan file, or the name of one in `plans/`
+        #[arg(default_value = "hosts")]
+        plan: String,
+        #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Stop the nodes that `start` has left on hosts (SIGTERM); what they wrote stays
+    Stop(OnHosts),
+    /// Kill them (SIGKILL)
+    Kill(OnHosts),
+    /// Kill them, and remove all that is ours from the hosts
+    Clean(OnHosts),
+    /// Print the last lines of the nodes' logs on hosts
+    Logs {
+        #[command(flatten)]
+        hosts: OnHosts,
+        /// How many of each
+        #[arg(long, default_value_t = 20)]
+        lines: u32,
+    },
     /// Make hosts of containers, take them down, look whether hosts will do
     #[command(subcommand)]
     Hosts(HostsCommand),
@@ -172,6 +196,14 @@ pub(crate) struct Place {
     /// Which hosts there are; without it the local world's nodes share 127.0.0.1
     #[arg(long, value_name = "FILE")]
     pub cluster: Option<PathBuf>,
+}
+
+/// On which hosts.
+#[derive(Debug, Args)]
+pub(crate) struct OnHosts {
+    /// The hosts
+    #[arg(long, value_name = "FILE", default_value = hosts::CONF)]
+    pub cluster: PathBuf,
 }
 
 /// An export format.

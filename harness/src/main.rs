@@ -95,6 +95,13 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
                 if command.is_empty() { shell.run() } else { shell.execute(&command.join(" ")).map(drop) };
             done.map(|()| Exit::Valid)
         }
+        Command::Start { plan, overrides, place } => {
+            hosts::start(campaign::load(&plan, &overrides)?, &place).map(|()| Exit::Valid)
+        }
+        Command::Stop(on) => hosts::end(&on, false).map(|()| Exit::Valid),
+        Command::Kill(on) => hosts::end(&on, true).map(|()| Exit::Valid),
+        Command::Clean(on) => hosts::clean(&on).map(|()| Exit::Valid),
+        Command::Logs { hosts, lines } => hosts::logs(&hosts, lines).map(|()| Exit::Valid),
         Command::Hosts(command) => hosts::execute(command),
         Command::List => list::print().map(|()| Exit::Valid),
         Command::Agent(args) => Ok(host::agent::run(&args)),

@@ -235,6 +235,41 @@ fn ssh_of(known_hosts: &Path) -> Vec<u32> {
 }
 
 #[test]
+fn nodes_can_be_started_to_stay_asked_stopped_and_cleaned_away() {
+    let Some(hosts) = Hosts::up() else { return };
+    let on = |command: &str| {
+        let output = gauntlet(&[command, "--cluster"]).arg(hosts.path("cluster.conf")).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", said(&output));
+        said(&output)
+    };
+    let plan = "{ world: ssh, subjects: [raft], workloads: [register], duration: 2s }";
+    fs::write(hosts.path("plan.yaml"), plan).unwrap();
+    let start = || {
+        let mut start = gauntlet(&["start"]);
+        start.arg(hosts.path("plan.yaml")).arg("--cluster").arg(hosts.path("cluster.conf"));
+        start.arg("--store").arg(hosts.path("store")).output().unwrap()
+    };
+    let started = start();
+    assert!(started.status.success(), "{}", said(&started));
+    assert!(said(&started).contains("n3: clients "), "{}", said(&started));
+    let again = start();
+    assert!(said(&again).contains("in use: "), "{}", said(&again));
+    assert!(on("logs").contains("n2 ") && on("logs").contains("serving"));
+    let nodes = || hosts.state().iter().filter(|state| state.contains("raft-node")).count();
+    assert_eq!(nodes(), 3);
+    on("stop");
+    assert_eq!(nodes(), 0);
+    assert!(start().status.success());
+    on("kill");
+    assert_eq!(nodes(), 0);
+    on("clean");
+    let left =
+        |container: &String| docker(&["exec", container, "find", "/var/tmp/gauntlet", "-mindepth", "1"]);
+    assert!(hosts.containers().iter().all(|container| left(container).is_empty()));
+    assert!(on("logs").contains("host n1 has no logs"));
+}
+
+#[test]
 fn hosts_that_cannot_be_had_are_named_with_the_reason() {
     let Some(hosts) = Hosts::up() else { return };
     let plan = "{ world: ssh, subjects: [raft], workloads: [register], duration: 2s }";

@@ -6,6 +6,7 @@ use super::{expected, switch_on};
 use crate::campaign;
 use crate::cli::Place;
 use crate::exit::Exit;
+use crate::host::Stay;
 use crate::judge::detectors;
 use crate::plan::{Plan, World};
 use crate::run::{self, Interrupt};
@@ -57,7 +58,7 @@ pub(super) fn examine(bugs: &[BugInfo], world: World, first: u64, place: &Place)
     runtime.block_on(async {
         let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
         let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);
-        let site = Site::prepare(world, systems, nodes, place, conf).await?;
+        let site = Site::prepare(world, systems, nodes, place, conf, Stay::WithController).await?;
         let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
         let mut rows = Vec::new();
         for (bug, storm) in &storms {

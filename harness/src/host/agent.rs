@@ -136,12 +136,15 @@ async fn take_over(dir: &Path) -> anyhow::Result<File> {
     let deadline = Instant::now() + PATIENCE;
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let asked = ask_at(&dir.join(SOCKET), &AgentRequest::Hello).await;
-        if let Ok(AgentReply::Hello(AgentHello { silent_ms, .. })) = asked
-            && silent_ms < SILENCE_HEALS.as_millis()
-        {
-            bail!("in use: another controller was heard {silent_ms} ms ago");
+        if let Ok(AgentReply::Hello(AgentHello { silent_ms, unattended, .. })) = asked {
+            if silent_ms < SILENCE_HEALS.as_millis() {
+                bail!("in use: another controller was heard {silent_ms} ms ago");
+            }
+            if unattended {
+                bail!("in use: nodes were started here to stay (`gauntlet stop` ends them)");
+            }
         }
-        if ask_at(&dir.join(SOCKET), &AgentRequest::Quit).await.is_err() {
+        if ask_at(&dir.join(SOCKET), &AgentRequest::Quit { kill: false }).await.is_err() {
             // It does not listen; its guard and its leash clean up after it.
             let mut holder = String::new();
             file.read_to_string(&mut holder).context("reading who holds the lock")?;
@@ -304,7 +307,11 @@ impl Agent {
         match request {
             AgentRequest::Hello => {
                 let silent_ms = self.heard.lock().expect("nobody panics with it").last.elapsed().as_millis();
-                AgentReply::Hello(AgentHello { pid: std::process::id(), silent_ms })
+                AgentReply::Hello(AgentHello {
+                    pid: std::process::id(),
+                    silent_ms,
+                    unattended: self.unattended,
+                })
             }
             AgentRequest::Beat => {
                 let mut heard = self.heard.lock().expect("nobody panics with it");
@@ -345,7 +352,10 @@ impl Agent {
                 })
             }
             AgentRequest::CountNetwork => AgentReply::Network(self.network.lock().await.counters().await),
-            AgentRequest::Quit => {
+            AgentRequest::Quit { kill } => {
+                if kill {
+                    self.supervisor.lock().await.strike_all();
+                }
                 self.quit.notify_one();
                 AgentReply::Done
             }

@@ -16,9 +16,9 @@ pub(crate) mod ssh;
 mod supervisor;
 mod wire;
 
-pub(crate) use remote::{ClockSample, Remote};
+pub(crate) use remote::{ClockSample, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use wire::{HostReply, HostRequest, NodeRequest, Prepared};
+pub(crate) use wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, exchange};
 
 use nemesis::InjectError;
 

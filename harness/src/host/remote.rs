@@ -47,6 +47,15 @@ struct Inner {
     beat: std::sync::Mutex<Option<AbortHandle>>,
 }
 
+/// How long an agent and its nodes stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// As long as the controller.
+    WithController,
+    /// Until somebody ends them.
+    Unattended,
+}
+
 /// What one beat says of a host's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockSample {
@@ -69,9 +78,10 @@ impl Remote {
         programs: &[Program],
         dir: &Path,
         peer: IpAddr,
+        stay: Stay,
     ) -> anyhow::Result<Remote> {
         let name = conf.name.clone();
-        Self::try_begin(conf, programs, dir, peer).await.with_context(|| format!("host {name}"))
+        Self::try_begin(conf, programs, dir, peer, stay).await.with_context(|| format!("host {name}"))
     }
 
     async fn try_begin(
@@ -79,10 +89,11 @@ impl Remote {
         programs: &[Program],
         dir: &Path,
         peer: IpAddr,
+        stay: Stay,
     ) -> anyhow::Result<Remote> {
         let ssh = Ssh::connect(&conf, dir).await?;
         ssh.upload(&conf, programs).await?;
-        start_agent(&ssh, &conf, &programs[0], false).await?;
+        start_agent(&ssh, &conf, &programs[0], stay).await?;
         let socket = dir.join(format!("{}.sock", conf.name));
         ssh.forward_agent(&conf, &socket).await?;
         let probe = AgentRequest::Probe { peer };
@@ -222,12 +233,17 @@ impl Remote {
         ssh.fetch(remote, local, without).await.with_context(|| format!("host {}", self.inner.conf.name))
     }
 
-    /// Ends the agent: everything is taken back.
-    pub(crate) async fn quit(&self) {
+    /// Goes, and leaves the agent as it is.
+    pub(crate) fn leave(&self) {
         if let Some(beat) = self.inner.beat.lock().expect("nobody panics with it").take() {
             beat.abort();
         }
-        if let Err(error) = self.exchange(&AgentRequest::Quit, PATIENCE).await {
+    }
+
+    /// Ends the agent: everything is taken back.
+    pub(crate) async fn quit(&self) {
+        self.leave();
+        if let Err(error) = self.exchange(&AgentRequest::Quit { kill: false }, PATIENCE).await {
             tracing::warn!(host = self.inner.conf.name, %error, "ending its agent");
         }
     }
@@ -256,18 +272,13 @@ impl Inner {
 ///
 /// # Errors
 /// What it said.
-pub(crate) async fn start_agent(
-    ssh: &Ssh,
-    conf: &HostConf,
-    gauntlet: &Program,
-    unattended: bool,
-) -> anyhow::Result<()> {
+async fn start_agent(ssh: &Ssh, conf: &HostConf, gauntlet: &Program, stay: Stay) -> anyhow::Result<()> {
     let program = gauntlet.on(conf);
     let (program, data) = (program.display().to_string(), conf.data.display().to_string());
     let port = conf.ssh.port.to_string();
     let mut command = if conf.sudo { vec!["sudo", "-n"] } else { Vec::new() };
     command.extend([program.as_str(), "agent", "--dir", &data, "--ssh-port", &port]);
-    if unattended {
+    if stay == Stay::Unattended {
         command.push("--unattended");
     }
     ssh.output(&command).await.map(drop).context("starting its agent")

@@ -129,7 +129,10 @@ impl Ssh {
             .with_context(|| format!("`{}` is not done after {COMMAND_PATIENCE:?}", command.join(" ")))??;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            bail!("`{}`: {} ({})", command.join(" "), words.trim(), output.status);
+            match words.trim() {
+                "" => bail!("`{}`: {}", command.join(" "), output.status),
+                words => bail!("{words}"),
+            }
         }
         Ok(output.stdout)
     }

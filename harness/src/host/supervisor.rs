@@ -60,6 +60,13 @@ impl Supervisor {
         }
     }
 
+    /// SIGKILL for all, for [`Supervisor::stop_all`] to see through.
+    pub(crate) fn strike_all(&self) {
+        for node in self.nodes.values() {
+            node.process.strike();
+        }
+    }
+
     /// Lets those go on that stand still.
     pub(crate) async fn resume_all(&mut self) {
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {

@@ -111,8 +111,11 @@ pub(crate) enum AgentRequest {
     CountNetwork,
     /// Takes back what is in force, and looks whether it is gone.
     HealNetwork,
-    /// Takes everything back, stops the nodes, ends.
-    Quit,
+    /// Takes everything back, stops the nodes (or kills them), ends.
+    Quit {
+        /// Without asking them to stop.
+        kill: bool,
+    },
 }
 
 /// What an agent answers.
@@ -146,6 +149,8 @@ pub(crate) struct AgentHello {
     pub pid: u32,
     /// For how long no controller was heard, milliseconds.
     pub silent_ms: u128,
+    /// It goes on without one: its nodes were started to stay.
+    pub unattended: bool,
 }
 
 /// Asks whoever listens on this Unix socket: one JSON value a line, request then reply.

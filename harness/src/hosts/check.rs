@@ -4,7 +4,7 @@ use crate::campaign;
 use crate::cluster::{ClusterConf, HostConf};
 use crate::exit::Exit;
 use crate::host::ssh::{Program, Ssh};
-use crate::host::{ClockSample, Remote};
+use crate::host::{ClockSample, Remote, Stay};
 use crate::overrides::Overrides;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -125,7 +125,8 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         let mut values = said.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         values.next().filter(|value| !value.is_empty()).map(str::to_owned)
     };
-    let remote = Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer).await?;
+    let remote =
+        Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer, Stay::WithController).await?;
     let means = remote.means().clone();
     tokio::time::sleep(CLOCK_WATCHED).await;
     let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_us);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Where `up` writes.
 pub(super) const DIR: &str = "hosts";
 /// What it writes there.
-pub(super) const CONF: &str = "hosts/cluster.conf";
+pub(crate) const CONF: &str = "hosts/cluster.conf";
 
 /// Whose containers, networks and disks they are: the folder that `up` wrote to.
 const LABEL: &str = "gauntlet.hosts";

@@ -3,11 +3,16 @@
 //! | file | concept |
 //! |---|---|
 //! | `docker.rs`, `image.rs` | `up` and `down`: containers that are hosts, and what they are made of |
+//! | `nodes.rs` | `gauntlet start`, `stop`, `kill`, `clean`, `logs`: nodes that stay |
 //! | `check.rs` | `check`: what each host can do, and what not |
 
 mod check;
 mod docker;
 mod image;
+mod nodes;
+
+pub(crate) use docker::CONF;
+pub(crate) use nodes::{clean, end, logs, start};
 
 use crate::exit::Exit;
 use clap::Subcommand;
@@ -40,7 +45,7 @@ pub(crate) enum HostsCommand {
     /// Look whether each host is reachable and what faults are possible there
     Check {
         /// The hosts
-        #[arg(long, value_name = "FILE", default_value = docker::CONF)]
+        #[arg(long, value_name = "FILE", default_value = CONF)]
         cluster: PathBuf,
         /// A plan, by file or name, that must be possible there
         plan: Option<String>,

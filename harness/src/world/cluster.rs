@@ -138,6 +138,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where each node serves whom, a line each.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> String {
+        let line = |(id, ports): (&ReplicaId, &Ports)| {
+            format!("{id}: clients {}, HTTP {}, peers {}", ports.client, ports.http, ports.peer)
+        };
+        self.ports.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// What runs.
     #[must_use]
     pub(crate) fn system(&self) -> System {

@@ -3,8 +3,8 @@
 use crate::binaries;
 use crate::cli::Place;
 use crate::cluster::ClusterConf;
-use crate::host::Remote;
 use crate::host::ssh::Program;
+use crate::host::{Remote, Stay};
 use crate::plan::World;
 use crate::progress::Progress;
 use crate::subject::System;
@@ -52,6 +52,7 @@ impl Site {
         nodes: usize,
         place: &Place,
         conf: Option<ClusterConf>,
+        stay: Stay,
     ) -> anyhow::Result<Site> {
         let mut programs = BTreeMap::new();
         for system in systems {
@@ -65,7 +66,7 @@ impl Site {
             World::Local => Ground::Here(conf),
             World::Ssh => {
                 let conf = conf.context("the ssh world needs hosts: name their file with --cluster")?;
-                Ground::There(Fleet::deploy(&conf, nodes, &programs).await?)
+                Ground::There(Fleet::deploy(&conf, nodes, &programs, stay).await?)
             }
         };
         Ok(Site { programs, ground })
@@ -74,6 +75,13 @@ impl Site {
     /// A system's program on this machine.
     pub(super) fn program(&self, system: System) -> &Path {
         &self.programs[&system]
+    }
+
+    /// Goes, and leaves what runs on hosts as it is.
+    pub(crate) fn leave_running(&self) {
+        if let Ground::There(fleet) = &self.ground {
+            fleet.hosts.iter().for_each(Remote::leave);
+        }
     }
 
     /// Ends what runs on hosts for this campaign.
@@ -93,6 +101,7 @@ impl Fleet {
         conf: &ClusterConf,
         nodes: usize,
         programs: &BTreeMap<System, PathBuf>,
+        stay: Stay,
     ) -> anyhow::Result<Fleet> {
         let confs = conf.hosts_for(nodes)?;
         let own = std::env::current_exe().context("finding this program's own file")?;
@@ -109,7 +118,7 @@ impl Fleet {
         for (i, host) in confs.iter().enumerate() {
             let (host, to_send, dir) = (host.clone(), to_send.clone(), sockets.path().to_owned());
             let peer = confs[(i + 1) % confs.len()].address;
-            beginning.spawn(async move { (i, Remote::begin(host, &to_send, &dir, peer).await) });
+            beginning.spawn(async move { (i, Remote::begin(host, &to_send, &dir, peer, stay).await) });
         }
         let (mut hosts, mut problems) = (BTreeMap::new(), Vec::new());
         for (i, begun) in beginning.join_all().await {

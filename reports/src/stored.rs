@@ -27,6 +27,8 @@ pub const RUN_FILE: &str = "run.json";
 pub const HISTORY_FILE: &str = "history.bin";
 /// [`Results`].
 pub const RESULTS_FILE: &str = "results.json";
+/// [`HostRecord`]s, if a run had other hosts than the controller's.
+pub const HOSTS_FILE: &str = "hosts.json";
 /// The resolved plan.
 pub const PLAN_FILE: &str = "plan.yaml";
 /// `measure::perf::Perf`.
@@ -80,6 +82,32 @@ pub struct RunInfo {
     /// Nodes that ended by themselves, with what they left to say.
     #[serde(default)]
     pub crashes: Vec<(String, String)>,
+}
+
+/// What a run's hosts said besides, where they are others than the controller's: [`HOSTS_FILE`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// As `cluster.conf` calls it.
+    pub name: String,
+    /// The nodes on it.
+    pub nodes: Vec<String>,
+    /// Its clock beside the controller's, in the order of time.
+    pub clock: Vec<ClockReading>,
+    /// What its kernel counted over the run phase: name (as in `/proc`), how much it grew.
+    pub counters: Vec<(String, u64)>,
+    /// By what means faults came about there: fault, means.
+    pub means: Vec<(String, String)>,
+}
+
+/// A host's clock at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// Nanoseconds since the run began, as in the history.
+    pub at_ns: u64,
+    /// How far it was ahead of the controller's, microseconds (negative: behind).
+    pub offset_us: i64,
+    /// The offset may be wrong by so much, microseconds.
+    pub uncertainty_us: i64,
 }
 
 /// How a run ended, apart from what its history says.

@@ -20,7 +20,7 @@ use checkers::Verdict;
 use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
 use nemesis::{HealReport, Runner};
-use reports::stored::{CpuUse, RUN_FILE, RunInfo, RunOutcome, write_json};
+use reports::stored::{CpuUse, HOSTS_FILE, HostRecord, RUN_FILE, RunInfo, RunOutcome, write_json};
 use runtime::Unsynced;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -134,11 +134,21 @@ async fn drive(
         }
     };
     let endpoint = cluster.voters_endpoint();
-    let mut steps = Steps { cell, endpoint, interrupt, progress, recorder: Some(recorder), settled: None };
+    let mut steps = Steps {
+        cell,
+        endpoint,
+        interrupt,
+        progress,
+        recorder: Some(recorder),
+        settled: None,
+        hosts: Vec::new(),
+    };
     let (mut cluster, driven) = steps.all(cluster, info).await;
     progress.step("stopping the nodes");
     info.not_collected = cluster.stop(dir).await;
     let told = write_json(&dir.join(STATUSES), &cluster.statuses(steps.settled.take()));
+    let told =
+        if steps.hosts.is_empty() { told } else { told.and(write_json(&dir.join(HOSTS_FILE), &steps.hosts)) };
     let saved = match steps.recorder.take() {
         Some(recorder) => recorder.finish().context("writing the end of the history"),
         None => Err(anyhow!("the load generator panicked: its history ends early")),
@@ -155,6 +165,8 @@ struct Steps<'a> {
     recorder: Option<Recorder>,
     /// What the replicas said in the end, if the run came that far.
     settled: Option<Settled>,
+    /// What hosts said of the run phase, where they are others than this machine.
+    hosts: Vec<HostRecord>,
 }
 
 impl Steps<'_> {
@@ -207,6 +219,8 @@ impl Steps<'_> {
 
     async fn run_phase(&mut self, mut cluster: Cluster, info: &mut RunInfo) -> (Cluster, anyhow::Result<()>) {
         let handle = self.recorder.as_ref().expect("nobody loads now").handle();
+        cluster.begin_watch().await;
+        let origin = self.recorder.as_ref().expect("nobody loads now").origin();
         let meter = CpuMeter::begin(cluster.cpu_s().await);
         let (stop_nemesis, nemesis_stopped) = watch::channel(false);
         let recording = handle.clone();
@@ -224,6 +238,7 @@ impl Steps<'_> {
             both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
             () = watching => unreachable!("watching does not end by itself"),
         };
+        self.hosts = cluster.end_watch(origin).await;
         info.cpu = used.with_nodes(cluster.cpu_s().await);
         let HealReport { problems, crashes } = healed;
         info.heal_problems = problems;

@@ -8,7 +8,7 @@
 
 use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
-use crate::host::{HostRequest, NodeRequest, Supervisor};
+use crate::host::{HostRequest, NodeRequest, Supervisor, kernel};
 use anyhow::{Context, bail};
 use nemesis::network::HostNetwork;
 use rustix::fs::FlockOperation;
@@ -352,6 +352,7 @@ impl Agent {
                 })
             }
             AgentRequest::CountNetwork => AgentReply::Network(self.network.lock().await.counters().await),
+            AgentRequest::KernelCounters => AgentReply::KernelCounters(kernel::counters()),
             AgentRequest::Quit { kill } => {
                 if kill {
                     self.supervisor.lock().await.strike_all();

@@ -6,9 +6,11 @@
 //! | `agent.rs` | what runs on a host over SSH, and its dead-man |
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
+//! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
 pub(crate) mod agent;
+mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;
 mod remote;

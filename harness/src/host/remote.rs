@@ -59,8 +59,8 @@ pub(crate) enum Stay {
 /// What one beat says of a host's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockSample {
-    /// The controller's clock in the middle of the beat, microseconds since 1970.
-    pub at_us: i64,
+    /// When.
+    pub at: Instant,
     /// How far the host's clock was ahead of it, microseconds.
     pub offset_us: i64,
     /// It may be off by so much: half of how long the beat took, microseconds.
@@ -190,6 +190,17 @@ impl Remote {
         }
     }
 
+    /// What its kernel has counted since it started, by name.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub(crate) async fn kernel_counters(&self) -> Result<BTreeMap<String, u64>, InjectError> {
+        match self.exchange(&AgentRequest::KernelCounters, PATIENCE).await {
+            Ok(AgentReply::KernelCounters(counters)) => Ok(counters),
+            other => Err(self.uncertain(other)),
+        }
+    }
+
     /// Puts this in force on its links: what was done to packets so far.
     pub(crate) async fn set_network(
         &self,
@@ -293,8 +304,8 @@ async fn beat(host: std::sync::Weak<Inner>) {
             Ok(Ok(AgentReply::Beat { clock_us: host_us, expired })) => {
                 inner.expired.store(expired, Ordering::Relaxed);
                 let half = i64::try_from(begun.0.elapsed().as_micros() / 2).expect("some seconds");
-                let at_us = begun.1 + half;
-                let sample = ClockSample { at_us, offset_us: host_us - at_us, uncertainty_us: half };
+                let offset_us = host_us - (begun.1 + half);
+                let sample = ClockSample { at: begun.0, offset_us, uncertainty_us: half };
                 inner.clock.lock().expect("nobody panics with it").push(sample);
             }
             Ok(Ok(other)) => tracing::warn!(host = inner.conf.name, ?other, "an odd answer to a beat"),

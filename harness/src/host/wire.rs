@@ -111,6 +111,8 @@ pub(crate) enum AgentRequest {
     CountNetwork,
     /// Takes back what is in force, and looks whether it is gone.
     HealNetwork,
+    /// What has the kernel counted?
+    KernelCounters,
     /// Takes everything back, stops the nodes (or kills them), ends.
     Quit {
         /// Without asking them to stop.
@@ -138,6 +140,8 @@ pub(crate) enum AgentReply {
     Host(Result<HostReply, InjectError>),
     /// What was done to packets, by peer; or what the kernel's tools said.
     Network(Result<BTreeMap<IpAddr, HostLinkCounters>, String>),
+    /// By name, since the kernel started.
+    KernelCounters(BTreeMap<String, u64>),
     /// Not done.
     Refused(String),
 }

@@ -3,7 +3,7 @@
 use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Supervisor};
 use crate::plan::Cell;
 use crate::subject::{Reads, System};
-use crate::world::network::Counted;
+use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
 use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
 use crate::world::site::{Ground, Site};
@@ -12,12 +12,13 @@ use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
+use reports::stored::{ClockReading, HostRecord};
 use runtime::{Durability, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use workloads::load::Endpoint;
 
 /// The most states that are taken down on the way: hours of polling.
@@ -47,6 +48,8 @@ pub(crate) struct Cluster {
     sightings: BTreeSet<Sighting>,
     /// What hosts' kernels did to packets, as far as it was told.
     pub(super) counted: Counted,
+    /// What other hosts' kernels had counted when the run phase began.
+    kernels: BTreeMap<String, BTreeMap<String, u64>>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -93,6 +96,7 @@ impl Cluster {
             _held: held,
             sightings: BTreeSet::new(),
             counted: Counted::default(),
+            kernels: BTreeMap::new(),
             _short: short,
         };
         for (i, id) in ids.iter().enumerate() {
@@ -217,6 +221,56 @@ impl Cluster {
             }
         }
         problems
+    }
+
+    /// The run phase begins: what is known of other hosts from here on is of it.
+    pub(crate) async fn begin_watch(&mut self) {
+        for remote in self.remotes() {
+            drop(remote.take_clock_samples());
+            let counted = remote.kernel_counters().await.unwrap_or_default();
+            self.kernels.insert(remote.conf().name.clone(), counted);
+        }
+    }
+
+    /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters.
+    pub(crate) async fn end_watch(&mut self, origin: Instant) -> Vec<HostRecord> {
+        let mut records = Vec::new();
+        for (i, remote) in self.remotes().into_iter().enumerate() {
+            let name = remote.conf().name.clone();
+            let before = self.kernels.remove(&name).unwrap_or_default();
+            let now = remote.kernel_counters().await.unwrap_or_default();
+            let grown = |(name, now): (String, u64)| {
+                let grown = now.saturating_sub(*before.get(&name)?);
+                Some((name, grown))
+            };
+            let clock = remote.take_clock_samples().into_iter().map(|sample| ClockReading {
+                at_ns: u64::try_from(sample.at.saturating_duration_since(origin).as_nanos())
+                    .unwrap_or(u64::MAX),
+                offset_us: sample.offset_us,
+                uncertainty_us: sample.uncertainty_us,
+            });
+            records.push(HostRecord {
+                name,
+                nodes: self
+                    .places
+                    .iter()
+                    .filter(|(_, at)| at.host == i)
+                    .map(|(id, _)| id.to_string())
+                    .collect(),
+                clock: clock.collect(),
+                counters: now.into_iter().filter_map(grown).collect(),
+                means: network::means_in_words(remote.means()),
+            });
+        }
+        records
+    }
+
+    fn remotes(&self) -> Vec<Remote> {
+        let other = |host: &Host| match host {
+            Host::Here(_) => None,
+            Host::There(remote) => Some(remote.clone()),
+        };
+        self.hosts.iter().filter_map(other).collect()
     }
 
     /// All that replicas said of their states.

@@ -160,3 +160,21 @@ fn conditions(links: &BTreeMap<ReplicaId, HostLink>) -> BTreeMap<ReplicaId, Link
     };
     links.iter().map(|(peer, link)| (*peer, told(link))).collect()
 }
+
+/// By what means a host's links are made bad, for reports.
+pub(super) fn means_in_words(means: &HostMeans) -> Vec<(String, String)> {
+    let HostMeans { cut, loss, rate } = means;
+    let by = |what: &str, not: &Option<String>, kernel: &str| {
+        let words = match not {
+            None => kernel.to_owned(),
+            Some(why) => format!("the nodes' conditioners ({why})"),
+        };
+        (what.to_owned(), words)
+    };
+    vec![
+        by("cut", cut, "the host's firewall"),
+        by("loss", loss, "the host's firewall, of packets"),
+        by("rate", rate, "the host's traffic classes (htb)"),
+        ("delay, duplicate, reorder".to_owned(), "the nodes' conditioners".to_owned()),
+    ]
+}

@@ -138,6 +138,16 @@ pub(crate) enum Command {
     /// Take back what an agent leaves behind
     #[command(hide = true)]
     AgentGuard,
+    /// Use processors and memory until it is killed
+    #[command(hide = true)]
+    Burn {
+        /// So many processors
+        #[arg(long, default_value_t = 0)]
+        cpu: u32,
+        /// So many mebibytes
+        #[arg(long, default_value_t = 0)]
+        memory_mib: usize,
+    },
     /// Run a program that is killed when the controller dies
     #[command(hide = true)]
     Leash {

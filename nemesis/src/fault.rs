@@ -68,6 +68,16 @@ pub enum Fault {
         #[serde(with = "humantime_serde")]
         period: Duration,
     },
+    /// Other programs want the processors of the targets' hosts.
+    CpuPressure {
+        /// How many, each for a whole processor.
+        workers: u32,
+    },
+    /// Other programs want the memory of the targets' hosts.
+    MemoryPressure {
+        /// How much, in use all the time.
+        mebibytes: u32,
+    },
     /// The targets' disks do nothing.
     DiskStall,
     /// The targets' disks are slow.
@@ -105,6 +115,8 @@ impl Fault {
             Fault::ClockOffset { .. } => "clock-offset".into(),
             Fault::ClockRate { .. } => "clock-rate".into(),
             Fault::ClockStrobe { .. } => "clock-strobe".into(),
+            Fault::CpuPressure { .. } => "cpu-pressure".into(),
+            Fault::MemoryPressure { .. } => "memory-pressure".into(),
             Fault::DiskStall => "disk-stall".into(),
             Fault::DiskSlow { .. } => "disk-slow".into(),
             Fault::DiskFull => "disk-full".into(),
@@ -144,6 +156,8 @@ impl Fault {
             "clock-offset" => Fault::ClockOffset { offset_ms: 5_000 },
             "clock-rate" => Fault::ClockRate { rate: 1.5 },
             "clock-strobe" => Fault::ClockStrobe { offset_ms: 500, period: ms(200) },
+            "cpu-pressure" => Fault::CpuPressure { workers: 4 },
+            "memory-pressure" => Fault::MemoryPressure { mebibytes: 512 },
             "disk-stall" => Fault::DiskStall,
             "disk-slow" => Fault::DiskSlow { times: 20.0 },
             "disk-full" => Fault::DiskFull,
@@ -179,6 +193,8 @@ impl Fault {
         "clock-offset",
         "clock-rate",
         "clock-strobe",
+        "cpu-pressure",
+        "memory-pressure",
         "disk-stall",
         "disk-slow",
         "disk-full",
@@ -202,6 +218,11 @@ impl Fault {
             | Fault::Wipe
             | Fault::Members
             | Fault::Transfer => None,
+            Fault::CpuPressure { workers } => {
+                (!(1..=1024).contains(workers)).then(|| format!("workers {workers} is not 1 to 1024"))
+            }
+            Fault::MemoryPressure { mebibytes } => (!(1..=1 << 20).contains(mebibytes))
+                .then(|| format!("mebibytes {mebibytes} is not 1 to {}", 1 << 20)),
             Fault::DiskSlow { times } => (!(1.0..=1e6).contains(times) || *times == 1.0)
                 .then(|| format!("times {times} is not over 1 and up to 1000000")),
             Fault::Partition(shape) => shape.problem(),

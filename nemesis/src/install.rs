@@ -5,7 +5,7 @@ use crate::links::{self, LinkFault};
 use crate::runner::{Active, Hold, Runner, Strobe};
 use crate::schedule::Injection;
 use crate::target::{Shape, Targets, names};
-use crate::world::{InjectError, World};
+use crate::world::{InjectError, Pressure, World};
 use checkers::history::FaultEvent;
 use protocol::ReplicaId;
 use protocol::control::ControlRequest;
@@ -45,6 +45,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Fault::Pause => self.install_pause(targets).await,
             Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
                 self.install_clock(&injection.fault, targets).await
+            }
+            Fault::CpuPressure { workers } => self.install_pressure(Pressure::Cpu(*workers), targets).await,
+            Fault::MemoryPressure { mebibytes } => {
+                self.install_pressure(Pressure::MemoryMib(*mebibytes), targets).await
             }
             Fault::Members => self.install_members(&targets).await,
             Fault::Wipe => self.install_wipe(targets[0], None).await,
@@ -120,6 +124,18 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             done.add(node, self.world.pause(node).await)?;
         }
         Ok((Hold::Paused(done.nodes), done.evidence.join("; ")))
+    }
+
+    async fn install_pressure(
+        &mut self,
+        pressure: Pressure,
+        targets: Vec<ReplicaId>,
+    ) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in targets {
+            done.add(node, self.world.press(node, pressure).await)?;
+        }
+        Ok((Hold::Pressed(pressure, done.nodes), done.evidence.join("; ")))
     }
 
     async fn install_links(

@@ -30,4 +30,4 @@ pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};
 pub use target::{Shape, Targets};
-pub use world::{InjectError, World};
+pub use world::{InjectError, Pressure, World};

@@ -35,6 +35,8 @@ pub fn condition(fault: &Fault) -> Option<LinkCondition> {
         Fault::Kill
         | Fault::PowerLoss
         | Fault::Pause
+        | Fault::CpuPressure { .. }
+        | Fault::MemoryPressure { .. }
         | Fault::DiskStall
         | Fault::DiskSlow { .. }
         | Fault::DiskFull

@@ -8,7 +8,7 @@ use crate::links::{self, LinkFault};
 use crate::members::LOOK;
 use crate::operator::Operator;
 use crate::schedule::Injection;
-use crate::world::{InjectError, World};
+use crate::world::{InjectError, Pressure, World};
 use checkers::history::{FaultEvent, FaultStage};
 use protocol::ReplicaId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCounters, NodeStatus};
@@ -60,6 +60,8 @@ pub(crate) enum Hold {
         strobe: Option<Strobe>,
         error_us_most: u64,
     },
+    /// Other programs use these nodes' hosts.
+    Pressed(Pressure, Vec<ReplicaId>),
     /// The operator was asked for other voters.
     Members,
     /// The operator was asked for another leader.
@@ -312,6 +314,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                     (true, true) => (FaultStage::Healed, seen),
                 }
             }
+            Hold::Pressed(pressure, nodes) => self.release(pressure, nodes).await,
             Hold::Members => self.end_members(&fault).await,
             Hold::Transfer => self.end_transfer().await,
         };
@@ -354,6 +357,25 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         // While it stood still, its leases ran out.
         for error in self.apply().await {
             evidence.push(error.to_string());
+        }
+        (stage, evidence.join("; "))
+    }
+
+    async fn release(&mut self, pressure: Pressure, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+        let mut evidence = Vec::new();
+        let mut stage = FaultStage::Healed;
+        for node in nodes {
+            match self.world.release(node, pressure).await {
+                Ok(Some(words)) => evidence.push(format!("{node}: {words}")),
+                Ok(None) => {
+                    stage = FaultStage::NeverBit;
+                    evidence.push(format!("{node}: they had nothing to speak of"));
+                }
+                Err(error) => {
+                    stage = FaultStage::Indeterminate;
+                    evidence.push(format!("{node}: {error}"));
+                }
+            }
         }
         (stage, evidence.join("; "))
     }

@@ -15,6 +15,15 @@ pub enum InjectError {
     Failed(String),
 }
 
+/// What other programs want of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Pressure {
+    /// So many processors, all the time.
+    Cpu(u32),
+    /// So many mebibytes, in use all the time.
+    MemoryMib(u32),
+}
+
 /// A cluster whose processes and links can be broken. Every method that works says in a few words what shows it.
 #[expect(async_fn_in_trait, reason = "one task owns a world; its futures need not be Send")]
 pub trait World {
@@ -44,6 +53,12 @@ pub trait World {
 
     /// Lets a stopped process go on; the evidence says whether it stood still.
     async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Other programs begin to want this of the node's host.
+    async fn press(&mut self, node: ReplicaId, pressure: Pressure) -> Result<String, InjectError>;
+
+    /// They end; what they had, or `None` if that was nothing to speak of.
+    async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError>;
 
     /// Asks the node itself: link conditions, clock.
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError>;

@@ -2,10 +2,10 @@
 
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
-use nemesis::{Fault, HealReport, InjectError, Injection, Runner, Targets, World};
+use nemesis::{Fault, HealReport, InjectError, Injection, Pressure, Runner, Targets, World};
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -25,6 +25,7 @@ struct Books {
     lives: u32,
     /// How often each disk was lost.
     disks: BTreeMap<ReplicaId, Incarnation>,
+    pressed: BTreeSet<(ReplicaId, Pressure)>,
     /// Whoever is asked for other members or leaders refuses.
     stubborn: bool,
 }
@@ -172,6 +173,16 @@ impl World for Books {
         Ok(AdminReply::Accepted)
     }
 
+    async fn press(&mut self, node: ReplicaId, pressure: Pressure) -> Result<String, InjectError> {
+        assert!(self.pressed.insert((node, pressure)), "{node} pressed twice");
+        Ok("pressed".into())
+    }
+
+    async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError> {
+        assert!(self.pressed.remove(&(node, pressure)), "{node} was not pressed");
+        Ok(self.traffic.then(|| "released".into()))
+    }
+
     async fn flip_bit(&mut self, node: ReplicaId, _chance: u64) -> Result<String, InjectError> {
         self.up.insert(node, false);
         Ok("a bit of its disk flipped".into())
@@ -257,6 +268,24 @@ async fn a_fault_on_silent_links_never_bit() {
     let books = Books { traffic: false, ..Books::new() };
     let (events, ..) = run(books, vec![injection(1, 2, halves(), Targets::Nodes(vec![]))], 10).await;
     assert_eq!(stages(&events), [(1, Installed), (1, NeverBit)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_presses_on_a_host_ends_and_one_that_had_nothing_never_bit() {
+    let schedule = || {
+        let both = Targets::Nodes(vec![ReplicaId(1), ReplicaId(3)]);
+        vec![
+            injection(1, 2, Fault::CpuPressure { workers: 4 }, both),
+            injection(2, 60, Fault::MemoryPressure { mebibytes: 64 }, on(1)),
+        ]
+    };
+    let (events, books, report) = run(Books::new(), schedule(), 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Installed), (1, Healed), (2, Healed)]);
+    assert_eq!(events[0].detail, "n1: pressed; n3: pressed");
+    assert!(books.pressed.is_empty());
+    assert_healed(&books, &report);
+    let (events, ..) = run(Books { traffic: false, ..Books::new() }, schedule(), 10).await;
+    assert_eq!(stages(&events)[2..], [(1, NeverBit), (2, NeverBit)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -279,7 +279,7 @@ impl Agent {
                     }
                     Err(error) => eprintln!("agent: {error}"),
                 }
-                self.supervisor.lock().await.resume_all().await;
+                self.supervisor.lock().await.relieve().await;
             }
             if silent >= SILENCE_ENDS && !self.unattended {
                 eprintln!("agent: the controller is silent for {silent:?}: ending");
@@ -331,7 +331,8 @@ impl Agent {
             }
             AgentRequest::Probe { peer } => AgentReply::Means(self.network.lock().await.probe(peer).await),
             AgentRequest::Host(request) => {
-                if let HostRequest::Node { request: NodeRequest::Pause, .. } = request {
+                if let HostRequest::Node { request: NodeRequest::Pause | NodeRequest::Press(_), .. } = request
+                {
                     self.heard.lock().expect("nobody panics with it").is_healed = false;
                 }
                 AgentReply::Host(self.supervisor.lock().await.handle(request).await)

@@ -6,10 +6,12 @@
 //! | `agent.rs` | what runs on a host over SSH, and its dead-man |
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
+//! | `burner.rs` | programs that want a host's processors or memory |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
 pub(crate) mod agent;
+pub(crate) mod burner;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;

@@ -1,10 +1,11 @@
 //! The nodes of one host: started, killed, stopped and asked on request.
 
+use crate::host::burner::Burner;
 use crate::host::node::Node;
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
-use nemesis::InjectError;
+use nemesis::{InjectError, Pressure};
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,6 +26,8 @@ struct Supervised {
     process: Node,
     data: PathBuf,
     config: Option<PathBuf>,
+    /// What other programs want of the host because of it.
+    pressed: BTreeMap<Pressure, Burner>,
 }
 
 impl Supervisor {
@@ -55,6 +58,7 @@ impl Supervisor {
 
     /// Ends all processes, politely where that works.
     pub(crate) async fn stop_all(&mut self) {
+        self.relieve().await;
         for node in self.nodes.values_mut() {
             node.process.stop().await;
         }
@@ -67,8 +71,12 @@ impl Supervisor {
         }
     }
 
-    /// Lets those go on that stand still.
-    pub(crate) async fn resume_all(&mut self) {
+    /// Lets those go on that stand still, and ends what presses on the host.
+    pub(crate) async fn relieve(&mut self) {
+        for node in self.nodes.values_mut() {
+            // They are killed when they are dropped.
+            node.pressed.clear();
+        }
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
             if let Err(error) = node.process.resume().await {
                 tracing::warn!(node = node.process.name(), %error, "letting it go on");
@@ -89,7 +97,8 @@ impl Supervisor {
             store::write(file, text.as_bytes())?;
         }
         let config = config.map(|(file, _)| file);
-        self.nodes.insert(node, Supervised { process: Node::new(recipe), data, config });
+        self.nodes
+            .insert(node, Supervised { process: Node::new(recipe), data, config, pressed: BTreeMap::new() });
         Ok(())
     }
 }
@@ -118,11 +127,28 @@ impl Supervised {
             }
             NodeRequest::FlipBit { chance } => self.flip_bit(chance).await,
             NodeRequest::Wipe { config } => self.wipe(&config).await,
+            NodeRequest::Press(pressure) => self.press(pressure).await,
+            NodeRequest::Release(pressure) => {
+                let Some(burner) = self.pressed.remove(&pressure) else {
+                    return Err(InjectError::Failed("they have ended already".into()));
+                };
+                return burner.end(pressure).await.map(HostReply::Released).map_err(failed);
+            }
             NodeRequest::Control(request) => {
                 return node.ask(&request).await.map(HostReply::Control).map_err(failed);
             }
         };
         done.map(HostReply::Done).map_err(failed)
+    }
+
+    async fn press(&mut self, pressure: Pressure) -> anyhow::Result<String> {
+        if self.pressed.contains_key(&pressure) {
+            bail!("as much is wanted already");
+        }
+        let burner = Burner::start(pressure).await?;
+        let words = burner.words(pressure);
+        self.pressed.insert(pressure, burner);
+        Ok(words)
     }
 
     async fn flip_bit(&mut self, chance: u64) -> anyhow::Result<String> {

@@ -2,8 +2,8 @@
 
 use crate::host::node::Recipe;
 use anyhow::bail;
-use nemesis::InjectError;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use nemesis::{InjectError, Pressure};
 use protocol::ReplicaId;
 use protocol::control::{ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -72,6 +72,10 @@ pub(crate) enum NodeRequest {
         /// What is in its configuration file from now on.
         config: String,
     },
+    /// Has other programs use its host.
+    Press(Pressure),
+    /// Has them end.
+    Release(Pressure),
     /// Asks the node itself.
     Control(ControlRequest),
 }
@@ -81,6 +85,8 @@ pub(crate) enum NodeRequest {
 pub(crate) enum HostReply {
     /// Done; what shows it.
     Done(String),
+    /// They have ended; what they had, or nothing to speak of.
+    Released(Option<String>),
     /// The node's own words.
     Control(ControlReply),
     /// Which ended by themselves, and what they left to say.

@@ -193,6 +193,9 @@ impl Storm {
             Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
                 install_disk(&injection.fault, targets, cluster)
             }
+            Fault::CpuPressure { .. } | Fault::MemoryPressure { .. } => {
+                return Err("only on processes: virtual time has no processors".to_owned());
+            }
             packet => {
                 let directions = links::touching(&targets, &self.nodes);
                 if directions.is_empty() {

@@ -9,7 +9,7 @@ use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
-use nemesis::{InjectError, World};
+use nemesis::{InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::{ClockReading, HostRecord};
@@ -441,6 +441,17 @@ impl World for Cluster {
 
     async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Resume).await
+    }
+
+    async fn press(&mut self, node: ReplicaId, pressure: Pressure) -> Result<String, InjectError> {
+        self.done(node, NodeRequest::Press(pressure)).await
+    }
+
+    async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError> {
+        match self.ask(node, NodeRequest::Release(pressure)).await? {
+            HostReply::Released(words) => Ok(words),
+            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+        }
     }
 
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {

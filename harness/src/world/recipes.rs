@@ -60,6 +60,7 @@ impl OwnNode {
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
             client_address: ports[&id].client,
             http_address: ports[&id].http,
+            tls: None,
             data_dir,
             durability: subject.durability,
             unsynced: unsynced(cell),

@@ -114,6 +114,7 @@ pub(crate) fn group(
         peers: peers.clone(),
         client_address: any,
         http_address: any,
+        tls: None,
         data_dir: folder.join(replica.to_string()),
         durability,
         unsynced: Unsynced::Kept,

@@ -158,7 +158,7 @@ impl LocalCluster {
         match self.system {
             System::Raft | System::Standalone => {
                 let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
-                Endpoint::Kv { replicas: meant.map(|(id, ports)| (*id, ports.client)).collect() }
+                Endpoint::Kv { replicas: meant.map(|(id, ports)| (*id, ports.client)).collect(), tls: None }
             }
             System::Etcd => Endpoint::Etcd {
                 members: self.ports.values().map(|ports| ports.client).collect(),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use tls::TlsFiles;
 
 /// Runs replicated systems through the same storm and says, with evidence, what each of them kept and lost.
 #[derive(Debug, Parser)]
@@ -100,6 +101,8 @@ pub(crate) enum Command {
         /// HTTP addresses of its nodes, separated by commas
         #[arg(long, value_delimiter = ',', required = true)]
         nodes: Vec<SocketAddr>,
+        #[command(flatten)]
+        tls: Tls,
         /// One command, instead of a prompt
         command: Vec<String>,
     },
@@ -192,6 +195,28 @@ pub(crate) struct Exam {
 fn shard(text: &str) -> Result<(u64, u64), String> {
     let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     numbers.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| format!("`{text}` is not i/n, such as 1/4"))
+}
+
+/// What to show to nodes that speak TLS.
+#[derive(Debug, Args)]
+pub(crate) struct Tls {
+    /// Speak TLS with nodes that this CA knows, PEM; they are given in the order of their ids then, n1 first
+    #[arg(long, value_name = "FILE", requires_all = ["certificate", "key"])]
+    ca: Option<PathBuf>,
+    /// The client's certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    certificate: Option<PathBuf>,
+    /// The private key of it, PEM
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// The files, if TLS is wanted.
+    #[must_use]
+    pub(crate) fn files(self) -> Option<TlsFiles> {
+        Some(TlsFiles { ca: self.ca?, certificate: self.certificate?, key: self.key? })
+    }
 }
 
 /// Where things are.

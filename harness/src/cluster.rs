@@ -16,19 +16,29 @@ pub(crate) struct ClusterConf {
     pub servers: Vec<HostConf>,
     /// Where load is made; on the controller's machine if there are none.
     pub clients: Vec<HostConf>,
-    /// How nodes and clients speak to each other.
-    pub security: Security,
+    /// How nodes and clients speak to each other, if it is said: otherwise by TLS over SSH, and plainly on one machine.
+    pub security: Option<Security>,
 }
 
 /// Whether what nodes and clients say to each other can be read and forged by others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Security {
     /// Mutual TLS, with a certificate authority for each run.
-    #[default]
     Tls,
     /// Anybody on the network can read and write.
     Plaintext,
+}
+
+impl Security {
+    /// As reports say it.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Security::Tls => "mutual TLS",
+            Security::Plaintext => "plaintext",
+        }
+    }
 }
 
 /// One host.
@@ -87,8 +97,7 @@ struct File {
     hosts: Vec<HostEntry>,
     #[serde(default)]
     clients: Vec<HostEntry>,
-    #[serde(default)]
-    security: Security,
+    security: Option<Security>,
     known_hosts: Option<PathBuf>,
     user: Option<String>,
     key: Option<PathBuf>,
@@ -237,7 +246,7 @@ fn whole(file: &File, folder: &Path) -> ClusterConf {
 }
 
 fn simple(entries: Vec<SimpleEntry>) -> anyhow::Result<ClusterConf> {
-    let mut conf = ClusterConf { servers: Vec::new(), clients: Vec::new(), security: Security::default() };
+    let mut conf = ClusterConf { servers: Vec::new(), clients: Vec::new(), security: None };
     for SimpleEntry { id, ip, port, role } in entries {
         if port > u16::MAX - 2 {
             bail!("host {id}: port {port} leaves no room for the two after it");
@@ -290,7 +299,10 @@ hosts:
         assert_eq!((a.ssh.user.as_deref(), a.ssh.port, a.sudo, a.ports), (Some("admin"), 22, true, PORTS));
         assert_eq!(a.ssh.key.as_deref(), Some(Path::new("/conf/keys/id")));
         assert_eq!((b.ssh.user.as_deref(), b.ssh.port, b.sudo, b.ports.http), (Some("root"), 2222, false, 3));
-        assert_eq!(conf.security, Security::Tls);
+        assert_eq!(conf.security, None);
+        let conf = parse("security: plaintext\nhosts: [{ name: a, address: '::1' }]").unwrap();
+        assert_eq!(conf.security, Some(Security::Plaintext));
+        let conf = parse("hosts: [{ name: a, address: 10.0.0.1 }]").unwrap();
         assert!(conf.check_local().unwrap_err().to_string().contains("10.0.0.1 is not a loopback address"));
     }
 

@@ -89,8 +89,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Check { dir } => campaign::check(&dir),
         Command::Report { dir } => campaign::report(&dir),
         Command::Export { dir, format } => campaign::export(&dir, format).map(|()| Exit::Valid),
-        Command::Client { nodes, command } => {
-            let shell = shell::Shell::new(nodes);
+        Command::Client { nodes, tls, command } => {
+            let shell = shell::Shell::new(nodes, tls.files().as_ref())?;
             let done =
                 if command.is_empty() { shell.run() } else { shell.execute(&command.join(" ")).map(drop) };
             done.map(|()| Exit::Valid)

@@ -86,7 +86,7 @@ pub(crate) async fn run_cell(
     title: &str,
 ) -> anyhow::Result<Exit> {
     let progress = Progress::new(title);
-    let mut info = describe(cell);
+    let mut info = describe(cell, site);
     store::write(&dir.join("plan.yaml"), cell.plan.to_yaml().as_bytes())?;
     // True until the run ends, so also if the controller is killed.
     info.outcome = RunOutcome::Failed("the controller ended before the run did".into());
@@ -330,7 +330,7 @@ async fn watch_progress(progress: Progress, handle: RecorderHandle, duration: Du
 }
 
 /// What is known of a run before it begins.
-fn describe(cell: &Cell) -> RunInfo {
+fn describe(cell: &Cell, site: &Site) -> RunInfo {
     let subject = cell.subject();
     let plan = &cell.plan;
     RunInfo {
@@ -349,7 +349,7 @@ fn describe(cell: &Cell) -> RunInfo {
         },
         durability: subject.durability.name().into(),
         reads: subject.reads_in_words().into(),
-        facts: facts(cell),
+        facts: facts(cell, site),
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
@@ -359,10 +359,11 @@ fn describe(cell: &Cell) -> RunInfo {
 }
 
 /// What a reader of the report has to know besides.
-fn facts(cell: &Cell) -> Vec<(String, String)> {
+fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     let op_timeout = humantime::format_duration(cell.plan.load.op_timeout).to_string();
     let mut facts =
         vec![("version".into(), env!("CARGO_PKG_VERSION").into()), ("op timeout".into(), op_timeout)];
+    facts.push(("security".into(), site.security_of(cell.subject().system).name().into()));
     let spares = cell.plan.nodes(cell.subject()).len() - cell.replicas() as usize;
     if spares > 0 {
         facts.push(("nodes besides the founders".into(), spares.to_string()));

@@ -1,9 +1,16 @@
 //! `gauntlet client`: a prompt to a running cluster, over its nodes' HTTP ports.
 
 use anyhow::{Context, bail};
+use protocol::ReplicaId;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tls::{Credentials, TlsFiles};
+use ureq::http::Uri;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 const HELP: &str = "put KEY VALUE · get KEY · delete KEY · getall · status · help · exit";
 /// A replica that has not answered for so long is passed over.
@@ -47,19 +54,43 @@ fn parse(line: &str) -> anyhow::Result<Line<'_>> {
 /// A client of the HTTP ports.
 #[derive(Debug)]
 pub(crate) struct Shell {
-    nodes: Vec<SocketAddr>,
+    nodes: Vec<Node>,
     agent: ureq::Agent,
 }
 
+/// A node and how it is spoken to.
+#[derive(Debug)]
+struct Node {
+    address: SocketAddr,
+    /// Scheme and authority of its URLs: with TLS its name is in it, which its certificate must bear.
+    base: String,
+}
+
 impl Shell {
-    /// For a cluster whose nodes serve HTTP there.
-    #[must_use]
-    pub(crate) fn new(nodes: Vec<SocketAddr>) -> Self {
+    /// For a cluster whose nodes serve HTTP there, over TLS if there are files of it.
+    ///
+    /// # Errors
+    /// If one of the files cannot be used.
+    pub(crate) fn new(nodes: Vec<SocketAddr>, tls: Option<&TlsFiles>) -> anyhow::Result<Self> {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(ATTEMPT_TIMEOUT))
             .http_status_as_error(false)
-            .build();
-        Self { nodes, agent: config.into() }
+            // A node does not send people elsewhere.
+            .max_redirects(0);
+        let Some(files) = tls else {
+            let node = |address| Node { address, base: format!("http://{address}") };
+            return Ok(Self { nodes: nodes.into_iter().map(node).collect(), agent: config.build().into() });
+        };
+        let authority =
+            |(id, address): (u32, SocketAddr)| format!("{}:{}", tls::name_of(ReplicaId(id)), address.port());
+        let named: Vec<_> = (1..).zip(nodes).map(|node| (authority(node), node.1)).collect();
+        let agent = ureq::Agent::with_parts(
+            config.https_only(true).tls_config(tls_config(files)?).build(),
+            DefaultConnector::default(),
+            Addresses(named.iter().cloned().collect()),
+        );
+        let node = |(authority, address)| Node { address, base: format!("https://{authority}") };
+        Ok(Self { nodes: named.into_iter().map(node).collect(), agent })
     }
 
     /// Reads commands from standard input until `exit` or its end.
@@ -141,11 +172,12 @@ impl Shell {
 
     fn status(&self) {
         for node in &self.nodes {
-            match self.ask(*node, "GET", "/status", None) {
+            let address = node.address;
+            match self.ask(node, "GET", "/status", None) {
                 Ok((_, status)) => {
                     let core = &status["core"];
                     println!(
-                        "{node}  {}  epoch {}  committed {}  applied {}  keys {}  digest {}",
+                        "{address}  {}  epoch {}  committed {}  applied {}  keys {}  digest {}",
                         text(&core["role"]),
                         core["epoch"],
                         core["committed"],
@@ -154,7 +186,7 @@ impl Shell {
                         core["digest"]
                     );
                 }
-                Err(error) => println!("{node}  {error:#}"),
+                Err(error) => println!("{address}  {error:#}"),
             }
         }
     }
@@ -168,11 +200,13 @@ impl Shell {
     ) -> anyhow::Result<Option<serde_json::Value>> {
         let mut reasons = Vec::new();
         for node in &self.nodes {
-            match self.ask(*node, method, path, body) {
+            match self.ask(node, method, path, body) {
                 Ok((200..=299, value)) => return Ok(Some(value)),
                 Ok((404, _)) => return Ok(None),
-                Ok((status, value)) => reasons.push(format!("{node}: {status} {}", text(&value["error"]))),
-                Err(error) => reasons.push(format!("{node}: {error:#}")),
+                Ok((status, value)) => {
+                    reasons.push(format!("{}: {status} {}", node.address, text(&value["error"])));
+                }
+                Err(error) => reasons.push(format!("{}: {error:#}", node.address)),
             }
         }
         bail!("no node did it: {}", reasons.join("; "))
@@ -180,14 +214,14 @@ impl Shell {
 
     fn ask(
         &self,
-        node: SocketAddr,
+        node: &Node,
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<(u16, serde_json::Value)> {
         let request = ureq::http::Request::builder()
             .method(method)
-            .uri(format!("http://{node}{path}"))
+            .uri(format!("{}{path}", node.base))
             .header("content-type", "application/json")
             .body(body.map(ToString::to_string).unwrap_or_default())?;
         let mut response = self.agent.run(request)?;
@@ -198,6 +232,37 @@ impl Shell {
             serde_json::from_str(&body).unwrap_or(body.into())
         };
         Ok((response.status().as_u16(), value))
+    }
+}
+
+fn tls_config(files: &TlsFiles) -> anyhow::Result<TlsConfig> {
+    // Names what is wrong with them, and nothing is from here on.
+    Credentials::read(files)?;
+    let pem = |file| std::fs::read(file);
+    let certificate = Certificate::from_pem(&pem(&files.certificate)?)?;
+    let shown = ClientCert::new_with_certs(&[certificate], PrivateKey::from_pem(&pem(&files.key)?)?);
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[Certificate::from_pem(&pem(&files.ca)?)?]))
+        .client_cert(Some(shown))
+        .unversioned_rustls_crypto_provider(tls::provider())
+        .build())
+}
+
+/// Where the nodes are whose names no DNS knows.
+#[derive(Debug)]
+struct Addresses(BTreeMap<String, SocketAddr>);
+
+impl Resolver for Addresses {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _config: &ureq::config::Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let address = uri.authority().and_then(|authority| self.0.get(authority.as_str()));
+        let mut found = self.empty();
+        found.push(*address.ok_or(ureq::Error::HostNotFound)?);
+        Ok(found)
     }
 }
 
@@ -233,5 +298,76 @@ mod tests {
     #[test]
     fn keys_survive_a_path() {
         assert_eq!(escape("a/b c?ü"), "a%2Fb%20c%3F%C3%BC");
+    }
+
+    /// A node that speaks TLS, and what a client shows to it.
+    fn secured_node(folder: &std::path::Path) -> (SocketAddr, TlsFiles) {
+        let authority = tls::Authority::new(tls::VALID_FOR);
+        let files = |name: &str, identity: &tls::Identity| {
+            let put = |end: &str, text: &str| {
+                let file = folder.join(format!("{name}.{end}"));
+                std::fs::write(&file, text).expect("written");
+                file
+            };
+            TlsFiles {
+                ca: put("ca.pem", &authority.ca_pem()),
+                certificate: put("pem", &identity.certificate),
+                key: put("key", &identity.key),
+            }
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = runtime::NodeConfig {
+            replica: ReplicaId(1),
+            incarnation: protocol::Incarnation(0),
+            peers: [(ReplicaId(1), any)].into(),
+            members: None,
+            client_address: any,
+            http_address: any,
+            tls: Some(files("n1", &authority.issue_replica(ReplicaId(1)))),
+            data_dir: folder.join("data"),
+            durability: runtime::Durability::Memory,
+            unsynced: runtime::Unsynced::Kept,
+            journal_sync_ms_min: 0,
+            storage_bugs: protocol::Bugs::default(),
+            seed: 1,
+            options: serde_yaml::Value::Null,
+        };
+        let (ready_sender, ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let core = standalone::Config {
+                replica: ReplicaId(1),
+                members: config.members(),
+                options: standalone::Options::default(),
+            };
+            let ready = |ready: &runtime::Ready| ready_sender.send(ready.http).expect("the test waits");
+            runtime.expect("a runtime").block_on(runtime::serve::<standalone::Standalone>(
+                "standalone",
+                &config,
+                core,
+                ready,
+                std::future::pending(),
+            ))
+        });
+        (ready.recv().expect("it starts"), files("client", &authority.issue_client()))
+    }
+
+    #[test]
+    fn a_node_that_speaks_tls_is_spoken_to_by_its_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (node, files) = secured_node(folder.path());
+        let shell = Shell::new(vec![node], Some(&files)).expect("good files");
+        assert!(shell.execute("put key a value").expect("put"));
+        let found = shell.any("GET", "/kv/get/key", None).expect("got").expect("there");
+        assert_eq!(text(&found["value"]), "a value");
+        // The second is n2, which this one is not.
+        let misplaced = Shell::new(vec!["127.0.0.1:9".parse().expect("an address"), node], Some(&files));
+        let error = misplaced.expect("good files").execute("get key").expect_err("nobody there").to_string();
+        assert!(error.contains("n2.peer.gauntlet"), "{error}");
+        let plain = Shell::new(vec![node], None).expect("no files").execute("get key");
+        plain.expect_err("it speaks TLS only");
+        let bad = TlsFiles { key: files.ca.clone(), ..files };
+        let error = Shell::new(vec![node], Some(&bad)).expect_err("no key").to_string();
+        assert!(error.contains("client.ca.pem"), "{error}");
     }
 }

@@ -42,7 +42,7 @@ fn measure(server: SocketAddr, clients: u32, duration: Duration) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("history.bin");
     let spec = Spec::by_name("put").expect("the benchmark is a workload");
-    let endpoint = Endpoint::Kv { replicas: BTreeMap::from([(ReplicaId(1), server)]) };
+    let endpoint = Endpoint::Kv { replicas: BTreeMap::from([(ReplicaId(1), server)]), tls: None };
     let config = LoadConfig {
         clients,
         arrivals: Arrivals::Closed,

@@ -32,7 +32,7 @@ pub mod values;
 pub mod ycsb;
 
 pub use generator::{Generator, Next, Scope};
-pub use kv_client::{KvClient, KvClientConfig};
+pub use kv_client::{ClientTls, KvClient, KvClientConfig};
 pub use load::{Endpoint, LoadConfig, LoadError, LoadSummary, run_load};
 pub use recorder::{Progress, Recorder, RecorderHandle};
 pub use spec::{Binding, Spec, SpecError};

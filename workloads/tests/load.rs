@@ -55,7 +55,7 @@ impl Run {
         phase: Phase,
         config: &LoadConfig,
     ) -> LoadSummary {
-        let endpoint = Endpoint::Kv { replicas: servers.replicas.clone() };
+        let endpoint = Endpoint::Kv { replicas: servers.replicas.clone(), tls: None };
         let load = run_load(endpoint, spec, phase, config, &mut self.recorder, self.stop.subscribe());
         load.await.expect("the load can be made")
     }
@@ -321,8 +321,13 @@ fn one_command_at_a_time_for_a_shell() {
         let servers = serve(2, conduct).await;
         let replicas = servers.replicas.clone();
         let attempt_timeout = Duration::from_secs(5);
-        let mut client =
-            KvClient::new(&KvClientConfig { replicas, bound_to: None, first: None, attempt_timeout });
+        let mut client = KvClient::new(&KvClientConfig {
+            replicas,
+            tls: None,
+            bound_to: None,
+            first: None,
+            attempt_timeout,
+        });
         let limit = Duration::from_secs(10);
         let (key, value) = ("greeting".into(), "hello".into());
         let put = client.run(kv::Command::Write { key, value }, limit).await;

@@ -22,7 +22,9 @@ mod wire;
 
 pub(crate) use remote::{ClockSample, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, exchange};
+pub(crate) use wire::{
+    AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,
+};
 
 use nemesis::InjectError;
 

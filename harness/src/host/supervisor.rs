@@ -85,13 +85,16 @@ impl Supervisor {
     }
 
     fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { node, recipe, config, data, data_link } = prepared;
+        let Prepared { node, recipe, config, secrets, data, data_link } = prepared;
         for dir in [&recipe.dir, &data] {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
         if let Some(link) = data_link {
             std::os::unix::fs::symlink(&data, &link)
                 .with_context(|| format!("linking {}", link.display()))?;
+        }
+        for secret in &secrets {
+            secret.write()?;
         }
         if let Some((file, text)) = &config {
             store::write(file, text.as_bytes())?;

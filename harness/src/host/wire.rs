@@ -1,7 +1,7 @@
 //! What a host is asked, and what it answers: the same on this machine and over SSH.
 
 use crate::host::node::Recipe;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use nemesis::{InjectError, Pressure};
 use protocol::ReplicaId;
@@ -9,7 +9,10 @@ use protocol::control::{ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -41,10 +44,40 @@ pub(crate) struct Prepared {
     pub recipe: Recipe,
     /// Its configuration file and what is in it, if it has one.
     pub config: Option<(PathBuf, String)>,
+    /// What only it may read.
+    pub secrets: Vec<Secret>,
     /// Where it keeps its data.
     pub data: PathBuf,
     /// A short name for `data`.
     pub data_link: Option<PathBuf>,
+}
+
+/// A file that only its owner may read.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Secret {
+    /// Where.
+    pub file: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Secret {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        let mut options = std::fs::File::options();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&self.file);
+        let written = opened.and_then(|mut file| file.write_all(self.text.as_bytes()));
+        written.with_context(|| format!("writing {}", self.file.display()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.file.display())
+    }
 }
 
 /// A request about one node.

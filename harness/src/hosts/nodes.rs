@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tls::TlsFiles;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -56,6 +57,11 @@ pub(crate) fn start(mut plan: Plan, place: &Place) -> anyhow::Result<()> {
             Ok(cluster) => {
                 println!("{}", cluster.addresses());
                 site.leave_running();
+                if let Some(TlsFiles { ca, certificate, key }) = cluster.write_client_secrets(&dir)? {
+                    let files = [("ca", ca), ("certificate", certificate), ("key", key)];
+                    let words = files.map(|(flag, file)| format!("--{flag} {}", file.display()));
+                    println!("they speak TLS: gauntlet client {} --nodes …", words.join(" "));
+                }
                 Ok(())
             }
             Err(error) => {

@@ -1,11 +1,13 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
-use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Supervisor};
+use crate::cluster::Security;
+use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Secret, Supervisor};
 use crate::plan::Cell;
 use crate::subject::{Reads, System};
 use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
 use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
+use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
@@ -17,8 +19,10 @@ use runtime::{Durability, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tls::TlsFiles;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use workloads::ClientTls;
 use workloads::load::Endpoint;
 
 /// The most states that are taken down on the way: hours of polling.
@@ -46,6 +50,9 @@ pub(crate) struct Cluster {
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
     sightings: BTreeSet<Sighting>,
+    /// If nodes and clients speak TLS.
+    secrets: Option<Secrets>,
+    client_tls: Option<ClientTls>,
     /// What hosts' kernels did to packets, as far as it was told.
     pub(super) counted: Counted,
     /// What other hosts' kernels had counted when the run phase began.
@@ -82,7 +89,11 @@ impl Cluster {
                 (fixed_ports(&ids, &fleet.hosts), HeldPorts::new(), hosts)
             }
         };
+        let secrets = (site.security_of(subject.system) == Security::Tls).then(Secrets::new);
+        let client_tls = secrets.as_ref().map(Secrets::client_tls).transpose()?;
         let mut cluster = Cluster {
+            secrets,
+            client_tls,
             system: subject.system,
             serializable_reads: subject.reads == Reads::Local,
             durability: subject.durability,
@@ -127,9 +138,11 @@ impl Cluster {
         host: usize,
         layout: Layout,
     ) -> anyhow::Result<()> {
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.of_replica(id, &layout.dir));
+        let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
         let (recipe, config) = match self.system {
             System::Raft | System::Standalone => {
-                let node = OwnNode::new(cell, id, &layout, &self.ports)?;
+                let node = OwnNode::new(cell, id, &layout, &self.ports, tls)?;
                 let (recipe, config) = (node.recipe(&layout), (layout.config(), node.text()));
                 self.own.insert(id, node);
                 (recipe, Some(config))
@@ -137,9 +150,21 @@ impl Cluster {
             System::Etcd => (etcd_recipe(id, &layout, &self.ports), None),
         };
         self.places.insert(id, NodePlace { host, dir: layout.dir });
-        let prepared = Prepared { node: id, recipe, config, data: layout.data, data_link: layout.data_link };
+        let (data, data_link) = (layout.data, layout.data_link);
+        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link };
         self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
         Ok(())
+    }
+
+    /// What clients need to be let in, written to files of this folder; `None` if everybody is.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(crate) fn write_client_secrets(&self, dir: &Path) -> anyhow::Result<Option<TlsFiles>> {
+        let Some(secrets) = &self.secrets else { return Ok(None) };
+        let (files, secrets) = secrets.of_clients(dir);
+        secrets.iter().try_for_each(Secret::write)?;
+        Ok(Some(files))
     }
 
     /// Where each node serves whom, a line each.
@@ -184,7 +209,8 @@ impl Cluster {
         match self.system {
             System::Raft | System::Standalone => {
                 let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
-                Endpoint::Kv { replicas: meant.map(|(id, ports)| (*id, ports.client)).collect() }
+                let replicas = meant.map(|(id, ports)| (*id, ports.client)).collect();
+                Endpoint::Kv { replicas, tls: self.client_tls.clone() }
             }
             System::Etcd => Endpoint::Etcd {
                 members: self.ports.values().map(|ports| ports.client).collect(),

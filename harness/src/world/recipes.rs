@@ -9,6 +9,7 @@ use runtime::{Durability, NodeConfig, SOCKET_NAME, Unsynced};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tls::TlsFiles;
 
 /// What becomes of what the cell's nodes have not synced when they are killed. It is lost if the plan has power losses, in which
 /// a kill and a power loss are the same.
@@ -78,6 +79,7 @@ impl OwnNode {
         id: ReplicaId,
         layout: &Layout,
         ports: &BTreeMap<ReplicaId, Ports>,
+        tls: Option<TlsFiles>,
     ) -> anyhow::Result<OwnNode> {
         let subject = cell.subject();
         let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
@@ -88,6 +90,7 @@ impl OwnNode {
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
             client_address: ports[&id].client,
             http_address: ports[&id].http,
+            tls,
             data_dir: layout.data_link.clone().unwrap_or_else(|| layout.data.clone()),
             durability: subject.durability,
             unsynced: unsynced(cell),

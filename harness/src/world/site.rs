@@ -2,7 +2,7 @@
 
 use crate::binaries;
 use crate::cli::Place;
-use crate::cluster::ClusterConf;
+use crate::cluster::{ClusterConf, Security};
 use crate::host::ssh::Program;
 use crate::host::{Remote, Stay};
 use crate::plan::World;
@@ -36,6 +36,7 @@ pub(super) enum Ground {
 pub(super) struct Fleet {
     /// In the order of the replicas.
     pub(super) hosts: Vec<Remote>,
+    security: Option<Security>,
     programs: BTreeMap<System, Program>,
     /// Holds the local ends of connections.
     _sockets: tempfile::TempDir,
@@ -70,6 +71,16 @@ impl Site {
             }
         };
         Ok(Site { programs, ground })
+    }
+
+    /// How a system's nodes and clients speak to each other.
+    pub(crate) fn security_of(&self, system: System) -> Security {
+        let (said, usual) = match &self.ground {
+            Ground::Here(conf) => (conf.as_ref().and_then(|conf| conf.security), Security::Plaintext),
+            Ground::There(fleet) => (fleet.security, Security::Tls),
+        };
+        // A foreign system has its own ways, and is left with its defaults.
+        if system.is_ours() { said.unwrap_or(usual) } else { Security::Plaintext }
     }
 
     /// A system's program on this machine.
@@ -135,7 +146,12 @@ impl Fleet {
             problems.sort();
             bail!("{}", problems.join("; "));
         }
-        Ok(Fleet { hosts: hosts.into_values().collect(), programs, _sockets: sockets })
+        Ok(Fleet {
+            hosts: hosts.into_values().collect(),
+            security: conf.security,
+            programs,
+            _sockets: sockets,
+        })
     }
 
     /// Where a system's program is on a host.

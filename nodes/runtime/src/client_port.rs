@@ -1,7 +1,9 @@
 //! The client port: framed requests in, framed replies out, pipelined, in any order.
 
+use crate::door::Door;
 use crate::event::{Event, KvProtocol};
-use crate::framed::{FrameReader, ReadError};
+use crate::framed::ReadError;
+use crate::security::{Connection, Security};
 use protocol::ClientId;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -16,6 +18,8 @@ use tokio::sync::{Semaphore, mpsc};
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// One more is turned away.
 const CONNECTIONS_MAX: usize = 4096;
+/// Handshakes at once from one address: a host with more clients than this must let some of them try again.
+const HANDSHAKES_MAX: usize = 1024;
 /// When accepting fails (no file descriptors left, say), it is tried again after this.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// A peer that vanished without a word is noticed after about this.
@@ -34,9 +38,11 @@ impl ClientIds {
 /// Serves the port until the node stops.
 pub(crate) async fn serve<P: KvProtocol>(
     listener: TcpListener,
+    security: Security,
     ids: ClientIds,
     events: mpsc::Sender<Event<P>>,
 ) {
+    let door = Door::new(HANDSHAKES_MAX);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (stream, address) = match listener.accept().await {
@@ -47,13 +53,18 @@ pub(crate) async fn serve<P: KvProtocol>(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%address, "client turned away: {CONNECTIONS_MAX} are connected");
-            continue;
-        };
+        let at_door = door.enter(address.ip());
+        let (security, places) = (security.clone(), Arc::clone(&places));
         let (client, events) = (ids.next(), events.clone());
         tokio::spawn(async move {
-            if let Err(error) = read_requests(stream, client, &events).await {
+            let connection = match at_door.greet(security.accept(stream, REQUEST_BYTES_MAX)).await {
+                Ok(connection) => connection,
+                Err(error) => return tracing::info!(%address, %error, "client not let in"),
+            };
+            let Ok(place) = places.try_acquire_owned() else {
+                return tracing::warn!(%address, "client turned away: {CONNECTIONS_MAX} are connected");
+            };
+            if let Err(error) = read_requests(connection, client, &events).await {
                 tracing::info!(%client, %address, %error, "client dropped");
             }
             events.send(Event::ClientGone { client }).await.ok();
@@ -82,14 +93,11 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn read_requests<P: KvProtocol>(
-    stream: TcpStream,
+    Connection { mut frames, outbound, .. }: Connection,
     client: ClientId,
     events: &mpsc::Sender<Event<P>>,
 ) -> Result<(), ReadError> {
-    prepare(&stream)?;
-    let (read, half) = stream.into_split();
-    let mut frames = FrameReader::new(read, REQUEST_BYTES_MAX);
-    let mut sent = events.send(Event::ClientConnected { client, half }).await;
+    let mut sent = events.send(Event::ClientConnected { client, outbound }).await;
     while sent.is_ok() {
         let Some((request, _)) = frames.next().await? else { return Ok(()) };
         sent = events.send(Event::Request { client, request }).await;

@@ -6,7 +6,6 @@ use crate::outbound::{Flushed, Outbound};
 use protocol::{ClientId, RequestId, codec, frame};
 use std::collections::HashMap;
 use std::io;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
 
 /// A client that lets more than this pile up is dropped.
@@ -38,8 +37,8 @@ impl<P: KvProtocol> Clients<P> {
         Clients { sockets, http, dirty, events, dropped_slow: 0, replies: 0 }
     }
 
-    pub(crate) fn connected(&mut self, client: ClientId, half: OwnedWriteHalf) {
-        self.sockets.insert(client, Socket { outbound: Outbound::new(half), dirty: false });
+    pub(crate) fn connected(&mut self, client: ClientId, outbound: Outbound) {
+        self.sockets.insert(client, Socket { outbound, dirty: false });
     }
 
     /// Where the reply to an HTTP request goes; it replaces what its client asked before.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tls::TlsFiles;
 
 /// One node of a group. The file is YAML, so JSON parses too; unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct NodeConfig {
     pub client_address: SocketAddr,
     /// Where HTTP is served; port 0 lets the system choose.
     pub http_address: SocketAddr,
+    /// What peers, clients and HTTP clients are shown and must show; all three ports are plain without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
     /// Journal, snapshots, lock file and control socket. Made if it is not there.
     pub data_dir: PathBuf,
     /// Whether what is acknowledged is on disk.

@@ -149,7 +149,7 @@ impl<P: KvProtocol> Driver<P> {
                 }
             }
             Event::Ping { from } => self.links.receive_ping(from),
-            Event::ClientConnected { client, half } => self.clients.connected(client, half),
+            Event::ClientConnected { client, outbound } => self.clients.connected(client, outbound),
             Event::ClientWritable { client } => self.clients.writable(client),
             Event::ClientGone { client } => {
                 self.clients.gone(client);
@@ -160,7 +160,7 @@ impl<P: KvProtocol> Driver<P> {
                 let (client, request) = self.clients.expect(request);
                 core.handle_request(now, client, request, out);
             }
-            Event::PeerConnected { peer, half } => self.links.connected(peer, half),
+            Event::PeerConnected { peer, outbound } => self.links.connected(peer, outbound),
             Event::PeerWritable { peer } => self.links.writable(peer),
             Event::PeerGone { peer } => self.links.gone(peer),
             Event::Snapshot(event) => core.handle_snapshot(now, event, out),

@@ -1,9 +1,9 @@
 //! Everything that can happen to a core.
 
 use crate::http::HttpRequest;
+use crate::outbound::Outbound;
 use protocol::control::{ControlReply, ControlRequest};
 use protocol::{ClientId, Protocol, ReplicaId, SnapshotEvent};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 
 /// How many events may wait. Whoever produces them waits beyond that: a client is not read from any further.
@@ -44,7 +44,7 @@ impl<P> KvProtocol for P where
 #[derive(Debug)]
 pub(crate) enum Event<P: Protocol> {
     /// A client has connected. Precedes its requests.
-    ClientConnected { client: ClientId, half: OwnedWriteHalf },
+    ClientConnected { client: ClientId, outbound: Outbound },
     /// A client asks.
     Request { client: ClientId, request: P::Request },
     /// A client's socket, once full, takes more.
@@ -54,7 +54,7 @@ pub(crate) enum Event<P: Protocol> {
     /// Somebody asks by HTTP.
     Http(HttpRequest),
     /// Our connection to a peer is up. Its messages come on another one.
-    PeerConnected { peer: ReplicaId, half: OwnedWriteHalf },
+    PeerConnected { peer: ReplicaId, outbound: Outbound },
     /// Our connection to a peer, once full, takes more.
     PeerWritable { peer: ReplicaId },
     /// Our connection to a peer has ended.

@@ -1,5 +1,6 @@
 //! Reading frames from a socket that may send anything.
 
+use crate::session::Session;
 use protocol::frame::{self, FrameError};
 use protocol::{DecodeError, Wire, codec};
 use std::io;
@@ -33,16 +34,59 @@ pub(crate) enum ReadError {
 /// One direction of a connection, as frames. Holds at most one frame and what came with it.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    half: OwnedReadHalf,
+    source: Source,
     buffer: Vec<u8>,
     /// So many bytes of the buffer have been handed out.
     consumed: usize,
     payload_bytes_max: usize,
 }
 
+/// Where the bytes of frames come from.
+#[derive(Debug)]
+enum Source {
+    Plain(OwnedReadHalf),
+    Tls {
+        half: OwnedReadHalf,
+        session: Session,
+        /// Room for what is read, to be opened at once.
+        sealed: Vec<u8>,
+    },
+}
+
+impl Source {
+    /// Appends what has come, when something has; 0 at the end. May be dropped and called again.
+    async fn read_buf(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Source::Plain(half) => half.read_buf(buffer).await,
+            Source::Tls { half, session, sealed } => loop {
+                let begin = buffer.len();
+                let ended = session.open(sealed, buffer)?;
+                sealed.clear();
+                if ended || buffer.len() > begin {
+                    return Ok(buffer.len() - begin);
+                }
+                sealed.reserve(READ_BYTES);
+                // The end of the connection is as good as a word that it ends here: a frame says itself whether it is whole.
+                if half.read_buf(sealed).await? == 0 {
+                    return Ok(0);
+                }
+            },
+        }
+    }
+}
+
 impl FrameReader {
     pub(crate) fn new(half: OwnedReadHalf, payload_bytes_max: usize) -> FrameReader {
-        FrameReader { half, buffer: Vec::new(), consumed: 0, payload_bytes_max }
+        FrameReader::from(Source::Plain(half), payload_bytes_max)
+    }
+
+    /// From a connection with TLS.
+    pub(crate) fn sealed(half: OwnedReadHalf, session: Session, payload_bytes_max: usize) -> FrameReader {
+        FrameReader::from(Source::Tls { half, session, sealed: Vec::new() }, payload_bytes_max)
+    }
+
+    fn from(source: Source, payload_bytes_max: usize) -> FrameReader {
+        FrameReader { source, buffer: Vec::new(), consumed: 0, payload_bytes_max }
     }
 
     /// From now on, frames may be of this size.
@@ -63,10 +107,10 @@ impl FrameReader {
             }
             self.make_room();
             let read = if self.buffer.is_empty() {
-                self.half.read_buf(&mut self.buffer).await?
+                self.source.read_buf(&mut self.buffer).await?
             } else {
                 let begun = *begun.get_or_insert_with(Instant::now);
-                timeout_at(begun + FRAME_PATIENCE, self.half.read_buf(&mut self.buffer))
+                timeout_at(begun + FRAME_PATIENCE, self.source.read_buf(&mut self.buffer))
                     .await
                     .map_err(|_elapsed| ReadError::TooSlow)??
             };

@@ -15,7 +15,9 @@
 
 use crate::client_port::{ACCEPT_BACKOFF, ClientIds};
 use crate::control;
+use crate::door::Door;
 use crate::event::{Event, KvProtocol};
+use crate::security::Security;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Json, Path, Query, Request, State};
@@ -31,13 +33,17 @@ use protocol::{ClientId, RequestId, Sequence, SessionId};
 use rand::TryRngCore;
 use serde::Deserialize;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Connections at once, and so requests at once.
 const CONNECTIONS_MAX: usize = 512;
+/// Handshakes at once from one address.
+const HANDSHAKES_MAX: usize = 128;
 /// How long the headers of a request may take, and a connection be idle.
 const HEADERS_PATIENCE: Duration = Duration::from_secs(30);
 /// How long all the rest may take.
@@ -56,6 +62,7 @@ pub(crate) struct HttpRequest {
 /// Serves the port until the node stops.
 pub(crate) async fn serve<P: KvProtocol>(
     listener: TcpListener,
+    security: Security,
     ids: ClientIds,
     events: mpsc::Sender<Event<P>>,
 ) {
@@ -73,6 +80,7 @@ pub(crate) async fn serve<P: KvProtocol>(
         })
         .layer(middleware::from_fn(with_patience))
         .with_state(front);
+    let door = Door::new(HANDSHAKES_MAX);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (stream, address) = match listener.accept().await {
@@ -83,26 +91,39 @@ pub(crate) async fn serve<P: KvProtocol>(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%address, "HTTP client turned away: {CONNECTIONS_MAX} are connected");
-            continue;
-        };
-        let router = router.clone();
+        let at_door = door.enter(address.ip());
+        let (security, places, router) = (security.clone(), Arc::clone(&places), router.clone());
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, router).await {
-                tracing::debug!(%address, %error, "HTTP connection dropped");
+            match &security {
+                Security::Plain => {
+                    drop(at_door);
+                    converse(stream, address, &places, router).await;
+                }
+                Security::Tls { acceptor, .. } => match at_door.greet(acceptor.accept(stream)).await {
+                    Ok(stream) => converse(stream, address, &places, router).await,
+                    Err(error) => tracing::info!(%address, %error, "HTTP client not let in"),
+                },
             }
-            drop(place);
         });
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
-    hyper::server::conn::http1::Builder::new()
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    places: &Semaphore,
+    router: Router,
+) {
+    let Ok(_place) = places.try_acquire() else {
+        return tracing::warn!(%address, "HTTP client turned away: {CONNECTIONS_MAX} are connected");
+    };
+    let conversation = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = conversation.await {
+        tracing::debug!(%address, %error, "HTTP connection dropped");
+    }
 }
 
 async fn with_patience(request: Request, next: Next) -> Response {

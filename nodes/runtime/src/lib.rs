@@ -9,7 +9,8 @@
 //! | `client_port.rs`, `clients.rs` | requests in, replies out |
 //! | `http.rs`, `control.rs`, `status.rs`, `metrics.rs` | for people and for a nemesis |
 //! | `clock.rs`, `timers.rs`, `alarm.rs` | the node's time, the core's timers, waking up |
-//! | `framed.rs`, `outbound.rs` | reading frames from anybody; writing without ever waiting |
+//! | `door.rs`, `security.rs` | who may stand before a port, and for how long; plain connections and those with TLS |
+//! | `framed.rs`, `outbound.rs`, `session.rs` | reading frames from anybody; writing without ever waiting; TLS between them |
 //!
 //! **Invariant.** One thread does everything but snapshots and the syncs of a slow disk: no lock is on the way of a request, and
 //! no wake-up between threads.
@@ -23,6 +24,7 @@ mod clients;
 mod clock;
 mod config;
 mod control;
+mod door;
 mod driver;
 mod event;
 mod framed;
@@ -31,6 +33,8 @@ mod journal;
 mod metrics;
 mod node;
 mod outbound;
+mod security;
+mod session;
 mod snapshot;
 mod start;
 mod status;
@@ -43,3 +47,4 @@ pub use driver::DriverError;
 pub use event::KvProtocol;
 pub use node::{NodeError, Ready, serve};
 pub use start::node_main;
+pub use tls::{self, TlsFiles};

@@ -10,6 +10,7 @@ use crate::driver::{Driver, DriverError, TurnCounters};
 use crate::event::{EVENTS_WAITING_MAX, Event, KvProtocol};
 use crate::http;
 use crate::journal::Journal;
+use crate::security::Security;
 use crate::snapshot::SnapshotStore;
 use crate::timers::Timers;
 use crate::transport::{self, Group, Links};
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use storage::journal::JournalError;
 use storage::snapshots::SnapshotError;
+use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
@@ -72,6 +74,9 @@ pub enum NodeError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The control socket cannot be had.
     #[error("control socket: {0}")]
     Control(#[source] io::Error),
@@ -108,13 +113,14 @@ pub async fn serve<P: KvProtocol>(
     let folder = |source| NodeError::Folder { folder: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
     let _lock = lock(&config.data_dir)?;
+    let security = Security::load(config)?;
     let ports = Ports::bind(config)?;
     let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
     let driver = recover::<P>(protocol, config, core_config, events.clone(), inbox)?;
     let line = ports.ready().map_err(NodeError::System)?;
     let group = Group::new(protocol, config.replica, &config.peers);
-    ports.serve(config, &group, &events);
-    tracing::info!(replica = %config.replica, protocol, durability = config.durability.name(),
+    ports.serve(config, &security, &group, &events);
+    tracing::info!(replica = %config.replica, protocol, durability = config.durability.name(), ?security,
         client = %line.client, http = %line.http, "serving");
     ready(&line);
     Ok(driver.run(stop).await?)
@@ -211,16 +217,24 @@ impl Ports {
         })
     }
 
-    fn serve<P: KvProtocol>(self, config: &NodeConfig, group: &Group, events: &mpsc::Sender<Event<P>>) {
+    fn serve<P: KvProtocol>(
+        self,
+        config: &NodeConfig,
+        security: &Security,
+        group: &Group,
+        events: &mpsc::Sender<Event<P>>,
+    ) {
         let ids = ClientIds::default();
-        tokio::spawn(client_port::serve(self.client, ids.clone(), events.clone()));
-        tokio::spawn(http::serve(self.http, ids, events.clone()));
+        let secured = || security.clone();
+        tokio::spawn(client_port::serve(self.client, secured(), ids.clone(), events.clone()));
+        tokio::spawn(http::serve(self.http, secured(), ids, events.clone()));
         tokio::spawn(control::serve(self.control, events.clone()));
         if let Some(peer) = self.peer {
-            tokio::spawn(transport::serve(peer, group.clone(), events.clone()));
+            tokio::spawn(transport::serve(peer, secured(), group.clone(), events.clone()));
         }
         for peer in group.peers() {
-            tokio::spawn(transport::keep_connected(group.clone(), peer, config.seed, events.clone()));
+            let (group, events) = (group.clone(), events.clone());
+            tokio::spawn(transport::keep_connected(group, secured(), peer, config.seed, events));
         }
     }
 }

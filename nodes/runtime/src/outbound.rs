@@ -1,5 +1,6 @@
 //! Writing to a socket without ever waiting for it.
 
+use crate::session::Session;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
@@ -14,11 +15,19 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Outbound {
     half: Arc<OwnedWriteHalf>,
+    /// With TLS, what has been put in and not yet been sealed into the buffer.
+    unsealed: Option<Unsealed>,
     buffer: Vec<u8>,
     /// So many bytes of the buffer are written.
     written: usize,
     /// Somebody waits until the socket takes more.
     waiting: bool,
+}
+
+#[derive(Debug)]
+struct Unsealed {
+    session: Session,
+    plain: Vec<u8>,
 }
 
 /// What became of a flush.
@@ -32,17 +41,27 @@ pub(crate) enum Flushed {
 
 impl Outbound {
     pub(crate) fn new(half: OwnedWriteHalf) -> Outbound {
-        Outbound { half: Arc::new(half), buffer: Vec::new(), written: 0, waiting: false }
+        Outbound { half: Arc::new(half), unsealed: None, buffer: Vec::new(), written: 0, waiting: false }
+    }
+
+    /// To a connection with TLS.
+    pub(crate) fn sealed(half: OwnedWriteHalf, session: Session) -> Outbound {
+        let unsealed = Some(Unsealed { session, plain: Vec::new() });
+        Outbound { unsealed, ..Outbound::new(half) }
     }
 
     /// Where to put what shall be sent.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.buffer
+        match &mut self.unsealed {
+            None => &mut self.buffer,
+            Some(unsealed) => &mut unsealed.plain,
+        }
     }
 
     /// How many bytes wait.
     pub(crate) fn backlog_bytes(&self) -> usize {
-        self.buffer.len() - self.written
+        let unsealed = self.unsealed.as_ref().map_or(0, |unsealed| unsealed.plain.len());
+        unsealed + self.buffer.len() - self.written
     }
 
     /// Gives the socket what it takes.
@@ -52,6 +71,11 @@ impl Outbound {
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
         if self.waiting {
             return Ok(Flushed::Settled);
+        }
+        if let Some(unsealed) = &mut self.unsealed {
+            unsealed.session.seal(&unsealed.plain, &mut self.buffer)?;
+            unsealed.plain.clear();
+            unsealed.plain.shrink_to(KEPT_BYTES_MAX);
         }
         while self.written < self.buffer.len() {
             match self.half.try_write(&self.buffer[self.written..]) {
@@ -80,6 +104,19 @@ impl Outbound {
         self.buffer.drain(..self.written);
         self.written = 0;
         self.flush()
+    }
+
+    /// Gives the socket everything, waiting until it takes it.
+    ///
+    /// # Errors
+    /// As [`Outbound::flush`].
+    pub(crate) async fn flush_all(&mut self) -> io::Result<()> {
+        let mut flushed = self.flush()?;
+        while let Flushed::Full(half) = flushed {
+            half.writable().await?;
+            flushed = self.writable()?;
+        }
+        Ok(())
     }
 
     /// Ends the connection both ways, so that whoever reads from it notices.

@@ -1,16 +1,16 @@
 //! One connection to a replica's client port: framed requests out, framed replies in.
 
+use super::stream::{ClientTls, Stream};
 use kv::{Reply, Request};
-use protocol::codec;
 use protocol::frame::{self, PAYLOAD_BYTES_MAX};
+use protocol::{ReplicaId, codec};
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 /// Room for replies at first; it doubles when a reply is longer.
 const INPUT_BYTES_MIN: usize = 4 << 10;
@@ -19,7 +19,9 @@ const OUTPUT_BYTES_MAX: usize = 8 << 20;
 
 /// Connects when there is something to send.
 pub(super) struct Link {
+    replica: ReplicaId,
     address: SocketAddr,
+    tls: Option<ClientTls>,
     state: State,
     output: Vec<u8>,
     /// How much of `output` is sent.
@@ -27,14 +29,14 @@ pub(super) struct Link {
     input: Vec<u8>,
     /// What of `input` is filled and not yet understood.
     unread: std::ops::Range<usize>,
-    /// Whether any part of a request of the current command was sent.
+    /// Whether any part of a request of the current command was sent, or handed to a TLS session.
     maybe_sent: bool,
 }
 
 enum State {
     Closed,
-    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
-    Open(TcpStream),
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>),
+    Open(Stream),
 }
 
 /// What a link has to say.
@@ -63,9 +65,11 @@ enum LinkError {
 }
 
 impl Link {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(super) fn new(replica: ReplicaId, address: SocketAddr, tls: Option<ClientTls>) -> Self {
         Self {
+            replica,
             address,
+            tls,
             state: State::Closed,
             output: Vec::new(),
             sent: 0,
@@ -90,7 +94,8 @@ impl Link {
     /// Queues a request, to be sent by [`Link::poll`].
     pub(super) fn send(&mut self, request: &Request) {
         if matches!(self.state, State::Closed) {
-            self.state = State::Connecting(Box::pin(connect(self.address)));
+            self.state =
+                State::Connecting(Box::pin(Stream::connect(self.replica, self.address, self.tls.clone())));
         }
         frame::frame_into(&mut self.output, |out| codec::encode_into(request, out));
     }
@@ -158,7 +163,7 @@ impl Link {
             }
         }
         let mut room = ReadBuf::new(&mut self.input[self.unread.end..]);
-        match Pin::new(stream).poll_read(cx, &mut room)? {
+        match stream.poll_read(cx, &mut room)? {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(()) => match room.filled().len() {
                 0 => Err(LinkError::Closed),
@@ -173,11 +178,8 @@ impl Link {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
         let State::Open(stream) = &mut self.state else { return Ok(()) };
         while self.sent < self.output.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &self.output[self.sent..])? {
-                Poll::Ready(written) => {
-                    self.maybe_sent = true;
-                    self.sent += written;
-                }
+            match stream.poll_write(cx, &self.output[self.sent..], &mut self.maybe_sent)? {
+                Poll::Ready(written) => self.sent += written,
                 Poll::Pending if self.output.len() - self.sent > OUTPUT_BYTES_MAX => {
                     return Err(LinkError::Io(io::ErrorKind::TimedOut.into()));
                 }
@@ -186,7 +188,10 @@ impl Link {
         }
         self.output.clear();
         self.sent = 0;
-        Ok(())
+        match stream.poll_flush(cx) {
+            Poll::Ready(flushed) => Ok(flushed?),
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
@@ -199,10 +204,4 @@ impl fmt::Debug for Link {
         };
         write!(f, "Link({}, {state})", self.address)
     }
-}
-
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

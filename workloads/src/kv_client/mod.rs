@@ -1,7 +1,10 @@
-//! A client of our own replicas: drives the sans-IO [`LeaderClient`] over framed TCP connections.
+//! A client of our own replicas: drives the sans-IO [`LeaderClient`] over framed TCP or TLS connections.
 
 mod alarm;
 mod link;
+mod stream;
+
+pub use stream::ClientTls;
 
 use alarm::Alarm;
 use kv::{Command, LeaderClient, LeaderClientConfig, Reply, Request, Response};
@@ -23,6 +26,8 @@ const BACKOFF: Duration = Duration::from_millis(5);
 pub struct KvClientConfig {
     /// Where the replicas' client ports are.
     pub replicas: BTreeMap<ReplicaId, SocketAddr>,
+    /// To speak TLS.
+    pub tls: Option<ClientTls>,
     /// Stay with this replica instead of following the leader.
     pub bound_to: Option<ReplicaId>,
     /// The replica to try first: the one that led last, say.
@@ -83,7 +88,11 @@ impl KvClient {
             wake: None,
             origin: Instant::now(),
             alarm: Alarm::new(),
-            links: config.replicas.iter().map(|(id, address)| (*id, Link::new(*address))).collect(),
+            links: config
+                .replicas
+                .iter()
+                .map(|(id, address)| (*id, Link::new(*id, *address, config.tls.clone())))
+                .collect(),
             answered_last: None,
         }
     }

@@ -108,7 +108,7 @@ pub async fn run_load(
 fn validate(endpoint: &Endpoint, spec: &Spec, config: &LoadConfig) -> Result<(), LoadError> {
     spec.validate()?;
     let nobody = match endpoint {
-        Endpoint::Kv { replicas } => replicas.is_empty(),
+        Endpoint::Kv { replicas, .. } => replicas.is_empty(),
         Endpoint::Etcd { members, .. } => members.is_empty(),
     };
     let bad_rate = match config.arrivals {

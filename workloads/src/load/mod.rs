@@ -18,6 +18,7 @@ mod worker;
 
 pub use engine::run_load;
 
+use crate::kv_client::ClientTls;
 use crate::recorder::Tally;
 use crate::spec::SpecError;
 use checkers::history::{HistoryError, Phase};
@@ -70,7 +71,11 @@ pub enum ArrivalProcess {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Endpoint {
     /// Our own nodes: their client ports.
-    Kv { replicas: BTreeMap<ReplicaId, SocketAddr> },
+    Kv {
+        replicas: BTreeMap<ReplicaId, SocketAddr>,
+        /// If the nodes speak TLS.
+        tls: Option<ClientTls>,
+    },
     /// etcd: its members' client ports.
     Etcd {
         members: Vec<SocketAddr>,

@@ -82,13 +82,14 @@ impl Client {
     fn new(engine: &Engine<'_>, slot: u32) -> Self {
         let attempt_timeout = engine.config.attempt_timeout;
         match &engine.endpoint {
-            Endpoint::Kv { replicas } => {
+            Endpoint::Kv { replicas, tls } => {
                 let bound_to = match engine.binding {
                     Binding::Replica => replicas.keys().nth(slot as usize % replicas.len()).copied(),
                     Binding::Leader => None,
                 };
                 Client::Kv(Box::new(KvClient::new(&KvClientConfig {
                     replicas: replicas.clone(),
+                    tls: tls.clone(),
                     bound_to,
                     first: engine.answered_last(),
                     attempt_timeout,

@@ -1,4 +1,5 @@
 //! A server on loopback that does as a test tells it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use kv::{Command, Limits, Refusal, Reply, Request, Response, Store};
 use protocol::{ReplicaId, codec, frame};
@@ -8,10 +9,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tls::Credentials;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
@@ -46,6 +49,15 @@ pub(crate) async fn serve(
     count: u32,
     conduct: impl Fn(usize, ReplicaId, &Request) -> Deed + 'static,
 ) -> Servers {
+    serve_as(count, |_| None, conduct).await
+}
+
+/// As [`serve`], with TLS on the part of a server that is given a certificate and what belongs to it.
+pub(crate) async fn serve_as(
+    count: u32,
+    shown: impl Fn(ReplicaId) -> Option<Credentials>,
+    conduct: impl Fn(usize, ReplicaId, &Request) -> Deed + 'static,
+) -> Servers {
     let conduct: Conduct = Rc::new(conduct);
     let store = Rc::new(RefCell::new(Store::new(Limits::default())));
     let asked = Rc::new(RefCell::new(Vec::new()));
@@ -54,10 +66,18 @@ pub(crate) async fn serve(
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         replicas.insert(id, listener.local_addr().expect("it is bound"));
         let (conduct, store, asked) = (conduct.clone(), store.clone(), asked.clone());
+        let tls = shown(id).map(|credentials| TlsAcceptor::from(credentials.server()));
         spawn_local(async move {
             loop {
                 let (connection, _) = listener.accept().await.expect("loopback connections can be accepted");
-                spawn_local(converse(id, connection, conduct.clone(), store.clone(), asked.clone()));
+                let (conduct, store, asked) = (conduct.clone(), store.clone(), asked.clone());
+                let tls = tls.clone();
+                spawn_local(async move {
+                    match tls {
+                        None => converse(id, connection, conduct, store, asked).await,
+                        Some(tls) => converse(id, tls.accept(connection).await?, conduct, store, asked).await,
+                    }
+                });
             }
         });
     }
@@ -72,7 +92,7 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 
 async fn converse(
     id: ReplicaId,
-    mut connection: TcpStream,
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
     conduct: Conduct,
     store: Rc<RefCell<Store>>,
     asked: Rc<RefCell<Vec<(ReplicaId, Request)>>>,
@@ -111,6 +131,7 @@ async fn converse(
             let reply = Reply { id: request.id, result };
             frame::frame_into(&mut output, |out| codec::encode_into(&reply, out));
             connection.write_all(&output).await?;
+            connection.flush().await?;
         }
     }
     Ok(())

@@ -1,20 +1,22 @@
 //! The peer port: messages from other replicas.
 
-use super::hello::{Group, HELLO_BYTES_MAX, HELLO_PATIENCE, Hello, Welcome};
+use super::hello::{Group, HELLO_BYTES_MAX, Hello, Welcome};
 use super::packet::Packet;
-use crate::client_port::{ACCEPT_BACKOFF, prepare};
+use crate::client_port::ACCEPT_BACKOFF;
+use crate::door::{Door, Unadmitted};
 use crate::event::{Event, KvProtocol};
-use crate::framed::{FrameReader, ReadError};
-use protocol::{codec, frame};
+use crate::framed::ReadError;
+use crate::security::{Connection, Security};
+use protocol::{ReplicaId, codec, frame};
 use std::io;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
 
-/// Connections at once. A peer needs one; the rest is room for those that are about to end and for strangers.
+/// Connections at once. A peer needs one; the rest is room for those that are about to end.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections at once from one address before their hello. A peer needs one, for a few milliseconds.
+const HELLOS_MAX: usize = 256;
 
 /// Why a connection is dropped.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +25,8 @@ enum AcceptError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("no hello within {HELLO_PATIENCE:?}")]
-    Silent,
+    #[error(transparent)]
+    Unadmitted(#[from] Unadmitted),
     #[error("a stranger: {0}")]
     Stranger(String),
 }
@@ -32,9 +34,11 @@ enum AcceptError {
 /// Serves the port until the node stops.
 pub(crate) async fn serve<P: KvProtocol>(
     listener: TcpListener,
+    security: Security,
     group: Group,
     events: mpsc::Sender<Event<P>>,
 ) {
+    let door = Door::new(HELLOS_MAX);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (stream, address) = match listener.accept().await {
@@ -45,42 +49,55 @@ pub(crate) async fn serve<P: KvProtocol>(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%address, "peer turned away: {CONNECTIONS_MAX} are connected");
-            continue;
-        };
+        let at_door = door.enter(address.ip());
+        let (security, places) = (security.clone(), Arc::clone(&places));
         let (group, events) = (group.clone(), events.clone());
         tokio::spawn(async move {
-            if let Err(error) = read_messages(stream, &group, &events).await {
+            let (from, connection) = match at_door.greet(greet(stream, &security, &group)).await {
+                Ok(Some(greeted)) => greeted,
+                Ok(None) => return,
+                Err(error) => return tracing::info!(%address, %error, "peer connection dropped"),
+            };
+            let Ok(_place) = places.try_acquire() else {
+                return tracing::warn!(%address, "peer turned away: {CONNECTIONS_MAX} are connected");
+            };
+            if let Err(error) = read_messages(from, connection, &events).await {
                 tracing::info!(%address, %error, "peer connection dropped");
             }
-            drop(place);
         });
     }
 }
 
-async fn read_messages<P: KvProtocol>(
+/// Who it is; `None`: it left without a word.
+async fn greet(
     stream: TcpStream,
+    security: &Security,
     group: &Group,
-    events: &mpsc::Sender<Event<P>>,
-) -> Result<(), AcceptError> {
-    prepare(&stream)?;
-    let (read, mut write) = stream.into_split();
-    let mut frames = FrameReader::new(read, HELLO_BYTES_MAX);
-    let hello =
-        timeout(HELLO_PATIENCE, frames.next::<Hello>()).await.map_err(|_elapsed| AcceptError::Silent)??;
-    let Some((hello, _)) = hello else { return Ok(()) };
-    let judged = group.judge(&hello);
+) -> Result<Option<(ReplicaId, Connection)>, AcceptError> {
+    let mut connection = security.accept(stream, HELLO_BYTES_MAX).await?;
+    let Some((hello, _)) = connection.frames.next::<Hello>().await? else { return Ok(None) };
+    // A hello is no more than a claim.
+    let judged = group.judge(&hello).and_then(|from| match connection.may_speak_for(from) {
+        true => Ok(from),
+        false => Err(format!("its certificate is not that of {from}")),
+    });
     let welcome = match &judged {
         Ok(_) => Welcome::Yes,
         Err(reason) => Welcome::No(reason.clone()),
     };
-    let mut reply = Vec::new();
-    frame::frame_into(&mut reply, |out| codec::encode_into(&welcome, out));
-    write.write_all(&reply).await?;
+    frame::frame_into(connection.outbound.buffer(), |out| codec::encode_into(&welcome, out));
+    connection.outbound.flush_all().await?;
     let from = judged.map_err(AcceptError::Stranger)?;
-    frames.set_limit(frame::PAYLOAD_BYTES_MAX);
-    while let Some((packet, bytes)) = frames.next().await? {
+    connection.frames.set_limit(frame::PAYLOAD_BYTES_MAX);
+    Ok(Some((from, connection)))
+}
+
+async fn read_messages<P: KvProtocol>(
+    from: ReplicaId,
+    mut connection: Connection,
+    events: &mpsc::Sender<Event<P>>,
+) -> Result<(), ReadError> {
+    while let Some((packet, bytes)) = connection.frames.next().await? {
         let event = match packet {
             Packet::Ping => Event::Ping { from },
             Packet::Message(message) => Event::Message { from, message, bytes },

@@ -1,9 +1,11 @@
 //! Keeping a connection to a peer up.
 
-use super::hello::{Group, HELLO_BYTES_MAX, HELLO_PATIENCE, Welcome};
-use crate::client_port::prepare;
+use super::hello::{Group, HELLO_BYTES_MAX, Welcome};
+use crate::door::DOOR_PATIENCE;
 use crate::event::{Event, KvProtocol};
 use crate::framed::{FrameReader, ReadError};
+use crate::outbound::Outbound;
+use crate::security::{Connection, Security};
 use protocol::{ReplicaId, codec, frame};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -11,9 +13,7 @@ use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -42,6 +42,7 @@ enum DialError {
 /// Dials until the node stops.
 pub(crate) async fn keep_connected<P: KvProtocol>(
     group: Group,
+    security: Security,
     peer: ReplicaId,
     seed: u64,
     events: mpsc::Sender<Event<P>>,
@@ -50,11 +51,11 @@ pub(crate) async fn keep_connected<P: KvProtocol>(
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(peer.0));
     let mut backoff = BACKOFF_LEAST;
     loop {
-        let ended = match connect(&group, peer, address).await {
-            Ok((frames, half)) => {
+        let ended = match connect(&group, &security, peer, address).await {
+            Ok((frames, outbound)) => {
                 tracing::debug!(%peer, %address, "connected");
                 backoff = BACKOFF_LEAST;
-                if events.send(Event::PeerConnected { peer, half }).await.is_err() {
+                if events.send(Event::PeerConnected { peer, outbound }).await.is_err() {
                     return;
                 }
                 let ended = wait_for_end(frames).await;
@@ -74,24 +75,30 @@ pub(crate) async fn keep_connected<P: KvProtocol>(
 
 async fn connect(
     group: &Group,
+    security: &Security,
     peer: ReplicaId,
     address: SocketAddr,
-) -> Result<(FrameReader, OwnedWriteHalf), DialError> {
+) -> Result<(FrameReader, Outbound), DialError> {
     let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(address))
         .await
         .map_err(|_elapsed| DialError::Silent("no connection"))??;
-    prepare(&stream)?;
     SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MOST))?;
-    let (read, mut write) = stream.into_split();
-    let mut hello = Vec::new();
-    frame::frame_into(&mut hello, |out| codec::encode_into(&group.hello(peer), out));
-    write.write_all(&hello).await?;
-    let mut frames = FrameReader::new(read, HELLO_BYTES_MAX);
-    let welcome = timeout(HELLO_PATIENCE, frames.next::<Welcome>())
+    timeout(DOOR_PATIENCE, greet(group, security, peer, stream))
         .await
-        .map_err(|_elapsed| DialError::Silent("no welcome"))??;
-    match welcome {
-        Some((Welcome::Yes, _)) => Ok((frames, write)),
+        .map_err(|_elapsed| DialError::Silent("no welcome"))?
+}
+
+async fn greet(
+    group: &Group,
+    security: &Security,
+    peer: ReplicaId,
+    stream: TcpStream,
+) -> Result<(FrameReader, Outbound), DialError> {
+    let Connection { mut frames, mut outbound, .. } = security.dial(peer, stream, HELLO_BYTES_MAX).await?;
+    frame::frame_into(outbound.buffer(), |out| codec::encode_into(&group.hello(peer), out));
+    outbound.flush_all().await?;
+    match frames.next::<Welcome>().await? {
+        Some((Welcome::Yes, _)) => Ok((frames, outbound)),
         Some((Welcome::No(reason), _)) => Err(DialError::TurnedAway(reason)),
         None => Err(DialError::Closed),
     }

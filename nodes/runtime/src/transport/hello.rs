@@ -6,12 +6,9 @@ use protocol::{ReplicaId, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// The largest hello or welcome.
 pub(super) const HELLO_BYTES_MAX: usize = 1 << 10;
-/// How long either side waits for the other's first frame.
-pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(3);
 /// Of the messages between replicas: raised when their encoding changes.
 const VERSION: u32 = 1;
 

@@ -11,7 +11,6 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 /// What waits for one peer at most; later messages are lost until it reads again.
@@ -60,9 +59,9 @@ impl<P: KvProtocol> Links<P> {
         Links { links: peers.map(link).collect(), chance, next_ping: None, events }
     }
 
-    pub(crate) fn connected(&mut self, peer: ReplicaId, half: OwnedWriteHalf) {
+    pub(crate) fn connected(&mut self, peer: ReplicaId, outbound: Outbound) {
         if let Some(link) = self.links.get_mut(&peer) {
-            link.connection = Some(Outbound::new(half));
+            link.connection = Some(outbound);
         }
     }
 

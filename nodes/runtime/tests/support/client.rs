@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of the client port.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     session: SessionId,
     requests: u64,
     writes: u64,
@@ -27,6 +27,13 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
+        Client::on(stream, session)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client of a connection that is there.
+    pub(crate) fn on(stream: S, session: u64) -> Client<S> {
         Client { stream, session: SessionId(session), requests: 0, writes: 0, buffer: Vec::new() }
     }
 
@@ -43,6 +50,7 @@ impl Client {
         let mut bytes = Vec::new();
         frame::frame_into(&mut bytes, |out| codec::encode_into(&request, out));
         self.stream.write_all(&bytes)?;
+        self.stream.flush()?;
         Ok(id)
     }
 

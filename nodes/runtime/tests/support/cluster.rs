@@ -3,8 +3,8 @@
 use protocol::{Incarnation, ReplicaId};
 use runtime::{Durability, NodeConfig, Ready, Unsynced};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -114,6 +114,7 @@ pub(crate) fn group(
         peers: peers.clone(),
         client_address: any,
         http_address: any,
+        tls: None,
         data_dir: folder.join(replica.to_string()),
         durability,
         unsynced: Unsynced::Kept,
@@ -141,8 +142,11 @@ fn free_address() -> SocketAddr {
 
 /// Sends an HTTP request without a library and returns status and body.
 pub(crate) fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    http_on(TcpStream::connect(address).expect("connected"), method, path, body)
+}
+
+/// The same on a connection that is there.
+pub(crate) fn http_on(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> (u16, String) {
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\

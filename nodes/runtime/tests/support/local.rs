@@ -3,6 +3,9 @@
 use super::client::{Client, Control};
 use super::cluster;
 use super::naive::{self, Naive};
+use super::tls;
+use protocol::ReplicaId;
+use runtime::tls::{Authority, Credentials};
 use runtime::{Durability, NodeConfig, NodeError, Ready};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -49,6 +52,16 @@ impl Local {
         Client::connect(self.ready.client, session)
     }
 
+    /// As [`Local::client`], of a node that speaks TLS.
+    pub(crate) fn secured_client(
+        &self,
+        to: ReplicaId,
+        shown: &Credentials,
+        session: u64,
+    ) -> Client<tls::Stream> {
+        Client::on(tls::connect(self.ready.client, to, shown), session)
+    }
+
     pub(crate) fn control(&self) -> Control {
         Control::connect(&self.ready.control)
     }
@@ -70,8 +83,19 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn start(replicas: u32) -> Group {
+        Group::start_configured(replicas, |_| {})
+    }
+
+    /// A group that speaks TLS.
+    pub(crate) fn start_secured(replicas: u32, authority: &Authority) -> Group {
+        Group::start_configured(replicas, |configs| tls::secure(authority, configs))
+    }
+
+    fn start_configured(replicas: u32, configure: impl FnOnce(&mut [NodeConfig])) -> Group {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let configs = cluster::group(folder.path(), replicas, Durability::Fsync, &serde_yaml::Value::Null);
+        let mut configs =
+            cluster::group(folder.path(), replicas, Durability::Fsync, &serde_yaml::Value::Null);
+        configure(&mut configs);
         let nodes = configs.iter().map(|config| Local::start(config, 0).expect("it starts")).collect();
         Group { nodes, configs, folder }
     }

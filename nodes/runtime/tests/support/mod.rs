@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod local;
 pub(crate) mod naive;
+pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 

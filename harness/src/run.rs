@@ -238,10 +238,11 @@ impl Steps<'_> {
             both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
             () = watching => unreachable!("watching does not end by itself"),
         };
-        self.hosts = cluster.end_watch(origin).await;
+        let (hosts, lapses) = cluster.end_watch(origin).await;
+        self.hosts = hosts;
         info.cpu = used.with_nodes(cluster.cpu_s().await);
         let HealReport { problems, crashes } = healed;
-        info.heal_problems = problems;
+        info.heal_problems = problems.into_iter().chain(lapses).collect();
         info.crashes = crashes.into_iter().map(|(node, words)| (node.to_string(), words)).collect();
         (cluster, summary.map(drop))
     }

@@ -324,6 +324,7 @@ impl Agent {
                     Ok(()) => {
                         *self.supervisor.lock().await = Supervisor::default();
                         *self.network.lock().await = HostNetwork::new(self.ssh_port);
+                        self.heard.lock().expect("nobody panics with it").expired = 0;
                         AgentReply::Done
                     }
                     Err(error) => AgentReply::Refused(format!("{error:#}")),

@@ -258,11 +258,17 @@ impl Cluster {
         }
     }
 
-    /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters.
-    pub(crate) async fn end_watch(&mut self, origin: Instant) -> Vec<HostRecord> {
-        let mut records = Vec::new();
+    /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters. And
+    /// which hosts took faults back by themselves, so that less was in force than is written.
+    pub(crate) async fn end_watch(&mut self, origin: Instant) -> (Vec<HostRecord>, Vec<String>) {
+        let (mut records, mut lapses) = (Vec::new(), Vec::new());
         for (i, remote) in self.remotes().into_iter().enumerate() {
             let name = remote.conf().name.clone();
+            if remote.expired() > 0 {
+                lapses.push(format!(
+                    "host {name} took faults back by itself: the controller was not heard for too long"
+                ));
+            }
             let before = self.kernels.remove(&name).unwrap_or_default();
             let now = remote.kernel_counters().await.unwrap_or_default();
             let grown = |(name, now): (String, u64)| {
@@ -288,7 +294,7 @@ impl Cluster {
                 means: network::means_in_words(remote.means()),
             });
         }
-        records
+        (records, lapses)
     }
 
     fn remotes(&self) -> Vec<Remote> {

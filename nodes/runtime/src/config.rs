@@ -27,7 +27,7 @@ pub struct NodeConfig {
     pub client_address: SocketAddr,
     /// Where HTTP is served; port 0 lets the system choose.
     pub http_address: SocketAddr,
-    /// What peers, clients and HTTP clients are shown and must show; all three ports are plain without.
+    /// Mutual TLS on the peer, client and HTTP ports; they are plain without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
     /// Journal, snapshots, lock file and control socket. Made if it is not there.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long anybody may stand at a door, and how long one waits in front of another's.
+/// How long anybody may stand at a door: this node's, or this node at another's.
 pub(crate) const DOOR_PATIENCE: Duration = Duration::from_secs(3);
-/// So many addresses may have as many at a door as one may.
+/// A door has as many places as so many addresses may have.
 const FULL_ADDRESSES: usize = 4;
 
 /// Why a connection did not get in.

@@ -12,8 +12,8 @@
 //! | `door.rs`, `security.rs` | who may stand before a port, and for how long; plain connections and those with TLS |
 //! | `framed.rs`, `outbound.rs`, `session.rs` | reading frames from anybody; writing without ever waiting; TLS between them |
 //!
-//! **Invariant.** One thread does everything but snapshots and the syncs of a slow disk: no lock is on the way of a request, and
-//! no wake-up between threads.
+//! **Invariant.** One thread does everything but snapshots and the syncs of a slow disk: no lock is waited for on the way of a
+//! request, and there is no wake-up between threads.
 //!
 //! **Invariant.** The core's task never waits for a socket. A client or peer that does not read costs a bounded
 //! buffer, then its connection (a client) or its messages (a peer).

@@ -15,4 +15,4 @@ mod names;
 
 pub use authority::{Authority, Identity, VALID_FOR};
 pub use credentials::{Credentials, TlsError, TlsFiles, provider};
-pub use names::{CLIENT_NAME, is_for, name_of, server_name};
+pub use names::{is_for, name_of, server_name};

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 
 /// The name in the certificate of every client.
-pub const CLIENT_NAME: &str = "client.gauntlet";
+pub(crate) const CLIENT_NAME: &str = "client.gauntlet";
 
 /// The name in a replica's certificate, whichever of its ports shows it.
 #[must_use]

@@ -26,7 +26,7 @@ const BACKOFF: Duration = Duration::from_millis(5);
 pub struct KvClientConfig {
     /// Where the replicas' client ports are.
     pub replicas: BTreeMap<ReplicaId, SocketAddr>,
-    /// To speak TLS.
+    /// If the replicas speak TLS.
     pub tls: Option<ClientTls>,
     /// Stay with this replica instead of following the leader.
     pub bound_to: Option<ReplicaId>,

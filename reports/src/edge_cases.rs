@@ -2,9 +2,10 @@
 
 use crate::run::{RunReport, render_run};
 use crate::stored::{
-    HISTORY_FILE, PLAN_FILE, RESULTS_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json,
+    ClockReading, HISTORY_FILE, HOSTS_FILE, HostRecord, PLAN_FILE, RESULTS_FILE, Results, RunInfo,
+    RunOutcome, SIMULATED, write_json,
 };
-use crate::synthetic::{Storm, folder, info, store};
+use crate::synthetic::{Storm, folder, hosts, info, store};
 use crate::trace::{ACCUSATIONS_FILE, Accusation, Event, TRACE_FILE, What, write_trace};
 use checkers::history::{Answer, Call, Entry, FaultEvent, FaultStage, Outcome, Phase, ProcessId};
 use checkers::verdict::{Evidence, WindowOp};
@@ -185,6 +186,60 @@ fn what_a_failed_run_left_is_reported_and_what_it_did_not_leave_is_said() {
     }
     let table = crate::run_table(&report);
     assert!(table.contains("! The harness failed") && table.contains("not checked"), "{table}");
+}
+
+/// A run of `run_s` seconds with what its hosts said.
+fn on_hosts(name: &str, run_s: u64, hosts: &impl serde::Serialize) -> (RunReport, String) {
+    let (dir, _guard) = folder(name);
+    let entries: Vec<Entry> = (0..run_s).flat_map(|s| ok(1, s * S, s * S + MS)).collect();
+    store(&dir, &plain_info(), &entries, &nothing_wrong());
+    write_json(&dir.join(HOSTS_FILE), hosts).unwrap();
+    page_in(&dir)
+}
+
+#[test]
+fn hours_of_hosts_clocks_stay_a_small_page() {
+    let (report, page) = on_hosts("hosts-hours", 3 * 3600, &hosts(3 * 3600));
+    assert!(report.plots.iter().any(|plot| plot.ends_with("clocks.png")));
+    assert!(page.len() < 500_000, "{} bytes", page.len());
+}
+
+#[test]
+fn whatever_hosts_say_can_be_shown() {
+    let reading = |at_ns, offset_us, uncertainty_us| ClockReading { at_ns, offset_us, uncertainty_us };
+    let evil = "\"><script>alert('1')</script>&".repeat(50);
+    let host = |clock: &[ClockReading]| HostRecord {
+        name: evil.clone(),
+        nodes: vec![evil.clone(); 30],
+        clock: clock.to_vec(),
+        counters: (0..500).map(|n| (format!("{n} {evil}"), u64::MAX - n)).collect(),
+        means: (0..500).map(|n| (format!("{n}"), evil.clone())).collect(),
+    };
+    let clocks = [
+        vec![],
+        vec![reading(S, 0, 0); 3],
+        vec![reading(u64::MAX, 5, 5), reading(2 * S, i64::MAX, i64::MAX), reading(S, i64::MIN, -7)],
+        vec![reading(S, -1_764_000_000_000_000, 300)],
+    ];
+    for (nth, clock) in clocks.iter().enumerate() {
+        let (_, page) = on_hosts(&format!("hosts-odd-{nth}"), 10, &vec![host(clock); 40]);
+        assert_eq!(page.matches("no clock was read").count(), usize::from(clock.is_empty()));
+        assert!(page.contains("the first 24 of 40 hosts") && page.contains("And 440 more, see hosts.json."));
+    }
+    let (_, page) = on_hosts("hosts-silent", 10, &[HostRecord::default()]);
+    assert!(
+        page.contains("<h2>Hosts") && !page.contains("kernels counted") && !page.contains("By what means")
+    );
+}
+
+#[test]
+fn without_hosts_nothing_is_said_of_them_and_a_broken_file_is_one_warning() {
+    let (report, page) = on_hosts("hosts-none", 10, &Vec::<HostRecord>::new());
+    assert!(!page.contains("Hosts") && report.plots.len() == 3 && report.warnings.is_empty());
+    let (report, page) = on_hosts("hosts-broken", 10, &"nobody");
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("What the hosts said cannot be read: "), "{warning}");
+    assert!(page.contains("<h2>Performance") && !page.contains("<h2>Hosts") && report.perf.overall.ok == 10);
 }
 
 #[test]

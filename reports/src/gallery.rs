@@ -3,8 +3,8 @@
 
 use crate::comparison::{ComparisonReport, render_comparison};
 use crate::run::{RunReport, render_run};
-use crate::stored::{COMPARISON_FILE, ComparisonInfo, Results, RunInfo, RunOutcome, write_json};
-use crate::synthetic::{Storm, folder, info, stale_read, store, trouble};
+use crate::stored::{COMPARISON_FILE, ComparisonInfo, HOSTS_FILE, Results, RunInfo, RunOutcome, write_json};
+use crate::synthetic::{Storm, folder, hosts, info, stale_read, store, trouble};
 use checkers::history::{Entry, FaultStage, OpKind};
 use checkers::{CheckResult, Verdict};
 use std::path::Path;
@@ -78,6 +78,19 @@ fn a_run_under_faults() {
     assert_eq!(report.perf.faults.len(), 8);
     assert!(report.perf.service.gaps >= 2, "{:?}", report.perf.service);
     println!("{}", crate::run_table(&report));
+}
+
+#[test]
+fn a_run_on_hosts_shows_their_clocks_and_counters() {
+    let (dir, _guard) = folder("hosts");
+    let storm = ycsb();
+    let info = RunInfo { world: "ssh".into(), ..info("raft", "ycsb-a", &storm) };
+    let valid = results(Verdict::Valid, &[("stats", "Enough.")]);
+    store(&dir, &info, &storm.entries(), &valid);
+    write_json(&dir.join(HOSTS_FILE), &hosts(70)).unwrap();
+    let report = render_run(&dir).unwrap();
+    assert!(report.plots.iter().any(|plot| plot.ends_with("clocks.png")));
+    assert_eq!(report.warnings, Vec::<String>::new());
 }
 
 #[test]

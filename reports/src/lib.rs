@@ -1,6 +1,6 @@
 //! What a person looks at: series, plots, tables, one self-contained HTML page.
 //!
-//! Reads a stored run only: `run.json`, the history, `results.json`, `plan.yaml`; writes `perf.json`, pictures and
+//! Reads a stored run only: `run.json`, the history, `results.json`, `plan.yaml`, `hosts.json`; writes `perf.json`, pictures and
 //! `report.html` beside them.
 //!
 //! | module | concept |

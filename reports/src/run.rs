@@ -53,11 +53,12 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         plots::quantiles::plot(&perf),
         plots::throughput::plot(&perf),
     ];
-    for plot in &plots {
+    let clocks = (!stored.hosts.is_empty()).then(|| plots::clocks::plot(&stored.hosts, &perf));
+    for plot in plots.iter().chain(&clocks) {
         written.push(write_picture(dir, &plot.name, &plot.scene)?);
     }
     let html = dir.join(HTML_FILE);
-    let page = html::run::page(dir, &stored, &perf, trace.as_ref(), &plots);
+    let page = html::run::page(dir, &stored, &perf, trace.as_ref(), &plots, clocks.as_ref());
     std::fs::write(&html, page).with_context(|| format!("writing {}", html.display()))?;
     Ok(RunReport {
         dir: dir.to_owned(),

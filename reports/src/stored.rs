@@ -7,6 +7,7 @@
 //!   history.bin                          checkers::history
 //!   statuses.json                        what replicas said of their states: checkers::digests
 //!   results.json                         Results
+//!   hosts.json                           HostRecords, of a run on other hosts
 //!   trace.jsonl  accusations.json        of a simulated run: crate::trace
 //!   perf.json  report.html  *.png        written by this crate
 //!   gauntlet.log  n1/ n2/ …              the controller's log; one folder a node
@@ -185,6 +186,8 @@ pub struct StoredRun {
     pub plan: String,
     /// The history; empty if it cannot be read.
     pub history: History,
+    /// `hosts.json`; empty if there is none, or it cannot be read.
+    pub hosts: Vec<HostRecord>,
     /// What is missing or cut, in sentences for the top of the report.
     pub warnings: Vec<String>,
 }
@@ -223,20 +226,25 @@ impl StoredRun {
         if history.ending != Ending::Complete {
             warnings.push(format!("The history is {}", history.ending));
         }
-        let results = dir.join(RESULTS_FILE);
-        let results = results.exists().then(|| read_json(&results));
-        let results = results.transpose().unwrap_or_else(|error: anyhow::Error| {
-            warnings.push(format!("The results cannot be read: {error:#}"));
-            None
-        });
+        let results = read_optional(&dir.join(RESULTS_FILE), "The results cannot be read", &mut warnings);
+        let hosts = read_optional(&dir.join(HOSTS_FILE), "What the hosts said cannot be read", &mut warnings);
         let plan = dir.join(PLAN_FILE);
         let plan = if plan.exists() {
             std::fs::read_to_string(&plan).with_context(|| format!("reading {}", plan.display()))?
         } else {
             String::new()
         };
-        Ok(Self { info, results, plan, history, warnings })
+        Ok(Self { info, results, plan, history, hosts: hosts.unwrap_or_default(), warnings })
     }
+}
+
+/// Reads a JSON file that need not be there. One that is broken becomes a warning that begins with `trouble`.
+fn read_optional<T: DeserializeOwned>(path: &Path, trouble: &str, warnings: &mut Vec<String>) -> Option<T> {
+    let read = path.exists().then(|| read_json(path)).transpose();
+    read.unwrap_or_else(|error| {
+        warnings.push(format!("{trouble}: {error:#}"));
+        None
+    })
 }
 
 /// Reads a JSON file.

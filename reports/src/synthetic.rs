@@ -1,7 +1,8 @@
 //! Hand-made ops and whole runs for tests.
 
 use crate::stored::{
-    CpuUse, HISTORY_FILE, PLAN_FILE, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, write_json,
+    ClockReading, CpuUse, HISTORY_FILE, HostRecord, PLAN_FILE, RESULTS_FILE, RUN_FILE, Results, RunInfo,
+    RunOutcome, write_json,
 };
 use checkers::history::{
     Answer, Call, Entry, FaultEvent, FaultStage, Op, OpKind, Outcome, Phase, ProcessId, Writer,
@@ -229,6 +230,49 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
         not_collected: Vec::new(),
         crashes: Vec::new(),
     }
+}
+
+/// What five hosts would say of a run of `run_s` seconds: clocks that drift and are set right, one of them set wrong for
+/// a while and one not read for a while, and now and then an answer that comes late.
+pub(crate) fn hosts(run_s: u64) -> Vec<HostRecord> {
+    let mut chance = Xoshiro256PlusPlus::seed_from_u64(11);
+    let mut clock = |host: u64| {
+        let mut readings = Vec::new();
+        for s in (0..run_s).filter(|s| host != 4 || !(run_s / 2..run_s * 2 / 3).contains(s)) {
+            let late = chance.random_bool(0.02);
+            let half: i64 =
+                if late { chance.random_range(20_000..900_000) } else { chance.random_range(90..260) };
+            let drift = (s * 450 * (host + 1) / run_s % 900) as i64 - 300;
+            let wrong = if host == 3 && (run_s / 3..run_s / 3 + 6).contains(&s) { 2500 } else { 0 };
+            readings.push(ClockReading {
+                at_ns: s * S + 7_000_000 * host,
+                offset_us: drift + wrong + chance.random_range(-half..half) / 2,
+                uncertainty_us: half,
+            });
+        }
+        readings
+    };
+    let counters = |host: u64| {
+        [
+            ("Tcp RetransSegs", 310 * host),
+            ("TcpExt TCPTimeouts", 12 * host),
+            ("TcpExt ListenDrops", 0),
+            ("Udp RcvbufErrors", 0),
+            ("cpu steal ms", 1500 / host),
+            ("vmstat oom_kill", u64::from(host == 2)),
+        ]
+    };
+    let host = |nth: u64| HostRecord {
+        name: format!("h{nth}"),
+        nodes: vec![format!("n{nth}"), format!("n{}", nth + 5)],
+        clock: clock(nth),
+        counters: counters(nth).map(|(name, grew)| (name.to_owned(), grew)).to_vec(),
+        means: vec![
+            ("partition".into(), "nftables".into()),
+            ("rate".into(), if nth == 5 { "the node: there is no tc" } else { "tc htb" }.into()),
+        ],
+    };
+    (1..=5).map(host).collect()
 }
 
 /// A folder for one report; it goes with the guard unless it was asked for.

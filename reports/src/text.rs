@@ -58,6 +58,21 @@ pub fn duration(ms: f64) -> String {
     }
 }
 
+/// How far a clock is ahead, microseconds, with the unit that suits: `+12.3 ms`, `-250 µs`.
+#[must_use]
+pub fn offset(us: i64) -> String {
+    let (unit_us, unit) = offset_unit(us as f64);
+    let sign = if us > 0 { "+" } else { "" };
+    format!("{sign}{} {unit}", number(us as f64 / unit_us))
+}
+
+/// The unit that suits an offset, with its length in microseconds. A machine without a battery may be decades behind.
+#[must_use]
+pub fn offset_unit(us: f64) -> (f64, &'static str) {
+    const UNITS: [(f64, &str); 5] = [(31_557.6e9, "y"), (86.4e9, "d"), (3.6e9, "h"), (1e6, "s"), (1e3, "ms")];
+    UNITS.into_iter().find(|(unit_us, _)| us.abs() >= *unit_us).unwrap_or((1.0, "µs"))
+}
+
 /// A time since the run began, for tables: `12.345 s`.
 #[must_use]
 pub fn moment(s: f64) -> String {
@@ -125,6 +140,7 @@ mod tests {
             seen,
             ["0 s", "1.20 µs", "250 µs", "1.00 ms", "1.50 ms", "999 ms", "1.00 s", "60.0 s", "2 min 5 s"]
         );
+        assert_eq!([0, 12_345, -250, i64::MIN].map(offset), ["0 µs", "+12.3 ms", "-250 µs", "-292,271 y"]);
     }
 
     #[test]

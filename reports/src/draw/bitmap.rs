@@ -51,6 +51,10 @@ impl Canvas<'_> {
         match item {
             Item::Rect { area, paint } => self.rect(*area, *paint),
             Item::Line { points, stroke } => self.line(points, *stroke),
+            Item::Fill { points, paint } => {
+                let corners = points.iter().map(|&point| self.place(point)).collect::<Vec<_>>();
+                Ok(self.backend.fill_polygon(corners, &color(*paint))?)
+            }
             Item::Marks { at, shape, radius, paint } => {
                 at.iter().try_for_each(|&point| self.mark(point, *shape, *radius, *paint))
             }

@@ -93,8 +93,7 @@ impl Scale {
         let step = values.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
         let decimals =
             if step.is_finite() && step < 1.0 { (-step.log10()).ceil().min(9.0) as usize } else { 0 };
-        let label =
-            |v: f64| if v.abs() >= 1000.0 { count(v.abs() as u64) } else { format!("{v:.decimals$}") };
+        let label = |v: f64| if v.abs() >= 1000.0 { number(v) } else { format!("{v:.decimals$}") };
         values.into_iter().map(|value| Tick { value, label: Some(label(value)) }).collect()
     }
 
@@ -185,6 +184,8 @@ mod tests {
             ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
         );
         assert_eq!(labels(&Scale::linear((0.0, 40_000.0), (0.0, 1.0)).ticks(3)), ["0", "20,000", "40,000"]);
+        let around = Scale::linear((-2000.0, 2000.0), (0.0, 1.0));
+        assert_eq!(labels(&around.ticks(3)), ["-2,000", "0", "2,000"]);
     }
 
     #[test]

@@ -71,6 +71,11 @@ pub(crate) enum Item {
         points: Vec<Point>,
         stroke: Stroke,
     },
+    /// The inside of a closed line.
+    Fill {
+        points: Vec<Point>,
+        paint: Paint,
+    },
     Marks {
         at: Vec<Point>,
         shape: Shape,
@@ -151,6 +156,10 @@ impl Scene {
 
     pub(crate) fn line(&mut self, points: Vec<Point>, stroke: Stroke) {
         self.items.push(Item::Line { points, stroke });
+    }
+
+    pub(crate) fn fill(&mut self, points: Vec<Point>, paint: Paint) {
+        self.items.push(Item::Fill { points, paint });
     }
 
     /// A straight line.

@@ -32,13 +32,15 @@ fn write_item(out: &mut String, item: &Item) {
             out.push_str("/>");
         }
         Item::Line { points, stroke: style } => {
-            out.push_str("<path d=\"");
-            for (at, point) in points.iter().enumerate() {
-                let command = if at == 0 { 'M' } else { 'L' };
-                put(out, format_args!("{command}{} {}", Number(point.x), Number(point.y)));
-            }
+            path(out, points);
             out.push_str("\" fill=\"none\" stroke-linejoin=\"round\"");
             stroke(out, *style);
+            out.push_str("/>");
+        }
+        Item::Fill { points, paint } => {
+            path(out, points);
+            out.push_str("z\"");
+            fill(out, *paint);
             out.push_str("/>");
         }
         Item::Marks { at, shape, radius, paint } => write_marks(out, at, *shape, *radius, *paint),
@@ -64,6 +66,15 @@ fn write_item(out: &mut String, item: &Item) {
             out.push_str("</title>");
         }
         Item::End => out.push_str("</g>"),
+    }
+}
+
+/// A path through `points`, whose last attribute is still open.
+fn path(out: &mut String, points: &[Point]) {
+    out.push_str("<path d=\"");
+    for (at, point) in points.iter().enumerate() {
+        let command = if at == 0 { 'M' } else { 'L' };
+        put(out, format_args!("{command}{} {}", Number(point.x), Number(point.y)));
     }
 }
 
@@ -165,6 +176,7 @@ mod tests {
         scene.rect(Area { left: 1.0, top: 2.0, right: 3.5, bottom: 4.04 }, Ink::Ok.at(0.25));
         scene.rule((0.0, 0.0), (10.0, -5.26), Stroke::new(Ink::Axis, 1.0).dashed());
         let at = vec![Point { x: 5.0, y: 6.0 }, Point { x: 7.0, y: 8.0 }];
+        scene.fill(at.clone(), Ink::Ok.at(0.5));
         for shape in [Shape::Dot, Shape::Cross, Shape::Triangle] {
             scene.marks(at.clone(), shape, 2.0, Ink::Danger.solid());
         }

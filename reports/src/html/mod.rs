@@ -4,5 +4,6 @@ pub(crate) mod comparison;
 mod evidence;
 mod faults;
 mod happened;
+mod hosts;
 pub(crate) mod run;
 mod shell;

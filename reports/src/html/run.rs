@@ -3,6 +3,7 @@
 use super::evidence;
 use super::faults;
 use super::happened;
+use super::hosts;
 use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
@@ -18,13 +19,14 @@ const PLAN_CHARS_MAX: usize = 200_000;
 /// So is any sentence of a checker.
 const SENTENCE_CHARS_MAX: usize = 3000;
 
-/// The whole page. `trace`: of a simulated run, if it can be read.
+/// The whole page. `trace`: of a simulated run, if it can be read. `clocks`: of a run on other hosts.
 pub(crate) fn page(
     dir: &Path,
     stored: &StoredRun,
     perf: &Perf,
     trace: Option<&Trace>,
     plots: &[Plot],
+    clocks: Option<&Plot>,
 ) -> String {
     let info = &stored.info;
     let title = format!("{} · {}", info.subject, info.workload);
@@ -51,6 +53,7 @@ pub(crate) fn page(
         @for plot in plots { (shell::figure(plot)) }
         h2 { "Faults" }
         (faults::section(perf))
+        @if let Some(clocks) = clocks { (hosts::section(&stored.hosts, clocks)) }
         h2 { "Reproduce" }
         (reproduce(dir, stored))
         (shell::footer(&info.started))

@@ -61,7 +61,7 @@ pub fn latency_ns(op: &Op, end: u64) -> Option<u64> {
 /// # Panics
 /// If there are no values.
 #[must_use]
-pub fn quantile(values: &[u64], q: f64) -> u64 {
+pub fn quantile<T: Copy>(values: &[T], q: f64) -> T {
     // The subtraction keeps 0.99 × 100 = 99.00000000000001 at rank 99.
     let rank = (q * values.len() as f64 - 1e-9).ceil() as usize;
     values[rank.clamp(1, values.len()) - 1]

@@ -6,11 +6,13 @@
 //! | `span.rs` | when each phase ran |
 //! | `fault.rs` | faults as intervals, their families and fates |
 //! | `series.rs` | throughput and quantiles over time |
+//! | `clock.rs` | a host's clock beside the controller's |
 //! | `service.rs` | time without service |
 //! | `recovery.rs` | time to recover after a fault |
 //! | `perf.rs` | all of it together |
 //! | `sample.rs` | which ops a scatter plot shows |
 
+pub(crate) mod clock;
 pub mod fault;
 pub mod latency;
 pub mod perf;

@@ -5,12 +5,14 @@
 //! | `scatter.rs` | every op, or a fair sample: latency over time |
 //! | `quantiles.rs` | latency quantiles over time |
 //! | `throughput.rs` | ops a second by outcome over time |
+//! | `clocks.rs` | hosts' clocks beside the controller's over time |
 //! | `overlay.rs` | throughput and p99 of several subjects over time |
 //! | `distribution.rs` | latency by share of ops, several subjects |
 //! | `bars.rs` | single figures of several subjects |
 //! | `scaling.rs` | throughput and latency by number of clients |
 
 pub(crate) mod bars;
+pub(crate) mod clocks;
 pub(crate) mod distribution;
 pub(crate) mod overlay;
 pub(crate) mod quantiles;

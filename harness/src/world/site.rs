@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// Where the runs of a campaign take place.
@@ -125,6 +126,7 @@ impl Fleet {
         // A Unix socket's path has at most 107 bytes.
         let sockets =
             tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+        let begun = Instant::now();
         let mut beginning = JoinSet::new();
         for (i, host) in confs.iter().enumerate() {
             let (host, to_send, dir) = (host.clone(), to_send.clone(), sockets.path().to_owned());
@@ -139,6 +141,7 @@ impl Fleet {
             }
         }
         progress.done();
+        tracing::info!(hosts = hosts.len(), took = ?begun.elapsed(), "deployed");
         if !problems.is_empty() {
             for host in hosts.into_values() {
                 host.quit().await;

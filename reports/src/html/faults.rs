@@ -45,7 +45,7 @@ pub(super) fn section(perf: &Perf) -> Markup {
         div.scroll { table {
             thead { tr {
                 th.n { "#" } th { "fault" } th { "on" } th.n { "from s" } th.n { "to s" } th { "what became of it" }
-                th.n { "ok/s before" } th.n { "back after" } th.n { "after heal" } th { "evidence" }
+                th.n { "ok/s before" } th.n { "back after" } th.n { "after heal" }
             } }
             tbody { @for fault in shown(perf) { (row(fault)) } }
         } }
@@ -87,14 +87,17 @@ fn row(fault: &MeasuredFault) -> Markup {
         tr.bad[bad].faint[span.fate == Fate::Skipped] {
             td.n { (span.id) }
             td.name { (span.fault) }
-            td { (cut(&span.targets, 80)) }
+            td.targets { (cut(&span.targets, 80)) }
             td.n { (format!("{:.3}", span.start_s)) }
             td.n { (to) }
             td.name.fate { (span.fate.name()) }
             td.n { (maybe(recovery.before_ok_s)) }
             td.n { (answer(recovery.after_install)) (star) }
             td.n { (answer(recovery.after_heal)) }
-            td.words {
+        }
+        tr.evidence.bad[bad] {
+            td {}
+            td.words colspan="8" {
                 (cut(&span.came, DETAIL_CHARS_MAX))
                 @if !span.went.is_empty() { br; (cut(&span.went, DETAIL_CHARS_MAX)) }
             }

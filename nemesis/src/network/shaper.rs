@@ -71,22 +71,26 @@ fn held_up(listing: &str, classid: &str) -> Option<u64> {
 
 /// Removes our roots, and looks whether they are gone. A host without the program has none.
 pub(super) async fn remove() -> Result<(), String> {
-    for device in our_devices().await {
+    for device in our_devices().await? {
         tc(&format!("qdisc del dev {device} root handle {ROOT}")).await?;
     }
-    match our_devices().await.first() {
+    match our_devices().await?.first() {
         Some(device) => Err(format!("tc: our root is still on {device}")),
         None => Ok(()),
     }
 }
 
-async fn our_devices() -> Vec<String> {
-    let Ok(listing) = tc("qdisc show").await else { return Vec::new() };
+async fn our_devices() -> Result<Vec<String>, String> {
+    let listing = match tc("qdisc show").await {
+        Ok(listing) => listing,
+        Err(why) if why.starts_with("there is no ") => return Ok(Vec::new()),
+        Err(why) => return Err(why),
+    };
     let of = |line: &str| {
         let rest = line.strip_prefix(&format!("qdisc htb {ROOT} dev "))?;
         rest.split(' ').next().map(str::to_owned)
     };
-    listing.lines().filter_map(of).collect()
+    Ok(listing.lines().filter_map(of).collect())
 }
 
 /// A root that somebody has set is not replaced; the kernel's own (handle 0) is back when ours goes.

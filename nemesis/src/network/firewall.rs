@@ -163,10 +163,17 @@ pub(super) async fn remove(family: Family) -> Result<(), String> {
     }
 }
 
+/// The program is not there, we may not, or the kernel has no such tables (IPv6 may be left out).
 fn is_not_for_us(why: &str) -> bool {
-    ["there is no ", "must be root", "Permission denied", "Operation not permitted"]
-        .iter()
-        .any(|words| why.contains(words))
+    let words = [
+        "there is no ",
+        "must be root",
+        "Permission denied",
+        "Operation not permitted",
+        "does not exist",
+        "not supported",
+    ];
+    words.iter().any(|words| why.contains(words))
 }
 
 /// The commands that take away all that is ours of a listing by `-S`: the jumps first, then what is in the chains, then the chains.
@@ -223,6 +230,17 @@ mod tests {
             -A INPUT -j GAUNTLET-IN\n-A INPUT -s 10.0.0.1/32 -j DROP\n-A INPUT -j MY-GAUNTLET-\n\
             -A GAUNTLET-IN -s 10.0.0.2/32 -j DROP\n";
         assert_eq!(removal(listing), ["-D INPUT -j GAUNTLET-IN", "-F GAUNTLET-IN", "-X GAUNTLET-IN"]);
+    }
+
+    #[test]
+    fn what_cannot_be_ours_is_told_from_what_cannot_be_looked_at() {
+        assert!(is_not_for_us(
+            "iptables -w -S: iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)"
+        ));
+        assert!(is_not_for_us(
+            "ip6tables -w -S: can't initialize ip6tables table `filter': Table does not exist"
+        ));
+        assert!(!is_not_for_us("iptables: Resource temporarily unavailable (os error 11)"));
     }
 
     #[test]

@@ -51,6 +51,14 @@ fn build(workspace: &Path, program: &str, release: bool) -> anyhow::Result<()> {
     if release {
         command.arg("--release");
     }
+    // What `cargo run` and `cargo test` tell their children of themselves is not of this build: build scripts that look at it would
+    // run anew each time, and all that rests on them be compiled again.
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(&name);
+        }
+    }
     let status = command.stdin(Stdio::null()).status().context("running cargo to build the nodes")?;
     if !status.success() {
         bail!("cargo could not build {program}: {status}");

@@ -324,8 +324,8 @@ hosts:
             ("hosts:\n  - { name: n1, adress: 127.0.0.1 }", "adress"),
             ("hosts:\n  - { name: n1, adress: 127.0.0.1 }", "line 2"),
             (r#"{"hosts": [{"name": "n1"}]}"#, "address"),
-            ("hosts: [{ name: a, address: ::1 }, { name: a, address: ::2 }]", "two hosts are named `a`"),
-            ("hosts: [{ name: a, address: ::1 }, { name: b, address: ::1 }]", "another host's address"),
+            ("hosts: [{ name: a, address: '::1' }, { name: a, address: '::2' }]", "two hosts are named `a`"),
+            ("hosts: [{ name: a, address: '::1' }, { name: b, address: '::1' }]", "another host's address"),
             ("hosts: [{ name: 'a b', address: '::1' }]", "letters, digits"),
             ("data: tmp\nhosts: [{ name: a, address: '::1' }]", "absolute path"),
             (

@@ -116,6 +116,12 @@ impl Fleet {
         stay: Stay,
     ) -> anyhow::Result<Fleet> {
         let confs = conf.hosts_for(nodes)?;
+        if let [first, ..] = &conf.clients[..] {
+            eprintln!(
+                "gauntlet: load is made on this machine: {} and other client hosts are not used",
+                first.name
+            );
+        }
         let own = std::env::current_exe().context("finding this program's own file")?;
         let gauntlet = Program::read(&own)?;
         let read = |(system, path): (&System, &PathBuf)| Ok((*system, Program::read(path)?));

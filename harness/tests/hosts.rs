@@ -171,9 +171,9 @@ subjects: [raft]
 workloads: [register]
 duration: 260s
 nemesis:
-  - { faults: [{ partition: halves }], start: 1s, for: 250s }
-  - { faults: [{ rate: { bytes_per_s: 50000 } }], targets: all, start: 1s, for: 250s }
-  - { faults: [pause], targets: one, start: 2s, for: 250s }
+  - { faults: [{ partition: halves }], start: 1s, for: 200s }
+  - { faults: [{ rate: { bytes_per_s: 50000 } }], targets: all, start: 1s, for: 200s }
+  - { faults: [pause], targets: one, start: 2s, for: 200s }
 ";
     let mut running = Running(hosts.run(plan, &[]).spawn().unwrap());
     let stopped = |hosts: &Hosts| {

@@ -4,6 +4,14 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// This program's own file.
+///
+/// # Errors
+/// If the system does not tell.
+pub(crate) fn own() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("finding this program's own file")
+}
+
 /// Finds the program of a node, building it first when this program runs from its workspace.
 ///
 /// # Errors
@@ -13,7 +21,7 @@ pub(crate) fn find(program: &str, bin_dir: Option<&Path>) -> anyhow::Result<Path
         let path = dir.join(program);
         return if path.is_file() { Ok(path) } else { bail!("--bin-dir: there is no {}", path.display()) };
     }
-    let own = std::env::current_exe().context("finding this program's own file")?;
+    let own = own()?;
     let beside = own.with_file_name(program);
     if let Some(workspace) = workspace_of(&own) {
         build(&workspace, program, own.parent().is_some_and(|dir| dir.ends_with("release")))?;

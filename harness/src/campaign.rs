@@ -9,6 +9,7 @@ use crate::overrides::Overrides;
 use crate::plan::{Cell, Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store::{self, HISTORY};
+use crate::threads::single_threaded;
 use crate::world::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
@@ -99,8 +100,7 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
     let seed = plan.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let cells = plan.cells(seed).map_err(|error| usage(&error))?;
     let conf = hosts(plan.world, place)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = single_threaded()?;
     runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
         let systems = cells.iter().map(|cell| cell.subject().system);

@@ -3,6 +3,7 @@
 //! `gauntlet leash PID PROGRAM ARGS…` asks the kernel for SIGKILL at its parent's death and becomes the program. So a
 //! `kill -9` of the controller leaves no process behind, not even a stopped one.
 
+use crate::binaries;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ use std::process::Command;
 /// # Errors
 /// If this program's own file cannot be found.
 pub(crate) fn command(program: &Path) -> anyhow::Result<tokio::process::Command> {
-    let own = std::env::current_exe().context("finding this program's own file")?;
+    let own = binaries::own()?;
     let mut command = tokio::process::Command::new(own);
     command.arg("leash").arg(std::process::id().to_string()).arg(program);
     Ok(command)

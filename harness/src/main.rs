@@ -17,6 +17,7 @@
 //! | `leash.rs` | children that die with the controller |
 //! | `store.rs`, `binaries.rs` | where runs and node programs are |
 //! | `shell.rs` | `gauntlet client` |
+//! | `threads.rs` | one thread for everything |
 //! | `panics.rs` | what a panic said |
 //! | `list.rs` | what there is to choose from |
 //! | `progress.rs`, `cpu.rs` | what is seen and measured meanwhile |
@@ -42,6 +43,7 @@ mod shell;
 mod sim;
 mod store;
 mod subject;
+mod threads;
 mod world;
 
 use crate::cli::{Cli, Command};

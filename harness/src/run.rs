@@ -12,6 +12,7 @@ use crate::judge;
 use crate::plan::Cell;
 use crate::progress::Progress;
 use crate::store::{self, HISTORY, STATUSES};
+use crate::threads::single_threaded;
 use crate::world::recipes::unsynced;
 use crate::world::settle::{wait_for_agreement, wait_for_one_state};
 use crate::world::{Cluster, Site};
@@ -274,11 +275,11 @@ impl Steps<'_> {
         let (endpoint, spec) = (self.endpoint.clone(), self.cell.workload().clone());
         let (done, ended) = oneshot::channel();
         let body = move || {
-            let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let result = match single_threaded() {
                 Ok(runtime) => runtime
                     .block_on(run_load(endpoint, &spec, phase, &config, &mut recorder, stop))
                     .map_err(anyhow::Error::from),
-                Err(error) => Err(anyhow::Error::from(error).context("starting a runtime")),
+                Err(error) => Err(error),
             };
             // Whoever waits for it is gone only if the controller is ending.
             drop(done.send((recorder, result)));

@@ -284,6 +284,7 @@ fn escape(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::secrets::Secrets;
 
     #[test]
     fn lines_are_understood_or_explained() {
@@ -302,19 +303,10 @@ mod tests {
 
     /// A node that speaks TLS, and what a client shows to it.
     fn secured_node(folder: &std::path::Path) -> (SocketAddr, TlsFiles) {
-        let authority = tls::Authority::new(tls::VALID_FOR);
-        let files = |name: &str, identity: &tls::Identity| {
-            let put = |end: &str, text: &str| {
-                let file = folder.join(format!("{name}.{end}"));
-                std::fs::write(&file, text).expect("written");
-                file
-            };
-            TlsFiles {
-                ca: put("ca.pem", &authority.ca_pem()),
-                certificate: put("pem", &identity.certificate),
-                key: put("key", &identity.key),
-            }
-        };
+        let secrets = Secrets::new();
+        let (node, of_node) = secrets.of_replica(ReplicaId(1), folder);
+        let (client, of_client) = secrets.of_clients(folder);
+        of_node.iter().chain(&of_client).for_each(|secret| secret.write().expect("written"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = runtime::NodeConfig {
             replica: ReplicaId(1),
@@ -323,7 +315,7 @@ mod tests {
             members: None,
             client_address: any,
             http_address: any,
-            tls: Some(files("n1", &authority.issue_replica(ReplicaId(1)))),
+            tls: Some(node),
             data_dir: folder.join("data"),
             durability: runtime::Durability::Memory,
             unsynced: runtime::Unsynced::Kept,
@@ -349,7 +341,7 @@ mod tests {
                 std::future::pending(),
             ))
         });
-        (ready.recv().expect("it starts"), files("client", &authority.issue_client()))
+        (ready.recv().expect("it starts"), client)
     }
 
     #[test]

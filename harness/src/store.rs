@@ -46,6 +46,14 @@ fn point_latest(store: &Path, dir: &Path) -> std::io::Result<()> {
     std::fs::rename(&fresh, store.join("latest"))
 }
 
+/// A folder with a short name, for sockets: a Unix socket's path has at most 107 bytes. It goes when it is dropped.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn temporary() -> anyhow::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")
+}
+
 /// Writes a file whole or not at all.
 ///
 /// # Errors

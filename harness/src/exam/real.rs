@@ -11,6 +11,7 @@ use crate::judge::detectors;
 use crate::plan::{Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store;
+use crate::threads::single_threaded;
 use crate::world::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
@@ -53,8 +54,7 @@ pub(super) fn examine(bugs: &[BugInfo], world: World, first: u64, place: &Place)
     let storms = bugs.iter().map(|bug| Ok((*bug, Plan { world, ..storms::of(bug)? })));
     let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Plan)>>>()?;
     let conf = campaign::hosts(world, place)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = single_threaded()?;
     runtime.block_on(async {
         let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
         let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);

@@ -6,9 +6,11 @@
 //! itself be killed, its nodes die with it (they are on its leash) and its *guard*, a process that only waits for that, takes
 //! back what it had done to the network.
 
+use crate::binaries;
 use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel};
+use crate::threads::single_threaded;
 use anyhow::{Context, bail};
 use nemesis::network::HostNetwork;
 use rustix::fs::FlockOperation;
@@ -19,7 +21,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex as StdMutex};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &AgentArgs) -> Exit {
 }
 
 fn start(args: &AgentArgs) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("finding this program's own file")?;
+    let own = binaries::own()?;
     let log = args.dir.join(LOG);
     let log = File::create(&log).with_context(|| format!("making {}", log.display()))?;
     let mut command = Command::new(own);
@@ -102,14 +104,13 @@ fn start(args: &AgentArgs) -> anyhow::Result<()> {
 }
 
 fn serve(args: &AgentArgs) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = single_threaded()?;
     runtime.block_on(async {
         let _lock = take_over(&args.dir).await?;
         let mut network = HostNetwork::new(args.ssh_port);
         network.heal().await.map_err(anyhow::Error::msg).context("taking back what an earlier run left")?;
         remove_runs(&args.dir)?;
-        let _guard = start_guard(args)?;
+        let _guard = start_guard()?;
         let listener = listen(&args.dir)?;
         let agent = Agent {
             dir: args.dir.clone(),
@@ -136,7 +137,7 @@ async fn take_over(dir: &Path) -> anyhow::Result<File> {
     let deadline = Instant::now() + PATIENCE;
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let asked = ask_at(&dir.join(SOCKET), &AgentRequest::Hello).await;
-        if let Ok(AgentReply::Hello(AgentHello { silent_ms, unattended, .. })) = asked {
+        if let Ok(AgentReply::Hello(AgentHello { silent_ms, unattended })) = asked {
             if silent_ms < SILENCE_HEALS.as_millis() {
                 bail!("in use: another controller was heard {silent_ms} ms ago");
             }
@@ -188,11 +189,11 @@ fn listen(dir: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Dropping it lets the guard go, once it has looked that nothing is left.
-fn start_guard(args: &AgentArgs) -> anyhow::Result<std::process::ChildStdin> {
-    let own = std::env::current_exe().context("finding this program's own file")?;
+fn start_guard() -> anyhow::Result<std::process::ChildStdin> {
+    let own = binaries::own()?;
     let mut command = Command::new(own);
     command.arg("agent-guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-    let mut child = command.spawn().with_context(|| format!("guarding {}", args.dir.display()))?;
+    let mut child = command.spawn().context("starting the guard")?;
     Ok(child.stdin.take().expect("piped"))
 }
 
@@ -202,8 +203,7 @@ fn start_guard(args: &AgentArgs) -> anyhow::Result<std::process::ChildStdin> {
 /// If something is left still.
 pub(crate) fn guard() -> anyhow::Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = single_threaded()?;
     runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg)
 }
 
@@ -255,6 +255,10 @@ impl Agent {
         std::fs::remove_file(self.dir.join(SOCKET)).ok();
     }
 
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().expect("nobody panics with it")
+    }
+
     /// Takes everything back and stops the nodes.
     async fn end(&self) {
         if let Err(error) = self.network.lock().await.heal().await {
@@ -267,13 +271,13 @@ impl Agent {
     async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let heard = *self.heard.lock().expect("nobody panics with it");
+            let heard = *self.heard();
             let silent = heard.last.elapsed();
             if silent >= SILENCE_HEALS && !heard.is_healed {
                 eprintln!("agent: the controller is silent for {silent:?}: taking faults back");
                 match self.network.lock().await.heal().await {
                     Ok(()) => {
-                        let mut heard = self.heard.lock().expect("nobody panics with it");
+                        let mut heard = self.heard();
                         heard.expired += 1;
                         heard.is_healed = true;
                     }
@@ -306,15 +310,11 @@ impl Agent {
     async fn handle(&self, request: AgentRequest) -> AgentReply {
         match request {
             AgentRequest::Hello => {
-                let silent_ms = self.heard.lock().expect("nobody panics with it").last.elapsed().as_millis();
-                AgentReply::Hello(AgentHello {
-                    pid: std::process::id(),
-                    silent_ms,
-                    unattended: self.unattended,
-                })
+                let silent_ms = self.heard().last.elapsed().as_millis();
+                AgentReply::Hello(AgentHello { silent_ms, unattended: self.unattended })
             }
             AgentRequest::Beat => {
-                let mut heard = self.heard.lock().expect("nobody panics with it");
+                let mut heard = self.heard();
                 heard.last = Instant::now();
                 AgentReply::Beat { clock_us: clock_us(), expired: heard.expired }
             }
@@ -324,7 +324,7 @@ impl Agent {
                     Ok(()) => {
                         *self.supervisor.lock().await = Supervisor::default();
                         *self.network.lock().await = HostNetwork::new(self.ssh_port);
-                        self.heard.lock().expect("nobody panics with it").expired = 0;
+                        self.heard().expired = 0;
                         AgentReply::Done
                     }
                     Err(error) => AgentReply::Refused(format!("{error:#}")),
@@ -334,12 +334,12 @@ impl Agent {
             AgentRequest::Host(request) => {
                 if let HostRequest::Node { request: NodeRequest::Pause | NodeRequest::Press(_), .. } = request
                 {
-                    self.heard.lock().expect("nobody panics with it").is_healed = false;
+                    self.heard().is_healed = false;
                 }
                 AgentReply::Host(self.supervisor.lock().await.handle(request).await)
             }
             AgentRequest::SetNetwork(links) => {
-                self.heard.lock().expect("nobody panics with it").is_healed = false;
+                self.heard().is_healed = false;
                 let mut network = self.network.lock().await;
                 AgentReply::Network(match network.set(links).await {
                     Ok(()) => network.counters().await,

@@ -1,5 +1,6 @@
 //! Programs that want a host's processors or memory: `gauntlet burn`, on a leash.
 
+use crate::binaries;
 use crate::host::proc_stat;
 use crate::leash;
 use anyhow::{Context, bail};
@@ -30,7 +31,7 @@ impl Burner {
     /// # Errors
     /// If it cannot be started, or the memory cannot be had.
     pub(super) async fn start(pressure: Pressure) -> anyhow::Result<Burner> {
-        let own = std::env::current_exe().context("finding this program's own file")?;
+        let own = binaries::own()?;
         let mut command = leash::command(&own)?;
         match pressure {
             Pressure::Cpu(workers) => command.args(["burn", "--cpu", &workers.to_string()]),

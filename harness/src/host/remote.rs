@@ -72,19 +72,8 @@ impl Remote {
     /// out what can be done to packets.
     ///
     /// # Errors
-    /// What went wrong, on which host.
+    /// What went wrong.
     pub(crate) async fn begin(
-        conf: HostConf,
-        programs: &[Program],
-        dir: &Path,
-        peer: IpAddr,
-        stay: Stay,
-    ) -> anyhow::Result<Remote> {
-        let name = conf.name.clone();
-        Self::try_begin(conf, programs, dir, peer, stay).await.with_context(|| format!("host {name}"))
-    }
-
-    async fn try_begin(
         conf: HostConf,
         programs: &[Program],
         dir: &Path,

@@ -224,7 +224,11 @@ impl Ssh {
     }
 }
 
-fn path(path: &Path) -> anyhow::Result<&str> {
+/// A path as it may stand in a command.
+///
+/// # Errors
+/// If it may not.
+pub(crate) fn path(path: &Path) -> anyhow::Result<&str> {
     path.to_str()
         .filter(|text| !text.contains('\''))
         .with_context(|| format!("{}: not plain text", path.display()))

@@ -188,8 +188,6 @@ pub(crate) enum AgentReply {
 /// Who answers on a host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AgentHello {
-    /// The agent's process.
-    pub pid: u32,
     /// For how long no controller was heard, milliseconds.
     pub silent_ms: u128,
     /// It goes on without one: its nodes were started to stay.

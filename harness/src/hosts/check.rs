@@ -1,14 +1,16 @@
 //! `gauntlet hosts check`: what each host can do, and what not, and why.
 
+use crate::binaries;
 use crate::campaign;
 use crate::cluster::{ClusterConf, HostConf};
 use crate::exit::Exit;
-use crate::host::ssh::{Program, Ssh};
+use crate::host::ssh::{Program, Ssh, path};
 use crate::host::{ClockSample, Remote, Stay};
 use crate::overrides::Overrides;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use anyhow::Context;
+use crate::store;
+use crate::threads::single_threaded;
 use nemesis::network::HostMeans;
 use std::net::IpAddr;
 use std::path::Path;
@@ -53,10 +55,9 @@ struct Answer {
 pub(super) fn check(file: &Path, plan: Option<&str>) -> anyhow::Result<Exit> {
     let conf = ClusterConf::load(file).map_err(|error| campaign::UsageError(format!("{error:#}")))?;
     let plan = plan.map(|plan| campaign::load(plan, &Overrides::default())).transpose()?;
-    let own = std::env::current_exe().context("finding this program's own file")?;
+    let own = binaries::own()?;
     let gauntlet = Program::read(&own)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = single_threaded()?;
     let progress = Progress::new("hosts");
     progress.step("asking");
     let answers = runtime.block_on(ask_all(&conf, &gauntlet))?;
@@ -99,8 +100,7 @@ pub(super) fn check(file: &Path, plan: Option<&str>) -> anyhow::Result<Exit> {
 type Answers = Vec<(HostConf, anyhow::Result<Answer>)>;
 
 async fn ask_all(conf: &ClusterConf, gauntlet: &Program) -> anyhow::Result<Answers> {
-    let sockets =
-        tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+    let sockets = store::temporary()?;
     let hosts: Vec<&HostConf> = conf.servers.iter().chain(&conf.clients).collect();
     let mut asking = JoinSet::new();
     for (i, host) in hosts.iter().copied().cloned().enumerate() {
@@ -118,7 +118,7 @@ async fn ask_all(conf: &ClusterConf, gauntlet: &Program) -> anyhow::Result<Answe
 
 async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> anyhow::Result<Answer> {
     let ssh = Ssh::connect(host, dir).await?;
-    let data = host.data.to_str().context("the data folder's name is text")?;
+    let data = path(&host.data)?;
     let said = ssh.text(&["sh", "-c", SCRIPT, "sh", data]).await?;
     ssh.close().await;
     let value = |key: &str| {

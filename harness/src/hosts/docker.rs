@@ -2,6 +2,7 @@
 
 use super::image;
 use crate::progress::Progress;
+use crate::store;
 use anyhow::{Context, bail};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -90,8 +91,8 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
         docker(&["exec", &container, "sh", "-c", &authorize])?;
         writeln!(conf, "  - {{ name: {name}, address: {address} }}").expect("a string takes everything");
     }
-    write(&dir.join("known_hosts"), &known)?;
-    write(&dir.join("cluster.conf"), &conf)
+    store::write(&dir.join("known_hosts"), known.as_bytes())?;
+    store::write(&dir.join("cluster.conf"), conf.as_bytes())
 }
 
 fn run(container: &str, name: &str, network: &str, label: &str, cpus: Option<f64>) -> anyhow::Result<()> {
@@ -188,8 +189,4 @@ fn label(dir: &Path) -> String {
 /// What the names of containers begin with: another folder's have others.
 fn prefix(dir: &Path) -> String {
     format!("gauntlet-{:08x}", xxhash_rust::xxh3::xxh3_64(dir.as_os_str().as_encoded_bytes()) >> 32)
-}
-
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    crate::store::write(file, text.as_bytes())
 }

@@ -4,10 +4,11 @@ use crate::campaign::{self, UsageError};
 use crate::cli::{OnHosts, Place};
 use crate::cluster::{ClusterConf, HostConf};
 use crate::host::agent::{RUNS, SOCKET};
-use crate::host::ssh::Ssh;
+use crate::host::ssh::{Ssh, path};
 use crate::host::{AgentReply, AgentRequest, Stay, exchange};
 use crate::plan::{Plan, World};
 use crate::store;
+use crate::threads::single_threaded;
 use crate::world::settle::wait_for_agreement;
 use crate::world::{Cluster, Site};
 use anyhow::{Context, bail};
@@ -20,10 +21,6 @@ use tokio::time::{Instant, timeout};
 
 /// How long a fresh cluster may take to agree on a leader, and an agent to end.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")
-}
 
 /// `gauntlet start`: prints where the nodes serve.
 ///
@@ -44,7 +41,7 @@ pub(crate) fn start(mut plan: Plan, place: &Place) -> anyhow::Result<()> {
     let [cell] = &cells[..] else { bail!("one subject makes one cell") };
     let dir = store::create(&place.store, &plan.name, seed)?;
     store::write(&dir.join("plan.yaml"), cell.plan.to_yaml().as_bytes())?;
-    runtime()?.block_on(async {
+    single_threaded()?.block_on(async {
         let subject = cell.subject();
         let (system, nodes) = ([subject.system].into_iter(), cell.plan.nodes(subject).len());
         let site = Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended).await?;
@@ -79,9 +76,8 @@ where
     Fut: Future<Output = anyhow::Result<String>> + Send + 'static,
 {
     let conf = ClusterConf::load(&on.cluster).map_err(|error| UsageError(format!("{error:#}")))?;
-    let sockets =
-        tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
-    runtime()?.block_on(async {
+    let sockets = store::temporary()?;
+    single_threaded()?.block_on(async {
         let mut doing = JoinSet::new();
         for (i, host) in conf.servers.into_iter().chain(conf.clients).enumerate() {
             let (what, dir) = (what.clone(), sockets.path().to_owned());
@@ -111,7 +107,7 @@ where
 async fn end_agent(host: &HostConf, ssh: &Ssh, dir: &Path, kill: bool) -> anyhow::Result<()> {
     let socket = dir.join(format!("{}.sock", host.name));
     let there = host.data.join(SOCKET);
-    let there = there.to_str().context("the data folder's name is text")?;
+    let there = path(&there)?;
     let runs = async |ssh: &Ssh| {
         anyhow::Ok(!ssh.text(&["sh", "-c", "ls \"$1\" 2>/dev/null; true", "sh", there]).await?.is_empty())
     };
@@ -154,7 +150,7 @@ pub(crate) fn end(on: &OnHosts, kill: bool) -> anyhow::Result<()> {
 pub(crate) fn clean(on: &OnHosts) -> anyhow::Result<()> {
     on_all(on, |host, ssh, dir| async move {
         end_agent(&host, &ssh, &dir, true).await?;
-        let data = host.data.to_str().context("the data folder's name is text")?;
+        let data = path(&host.data)?;
         // The folder itself may be a disk of its own.
         let script = "find \"$1\" -mindepth 1 -delete && { rmdir \"$1\" 2>/dev/null || true; }";
         let sudo = if host.sudo { &["sudo", "-n"][..] } else { &[] };
@@ -171,7 +167,7 @@ pub(crate) fn clean(on: &OnHosts) -> anyhow::Result<()> {
 pub(crate) fn logs(on: &OnHosts, lines: u32) -> anyhow::Result<()> {
     on_all(on, move |host, ssh, _| async move {
         let runs = host.data.join(RUNS);
-        let runs = runs.to_str().context("the data folder's name is text")?;
+        let runs = path(&runs)?;
         let script = "cd \"$1\" 2>/dev/null || exit 0; for log in */node.log; do tail -n \"$2\" \"$log\" | sed \"s|^|${log%/node.log} |\"; done";
         let text = ssh.text(&["sh", "-c", script, "sh", runs, &lines.to_string()]).await?;
         ssh.close().await;

@@ -3,6 +3,7 @@
 use crate::cluster::Security;
 use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Secret, Supervisor};
 use crate::plan::Cell;
+use crate::store;
 use crate::subject::{Reads, System};
 use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
@@ -17,6 +18,7 @@ use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::{ClockReading, HostRecord};
 use runtime::{Durability, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tls::TlsFiles;
@@ -76,8 +78,7 @@ impl Cluster {
         let subject = cell.subject();
         let ids = cell.plan.nodes(subject);
         let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
-        let short =
-            tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+        let short = store::temporary()?;
         let (ports, held, hosts) = match &site.ground {
             Ground::Here(conf) => {
                 let (ports, held) = free_ports(&ids, conf.as_ref())?;
@@ -355,7 +356,7 @@ impl Cluster {
     async fn done(&mut self, node: ReplicaId, request: NodeRequest) -> Result<String, InjectError> {
         match self.ask(node, request).await? {
             HostReply::Done(words) => Ok(words),
-            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+            other => Err(odd(node, &other)),
         }
     }
 
@@ -365,10 +366,22 @@ impl Cluster {
         id: ReplicaId,
         request: ControlRequest,
     ) -> Result<NodeStatus, InjectError> {
+        match self.ask_itself(id, request).await? {
+            ControlReply::Ok(status) => Ok(*status),
+            other => Err(odd(id, &other)),
+        }
+    }
+
+    /// Asks a node of ours itself; that it will not is an error.
+    async fn ask_itself(
+        &mut self,
+        id: ReplicaId,
+        request: ControlRequest,
+    ) -> Result<ControlReply, InjectError> {
         match self.ask(id, NodeRequest::Control(request)).await? {
-            HostReply::Control(ControlReply::Ok(status)) => Ok(*status),
             HostReply::Control(ControlReply::Error(why)) => Err(InjectError::Failed(format!("{id}: {why}"))),
-            other => Err(InjectError::Failed(format!("{id}: an answer to something else: {other:?}"))),
+            HostReply::Control(reply) => Ok(reply),
+            other => Err(odd(id, &other)),
         }
     }
 
@@ -388,6 +401,10 @@ impl Cluster {
         // Whether they are gone is seen by the kill that follows.
         striking.join_all().await;
     }
+}
+
+fn odd(node: ReplicaId, answer: &impl fmt::Debug) -> InjectError {
+    InjectError::Failed(format!("{node}: an answer to something else: {answer:?}"))
 }
 
 /// Hosts forget an earlier run, all at once.
@@ -482,7 +499,7 @@ impl World for Cluster {
     async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError> {
         match self.ask(node, NodeRequest::Release(pressure)).await? {
             HostReply::Released(words) => Ok(words),
-            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+            other => Err(odd(node, &other)),
         }
     }
 
@@ -503,12 +520,9 @@ impl World for Cluster {
         node: ReplicaId,
         request: &AdminRequest,
     ) -> Result<AdminReply, InjectError> {
-        match self.ask(node, NodeRequest::Control(ControlRequest::Admin(request.clone()))).await? {
-            HostReply::Control(ControlReply::Admin(reply)) => Ok(reply),
-            HostReply::Control(ControlReply::Error(why)) => {
-                Err(InjectError::Failed(format!("{node}: {why}")))
-            }
-            other => Err(InjectError::Failed(format!("{node}: an answer to something else: {other:?}"))),
+        match self.ask_itself(node, ControlRequest::Admin(request.clone())).await? {
+            ControlReply::Admin(reply) => Ok(reply),
+            other => Err(odd(node, &other)),
         }
     }
 

@@ -6,9 +6,7 @@ use nemesis::InjectError;
 use nemesis::evidence::add;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use protocol::ReplicaId;
-use protocol::control::{
-    ClockSetting, ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus,
-};
+use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, NodeStatus};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -133,9 +131,8 @@ impl Cluster {
         for (peer, ports) in self.ports.iter().filter(|(peer, _)| **peer != status.replica) {
             let Some(now) = counters.get(&ports.peer.ip()) else { continue };
             let before = seen.before.get(&ports.peer.ip()).copied().unwrap_or_default();
-            let sum = |total: &mut LinkCounters, now, before| add(total, now, before);
-            sum(status.outbound.entry(*peer).or_default(), &now.outbound, &before.outbound);
-            sum(status.inbound.entry(*peer).or_default(), &now.inbound, &before.inbound);
+            add(status.outbound.entry(*peer).or_default(), &now.outbound, &before.outbound);
+            add(status.inbound.entry(*peer).or_default(), &now.inbound, &before.inbound);
         }
         for (peer, told) in self.counted.told.get(&status.replica).into_iter().flatten() {
             let in_force = status.links.entry(*peer).or_default();

@@ -46,7 +46,7 @@ impl Secrets {
 
     fn files(&self, identity: &Identity, name: &str, dir: &Path) -> (TlsFiles, Vec<Secret>) {
         let files = TlsFiles {
-            ca: dir.join("ca.pem"),
+            ca: dir.join(format!("{name}.ca.pem")),
             certificate: dir.join(format!("{name}.pem")),
             key: dir.join(format!("{name}.key")),
         };

@@ -7,6 +7,7 @@ use crate::host::ssh::Program;
 use crate::host::{Remote, Stay};
 use crate::plan::World;
 use crate::progress::Progress;
+use crate::store;
 use crate::subject::System;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -122,7 +123,7 @@ impl Fleet {
                 first.name
             );
         }
-        let own = std::env::current_exe().context("finding this program's own file")?;
+        let own = binaries::own()?;
         let gauntlet = Program::read(&own)?;
         let read = |(system, path): (&System, &PathBuf)| Ok((*system, Program::read(path)?));
         let programs = programs.iter().map(read).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
@@ -130,8 +131,7 @@ impl Fleet {
         let progress = Progress::new("hosts");
         progress.step(&format!("deploying to {}", confs.len()));
         // A Unix socket's path has at most 107 bytes.
-        let sockets =
-            tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")?;
+        let sockets = store::temporary()?;
         let begun = Instant::now();
         let mut beginning = JoinSet::new();
         for (i, host) in confs.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Fleet {
         for (i, begun) in beginning.join_all().await {
             match begun {
                 Ok(host) => drop(hosts.insert(i, host)),
-                Err(error) => problems.push(format!("{error:#}")),
+                Err(error) => problems.push(format!("host {}: {error:#}", confs[i].name)),
             }
         }
         progress.done();

@@ -413,7 +413,13 @@ mod tests {
         }
         let mut ops: Vec<Op> = ops.into_iter().map(|(_, op)| op).collect();
         ops.sort_by_key(|op| op.invoked);
-        History { ops, faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete }
+        History {
+            ops,
+            faults: Vec::new(),
+            phases: Vec::new(),
+            clock_uncertainty: 0,
+            ending: Ending::Complete,
+        }
     }
 
     /// The bounds as the head of this file says them: for each pair of reads, over all additions.

@@ -4,6 +4,7 @@ use crate::cli::{Format, Place};
 use crate::cluster::ClusterConf;
 use crate::exit::Exit;
 use crate::host::Stay;
+use crate::hosts;
 use crate::judge;
 use crate::overrides::Overrides;
 use crate::plan::{Cell, Plan, World};
@@ -87,7 +88,12 @@ pub(crate) fn hosts(world: World, place: &Place) -> anyhow::Result<Option<Cluste
         let conf = place.cluster.as_deref().map(ClusterConf::load).transpose()?;
         match (world, &conf) {
             (World::Local, Some(conf)) => conf.check_local()?,
-            (World::Ssh, None) => bail!("the ssh world needs hosts: name their file with --cluster"),
+            (World::Ssh, None) if Path::new(hosts::CONF).is_file() => {
+                return ClusterConf::load(Path::new(hosts::CONF)).map(Some);
+            }
+            (World::Ssh, None) => bail!(
+                "the ssh world needs hosts: name their file with --cluster, or make some (gauntlet hosts up)"
+            ),
             (World::Local, None) | (World::Ssh, Some(_)) => {}
         }
         Ok(conf)

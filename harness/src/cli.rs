@@ -138,6 +138,13 @@ pub(crate) enum Command {
     /// Look after the nodes of this host, for a controller that reaches it over SSH
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// Make the load that is ordered in a folder
+    #[command(hide = true)]
+    Load {
+        /// The folder
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Take back what an agent leaves behind
     #[command(hide = true)]
     AgentGuard,

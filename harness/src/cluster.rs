@@ -192,8 +192,8 @@ impl ClusterConf {
             }
         }
         let mut addresses = BTreeSet::new();
-        if let Some(twice) = self.servers.iter().find(|host| !addresses.insert((host.address, host.ssh.port)))
-        {
+        let mut all = self.servers.iter().chain(&self.clients);
+        if let Some(twice) = all.find(|host| !addresses.insert((host.address, host.ssh.port))) {
             bail!("{}: {} is another host's address", twice.name, twice.address);
         }
         Ok(())

@@ -51,7 +51,8 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         guarded("faults", || check_faults(&history)),
     ];
     if plan.checks.consistency {
-        checks.push(check_consistency(&history, workload, &plan.checks));
+        checks
+            .push(check_with_clocks(&history, |history| check_consistency(history, workload, &plan.checks)));
         let subject = plan.subjects.first().context("the plan has no subject")?;
         checks.push(guarded("agreement", || agreement(dir, subject.system)));
     }
@@ -59,6 +60,27 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let results = Results { verdict, checks };
     write_json(&dir.join(RESULTS_FILE), &results)?;
     Ok(results)
+}
+
+/// A judgement on a history whose times may be off: what is wrong by what clocks said is invalid only if it is wrong however far off they
+/// were, and otherwise unknown.
+fn check_with_clocks(history: &History, check: impl Fn(&History) -> CheckResult) -> CheckResult {
+    let told = check(history);
+    if told.verdict != Verdict::Invalid || history.clock_uncertainty == 0 {
+        return told;
+    }
+    let for_certain = check(&history.widened());
+    let off = format!("clocks may be ±{:.3} ms off", history.clock_uncertainty as f64 / 1e6);
+    match for_certain.verdict {
+        Verdict::Invalid => {
+            let summary = format!("{}; so it is although {off}", for_certain.summary);
+            CheckResult { summary, ..for_certain }
+        }
+        Verdict::Valid | Verdict::Unknown => {
+            let summary = format!("{}; but {off}, and nothing is wrong for certain", told.summary);
+            CheckResult { verdict: Verdict::Unknown, summary, ..told }
+        }
+    }
 }
 
 /// What clients were answered, judged by what the workload asked.

@@ -12,6 +12,7 @@
 //! | `exam/` | `gauntlet bugs`: the harness' own exam, simulated and on processes |
 //! | `judge.rs` | every judgement on a stored run |
 //! | `world/` | where a plan runs: the nodes of a run, on their hosts |
+//! | `elsewhere/` | load that other hosts make, and one history of all |
 //! | `host/` | one host: its nodes, and how it is reached |
 //! | `hosts/` | `gauntlet hosts`: containers that are hosts, what hosts can do |
 //! | `leash.rs` | children that die with the controller |
@@ -27,6 +28,7 @@ mod campaign;
 mod cli;
 mod cluster;
 mod cpu;
+mod elsewhere;
 mod exam;
 mod exit;
 mod host;
@@ -107,6 +109,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Hosts(command) => hosts::execute(command),
         Command::List => list::print().map(|()| Exit::Valid),
         Command::Agent(args) => Ok(host::agent::run(&args)),
+        Command::Load { dir } => elsewhere::make(&dir).map(|()| Exit::Valid),
         Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
         Command::Burn { cpu, memory_mib } => host::burner::burn(cpu, memory_mib),
         Command::Leash { parent, program, args } => {

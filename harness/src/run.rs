@@ -7,6 +7,7 @@
 //! is of it is judged.
 
 use crate::cpu::CpuMeter;
+use crate::elsewhere::{LoadHosts, share_out};
 use crate::exit::Exit;
 use crate::judge;
 use crate::plan::Cell;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use workloads::Share;
 use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadSummary, run_load};
 use workloads::recorder::{Recorder, RecorderHandle};
 
@@ -137,6 +139,9 @@ async fn drive(
     let endpoint = cluster.voters_endpoint();
     let mut steps = Steps {
         cell,
+        dir,
+        site,
+        elsewhere: None,
         endpoint,
         interrupt,
         progress,
@@ -151,7 +156,11 @@ async fn drive(
     let told =
         if steps.hosts.is_empty() { told } else { told.and(write_json(&dir.join(HOSTS_FILE), &steps.hosts)) };
     let saved = match steps.recorder.take() {
-        Some(recorder) => recorder.finish().context("writing the end of the history"),
+        Some(recorder) => {
+            let origin = recorder.origin();
+            let saved = recorder.finish().context("writing the end of the history");
+            saved.and_then(|()| steps.merge(origin, info))
+        }
         None => Err(anyhow!("the load generator panicked: its history ends early")),
     };
     driven.and(saved).and(told)
@@ -159,6 +168,10 @@ async fn drive(
 
 struct Steps<'a> {
     cell: &'a Cell,
+    dir: &'a Path,
+    site: &'a Site,
+    /// Other hosts that made the load of the run phase, once all that they recorded is here.
+    elsewhere: Option<LoadHosts>,
     endpoint: Endpoint,
     interrupt: &'a Interrupt,
     progress: &'a Progress,
@@ -207,6 +220,10 @@ impl Steps<'_> {
         let mut config = self.load_config();
         config.arrivals = Arrivals::Closed;
         config.time_limit = BRACKET_DEADLINE;
+        // What each share of the run begins with is made before it.
+        if let [first, ..] = &share_out(&config, self.site.load_hosts().len())[..] {
+            config.share = first.share;
+        }
         let summary = self.load(phase, config, self.interrupt.set.clone()).await?;
         if summary.end == LoadEnd::TimeLimit {
             return Err(anyhow!("the {} phase was not done within {BRACKET_DEADLINE:?}", phase_name(phase)));
@@ -223,6 +240,10 @@ impl Steps<'_> {
         cluster.begin_watch().await;
         let origin = self.recorder.as_ref().expect("nobody loads now").origin();
         let meter = CpuMeter::begin(cluster.cpu_s().await);
+        let begun_elsewhere = match self.begin_elsewhere(&cluster).await {
+            Ok(begun) => begun,
+            Err(error) => return (cluster, Err(error)),
+        };
         let (stop_nemesis, nemesis_stopped) = watch::channel(false);
         let recording = handle.clone();
         let runner =
@@ -231,21 +252,58 @@ impl Steps<'_> {
         let config = self.load_config();
         let interrupted = self.interrupt.set.clone();
         let load = async {
-            let summary = self.load(Phase::Run, config, interrupted).await;
+            let loaded = match begun_elsewhere {
+                Some(hosts) => self.see_through(hosts, &interrupted).await,
+                None => self.load(Phase::Run, config, interrupted).await.map(drop),
+            };
             stop_nemesis.send_replace(true);
-            (summary, meter.end())
+            (loaded, meter.end())
         };
-        let ((mut cluster, healed), (summary, used)) = tokio::select! {
+        let ((mut cluster, healed), (loaded, used)) = tokio::select! {
             both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
             () = watching => unreachable!("watching does not end by itself"),
         };
         let (hosts, lapses) = cluster.end_watch(origin).await;
         self.hosts = hosts;
+        self.hosts.extend(self.elsewhere.iter().flat_map(|hosts| hosts.records(origin)));
         info.cpu = used.with_nodes(cluster.cpu_s().await);
         let HealReport { problems, crashes } = healed;
         info.heal_problems = problems.into_iter().chain(lapses).collect();
         info.crashes = crashes.into_iter().map(|(node, words)| (node.to_string(), words)).collect();
-        (cluster, summary.map(drop))
+        (cluster, loaded)
+    }
+
+    /// Has other hosts begin with the run phase's load, if there are any.
+    async fn begin_elsewhere(&mut self, cluster: &Cluster) -> anyhow::Result<Option<LoadHosts>> {
+        let remotes = self.site.load_hosts();
+        if remotes.is_empty() {
+            return Ok(None);
+        }
+        let config = self.load_config();
+        let recorder = self.recorder.as_mut().expect("nobody loads now");
+        recorder.phase(Phase::Run).context("writing the history")?;
+        let first = recorder.processes_used();
+        let target = |dir: &Path| cluster.load_target(dir);
+        LoadHosts::begin(remotes, &config, self.cell.workload(), target, first).await.map(Some)
+    }
+
+    async fn see_through(
+        &mut self,
+        mut hosts: LoadHosts,
+        stop: &watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let recorder = self.recorder.as_mut().expect("nobody loads now");
+        hosts.see_through(recorder, stop, self.dir).await?;
+        self.elsewhere = Some(hosts);
+        Ok(())
+    }
+
+    /// Makes one history of all that was recorded, here and elsewhere.
+    fn merge(&mut self, origin: tokio::time::Instant, info: &mut RunInfo) -> anyhow::Result<()> {
+        let Some(hosts) = &self.elsewhere else { return Ok(()) };
+        let off = hosts.merge(self.dir, origin).context("merging what was recorded")?;
+        info.facts.push(("load made on".into(), hosts.in_words(off)));
+        Ok(())
     }
 
     fn load_config(&self) -> LoadConfig {
@@ -261,6 +319,7 @@ impl Steps<'_> {
             time_limit: self.cell.plan.duration,
             ops_max: None,
             seed: self.cell.seed,
+            share: Share::WHOLE,
         }
     }
 

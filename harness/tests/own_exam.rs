@@ -105,7 +105,8 @@ impl Run {
             Entry::Phase { time, .. }
             | Entry::Invoke { time, .. }
             | Entry::Return { time, .. }
-            | Entry::Fault { time, .. } => *time,
+            | Entry::Fault { time, .. }
+            | Entry::Clocks { time, .. } => *time,
         });
         let mut writer = Writer::create(dir.path().join("history.bin")).unwrap();
         self.entries.iter().for_each(|entry| writer.push(entry).unwrap());

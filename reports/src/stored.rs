@@ -220,7 +220,13 @@ impl StoredRun {
             Ok(history) => history,
             Err(error) => {
                 warnings.push(format!("The history cannot be read: {error}"));
-                History { ops: Vec::new(), faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete }
+                History {
+                    ops: Vec::new(),
+                    faults: Vec::new(),
+                    phases: Vec::new(),
+                    clock_uncertainty: 0,
+                    ending: Ending::Complete,
+                }
             }
         };
         if history.ending != Ending::Complete {

@@ -185,7 +185,8 @@ pub(crate) fn time_of(entry: &Entry) -> u64 {
         Entry::Phase { time, .. }
         | Entry::Invoke { time, .. }
         | Entry::Return { time, .. }
-        | Entry::Fault { time, .. } => *time,
+        | Entry::Fault { time, .. }
+        | Entry::Clocks { time, .. } => *time,
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
-use workloads::{Endpoint, LoadConfig, Recorder, Spec, run_load};
+use workloads::{Endpoint, LoadConfig, Recorder, Share, Spec, run_load};
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(3);
@@ -51,6 +51,7 @@ fn measure(server: SocketAddr, clients: u32, duration: Duration) {
         time_limit: duration,
         ops_max: None,
         seed: 1,
+        share: Share::WHOLE,
     };
     let (_stop, stopped) = watch::channel(false);
     let mut recorder = Recorder::create(&path).expect("the folder is writable");

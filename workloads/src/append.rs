@@ -1,7 +1,7 @@
 //! List-append transactions, generated as Elle does it: a read of a whole list tells the order of all appends before it, so
 //! transactional anomalies leave traces that can be followed.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::{Chance, Mix};
 use crate::spec::{SpecError, fraction, within};
 use crate::values::{Layout, Names};
@@ -47,7 +47,7 @@ impl Append {
     }
 }
 
-/// A list in use: its key, and the element to append next. Elements of a list are 1, 2, 3, …
+/// A list in use: its key, and the element to append next. Elements of a list are 1, 2, 3, … of this share's numbers.
 #[derive(Clone, Copy, Debug)]
 struct Active {
     key: u64,
@@ -61,6 +61,7 @@ pub(crate) struct AppendRun {
     slots: Mix<usize>,
     active: Vec<Active>,
     key_next: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -69,10 +70,14 @@ impl AppendRun {
         let keys = options.keys as usize;
         let weights: Vec<(f64, usize)> = (0..keys).map(|slot| (2_f64.powi(slot as i32), slot)).collect();
         Self {
-            options: options.clone(),
+            options: Append {
+                appends_per_key: scope.share.split(options.appends_per_key),
+                ..options.clone()
+            },
             slots: Mix::new(&weights),
             active: (0..keys as u64).map(|key| Active { key, value_next: 1 }).collect(),
             key_next: keys as u64,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -87,7 +92,7 @@ impl AppendRun {
             self.key_next += 1;
         }
         list.value_next += 1;
-        MicroCall::Append { key: list.key, value: list.value_next - 1 }
+        MicroCall::Append { key: list.key, value: self.share.number(list.value_next - 1) }
     }
 }
 
@@ -108,8 +113,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn play(options: &Append, seed: u64, txns: usize) -> Vec<Vec<MicroCall>> {
-        let mut generator =
-            AppendRun::new(options, &Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0 });
+        let mut generator = AppendRun::new(
+            options,
+            &Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE },
+        );
         (0..txns)
             .map(|_| match generator.next(0, 0) {
                 Next::Op(Call::Txn(steps)) => steps,

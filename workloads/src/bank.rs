@@ -4,9 +4,10 @@
 //! A transfer is one transaction of two appends, which share the posting's number: whoever reads all accounts sees both or
 //! none, and the balances always have the same sum. Banks are retired as lists are, so that reads stay short: a
 //! fresh one is *opened* by one transaction that pays into every account, and used once that is acknowledged.
+//! Each share of a load has banks of its own: what is certainly in an account, nobody else may take off.
 //! With [`Bank::initial`] 0 accounts start empty and nothing has to be opened.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::Chance;
 use crate::spec::{SpecError, mostly, within};
 use crate::values::{Layout, Names};
@@ -79,24 +80,26 @@ impl Bank {
     }
 }
 
-/// The posting that opens bank 0, before the run.
+/// The posting that opens each share's first bank, before the run.
 const FIRST_OPENING: u64 = 0;
 
-/// The load phase: bank 0 is opened, once. To try again what may have happened would pay twice.
+/// The load phase: the first bank of each share is opened, once. To try again what may have happened would pay twice.
 #[derive(Debug)]
 pub(crate) struct BankLoad {
-    opening: Option<Call>,
+    openings: VecDeque<Call>,
 }
 
 impl BankLoad {
-    pub(crate) fn new(options: &Bank) -> Self {
-        Self { opening: (options.initial > 0).then(|| options.opening(0, FIRST_OPENING)) }
+    pub(crate) fn new(options: &Bank, scope: &Scope) -> Self {
+        let firsts = (0..scope.share.of).map(|index| Share { index, ..scope.share }.number(0));
+        let openings = firsts.map(|bank| options.opening(bank, FIRST_OPENING));
+        Self { openings: if options.initial > 0 { openings.collect() } else { VecDeque::new() } }
     }
 }
 
 impl Generator for BankLoad {
     fn next(&mut self, _now_ns: u64, _worker: u32) -> Next {
-        self.opening.take().map_or(Next::Done, Next::Op)
+        self.openings.pop_front().map_or(Next::Done, Next::Op)
     }
 
     fn complete(&mut self, _now_ns: u64, _worker: u32, _call: &Call, _outcome: &Outcome) {}
@@ -118,6 +121,7 @@ pub(crate) struct BankRun {
     spare: VecDeque<u64>,
     bank_next: u64,
     id_next: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -125,13 +129,14 @@ impl BankRun {
     pub(crate) fn new(options: &Bank, scope: &Scope) -> Self {
         Self {
             options: options.clone(),
-            bank: 0,
+            bank: scope.share.number(0),
             issued: 0,
             certain: vec![i64::from(options.initial); options.accounts as usize],
             opening: BTreeSet::new(),
             spare: VecDeque::new(),
             bank_next: 1,
             id_next: FIRST_OPENING + 1,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -142,12 +147,12 @@ impl BankRun {
 
     fn fresh_bank(&mut self) -> u64 {
         self.bank_next += 1;
-        self.bank_next - 1
+        self.share.number(self.bank_next - 1)
     }
 
     fn fresh_id(&mut self) -> u64 {
         self.id_next += 1;
-        self.id_next - 1
+        self.share.number(self.id_next - 1)
     }
 
     /// Turns to a fresh bank if this one has had its transfers, or opens one in time. `None`: go on with this one.
@@ -238,7 +243,7 @@ mod tests {
     use rand::Rng;
     use std::collections::{BTreeMap, BTreeSet};
 
-    const SCOPE: Scope = Scope { phase: Phase::Run, workers: 8, seed: 3, keys_used: 0 };
+    const SCOPE: Scope = Scope { phase: Phase::Run, workers: 8, seed: 3, keys_used: 0, share: Share::WHOLE };
 
     /// What was asked, and what became of it.
     type Played = Vec<(Vec<MicroCall>, Outcome)>;
@@ -250,7 +255,7 @@ mod tests {
     /// Runs the load phase and then `ops` ops, of which `open` are open at a time; some fail and some get no answer.
     fn play(options: &Bank, seed: u64, open: usize, ops: usize) -> Played {
         let mut played = Vec::new();
-        let mut load = BankLoad::new(options);
+        let mut load = BankLoad::new(options, &SCOPE);
         while let Next::Op(Call::Txn(steps)) = load.next(0, 0) {
             load.complete(0, 0, &Call::Txn(steps.clone()), &done());
             played.push((steps, done()));

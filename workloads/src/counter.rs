@@ -1,7 +1,7 @@
 //! Counters: amounts are added and taken off, and the sum is read. A counter is a list to which amounts are appended as
 //! [`Posting`]s; its value is their sum.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::Chance;
 use crate::spec::{SpecError, fraction, mostly, within};
 use crate::values::{Layout, Names};
@@ -49,7 +49,7 @@ impl Counter {
     }
 }
 
-/// A counter in use. Its postings are numbered 1, 2, 3, …
+/// A counter in use. Its postings are numbered 1, 2, 3, … of this share's numbers.
 #[derive(Clone, Copy, Debug)]
 struct Active {
     key: u64,
@@ -62,6 +62,7 @@ pub(crate) struct CounterRun {
     options: Counter,
     active: Vec<Active>,
     key_next: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -69,9 +70,13 @@ impl CounterRun {
     pub(crate) fn new(options: &Counter, scope: &Scope) -> Self {
         let counters = u64::from(options.counters);
         Self {
-            options: options.clone(),
+            options: Counter {
+                adds_per_counter: scope.share.split(options.adds_per_counter),
+                ..options.clone()
+            },
             active: (0..counters).map(|key| Active { key, id_next: 1 }).collect(),
             key_next: counters,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -90,7 +95,7 @@ impl Generator for CounterRun {
         }
         let amount = i64::from(self.chance.random_range(1..=self.options.amount_max));
         let sign = if self.chance.random::<f64>() < self.options.decrement { -1 } else { 1 };
-        let posting = Posting { id: counter.id_next, amount: sign * amount };
+        let posting = Posting { id: self.share.number(counter.id_next), amount: sign * amount };
         counter.id_next += 1;
         Next::Op(Call::Txn(vec![MicroCall::Append { key: counter.key, value: posting.value() }]))
     }
@@ -106,7 +111,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn play(options: &Counter, seed: u64, ops: usize) -> Vec<(u64, Option<Posting>)> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0 };
+        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE };
         let mut generator = CounterRun::new(options, &scope);
         let step = |_| {
             let Next::Op(Call::Txn(steps)) = generator.next(0, 0) else { panic!("the run has no end") };

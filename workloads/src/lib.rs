@@ -31,7 +31,7 @@ pub mod spec;
 pub mod values;
 pub mod ycsb;
 
-pub use generator::{Generator, Next, Scope};
+pub use generator::{Generator, Next, Scope, Share};
 pub use kv_client::{ClientTls, KvClient, KvClientConfig};
 pub use load::{Endpoint, LoadConfig, LoadError, LoadSummary, run_load};
 pub use recorder::{Progress, Recorder, RecorderHandle};

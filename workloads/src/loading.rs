@@ -129,6 +129,7 @@ impl Generator for FinalReads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generator::Share;
     use checkers::history::{Answer, Phase};
 
     #[test]
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn each_key_is_read_by_several_neighbouring_workers() {
-        let scope = Scope { phase: Phase::Final, workers: 5, seed: 0, keys_used: 23 };
+        let scope = Scope { phase: Phase::Final, workers: 5, seed: 0, keys_used: 23, share: Share::WHOLE };
         let mut reads = FinalReads::new(Form::Register, true, &scope);
         let mut readers = BTreeMap::<u64, Vec<u32>>::new();
         for worker in 0..5 {
@@ -184,20 +185,20 @@ mod tests {
         let mut reads = FinalReads::new(
             Form::Lists { together: 1 },
             true,
-            &Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 1 },
+            &Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 1, share: Share::WHOLE },
         );
         assert_eq!(reads.next(0, 0), Next::Op(Call::Txn(vec![MicroCall::ReadList { key: 0 }])));
         assert_eq!(reads.next(0, 0), Next::Done);
         let mut none = FinalReads::new(
             Form::Record,
             false,
-            &Scope { phase: Phase::Final, workers: 2, seed: 0, keys_used: 0 },
+            &Scope { phase: Phase::Final, workers: 2, seed: 0, keys_used: 0, share: Share::WHOLE },
         );
         assert_eq!(none.next(0, 1), Next::Done);
     }
     #[test]
     fn lists_that_belong_together_are_read_together() {
-        let scope = Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 4 };
+        let scope = Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 4, share: Share::WHOLE };
         let mut reads = FinalReads::new(Form::Lists { together: 3 }, false, &scope);
         for first in [0, 3] {
             let lists = (first..first + 3).map(|key| MicroCall::ReadList { key }).collect();

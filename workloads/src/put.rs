@@ -1,6 +1,6 @@
 //! The benchmark: whole values are written, or read, under uniformly chosen keys.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::loading::RUN_VALUE_FIRST;
 use crate::mix::Chance;
 use crate::spec::{SpecError, fraction, within};
@@ -72,6 +72,7 @@ pub(crate) struct PutRun {
     keys: u64,
     read: f64,
     value_next: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -81,6 +82,7 @@ impl PutRun {
             keys: options.keys,
             read: options.read,
             value_next: RUN_VALUE_FIRST,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -93,7 +95,7 @@ impl Generator for PutRun {
             return Next::Op(Call::Read { key });
         }
         self.value_next += 1;
-        Next::Op(Call::Write { key, value: self.value_next - 1 })
+        Next::Op(Call::Write { key, value: self.share.number(self.value_next - 1) })
     }
 
     fn complete(&mut self, _now_ns: u64, _worker: u32, _call: &Call, _outcome: &Outcome) {}
@@ -105,8 +107,10 @@ mod tests {
     use checkers::history::Phase;
 
     fn play(options: &Put, seed: u64) -> Vec<Call> {
-        let mut generator =
-            PutRun::new(options, &Scope { phase: Phase::Run, workers: 1, seed, keys_used: 0 });
+        let mut generator = PutRun::new(
+            options,
+            &Scope { phase: Phase::Run, workers: 1, seed, keys_used: 0, share: Share::WHOLE },
+        );
         (0..20_000)
             .map(|_| match generator.next(0, 0) {
                 Next::Op(call) => call,

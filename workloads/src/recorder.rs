@@ -8,6 +8,7 @@ use checkers::history::{
     Call, Entry, FaultEvent, HistoryError, MicroCall, OpKind, Outcome, Phase, ProcessId, Writer,
 };
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -57,7 +58,7 @@ pub enum HandOverError {
 }
 
 /// How the load goes, for a person to watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Ops that took effect, since the run began.
     pub ok: u64,
@@ -170,6 +171,12 @@ impl Recorder {
     #[must_use]
     pub fn keys_used(&self) -> u64 {
         self.keys_used
+    }
+
+    /// Others have used keys and processes up to these.
+    pub fn count_as_used(&mut self, keys: u64, processes: u32) {
+        self.keys_used = self.keys_used.max(keys);
+        self.processes_used = self.processes_used.max(processes);
     }
 
     /// A phase begins. The same one again begins nothing.
@@ -323,6 +330,11 @@ impl RecorderHandle {
             TrySendError::Full(_) => HandOverError::Full,
             TrySendError::Disconnected(_) => HandOverError::Closed,
         })
+    }
+
+    /// How load that is recorded elsewhere goes, for whoever watches.
+    pub fn tell(&self, progress: Progress) {
+        *self.progress.lock().expect("nobody panics while holding it") = progress;
     }
 
     /// How the load goes, as of the recorder's last flush.

@@ -1,6 +1,6 @@
 //! Registers: reads, writes and compare-and-sets over independent keys.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::{Chance, Mix};
 use crate::spec::{SpecError, fraction, within};
 use crate::values::{Layout, Names};
@@ -75,7 +75,7 @@ impl Register {
 struct Active {
     key: u64,
     issued: u32,
-    /// Values written to a key are 1, 2, 3, …
+    /// Values written to a key are 1, 2, 3, … of this share's numbers.
     value_next: u64,
     /// The value that was seen there last: what a compare-and-set expects.
     seen: Option<u64>,
@@ -86,9 +86,9 @@ impl Active {
         Self { key, issued: 0, value_next: 1, seen: None }
     }
 
-    fn value(&mut self) -> u64 {
+    fn value(&mut self, share: Share) -> u64 {
         self.value_next += 1;
-        self.value_next - 1
+        share.number(self.value_next - 1)
     }
 }
 
@@ -100,18 +100,22 @@ pub(crate) struct RegisterRun {
     readers: f64,
     active: Vec<Active>,
     key_next: u64,
+    share: Share,
     chance: Chance,
 }
 
 impl RegisterRun {
     pub(crate) fn new(options: &Register, scope: &Scope) -> Self {
-        let keys = u64::from(options.keys.max(scope.workers.div_ceil(WORKERS_PER_KEY)));
+        // All shares use the same keys.
+        let workers = scope.workers * scope.share.of;
+        let keys = u64::from(options.keys.max(workers.div_ceil(WORKERS_PER_KEY)));
         Self {
             kinds: Mix::new(&options.weights()),
-            ops_per_key: options.ops_per_key,
+            ops_per_key: scope.share.split(options.ops_per_key),
             readers: options.readers,
             active: (0..keys).map(Active::fresh).collect(),
             key_next: keys,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -128,6 +132,7 @@ impl Generator for RegisterRun {
         let slot = self.chance.random_range(0..self.active.len());
         let reads_only = only_reads(worker, self.readers);
         let kind = if reads_only { OpKind::Read } else { self.kinds.pick(&mut self.chance) };
+        let share = self.share;
         let register = &mut self.active[slot];
         if register.issued >= self.ops_per_key {
             *register = Active::fresh(self.key_next);
@@ -137,9 +142,9 @@ impl Generator for RegisterRun {
         let key = register.key;
         Next::Op(match (kind, register.seen) {
             (OpKind::Read, _) => Call::Read { key },
-            (OpKind::Cas, Some(from)) => Call::Cas { key, from, to: register.value() },
+            (OpKind::Cas, Some(from)) => Call::Cas { key, from, to: register.value(share) },
             // A compare-and-set where nothing was seen yet has nothing to expect.
-            _ => Call::Write { key, value: register.value() },
+            _ => Call::Write { key, value: register.value(share) },
         })
     }
 
@@ -168,8 +173,10 @@ mod tests {
     fn some_workers_only_read() {
         let options = Register { readers: 0.4, ..Register::default() };
         options.validate().expect("sound");
-        let mut run =
-            RegisterRun::new(&options, &Scope { phase: Phase::Run, workers: 10, seed: 1, keys_used: 0 });
+        let mut run = RegisterRun::new(
+            &options,
+            &Scope { phase: Phase::Run, workers: 10, seed: 1, keys_used: 0, share: Share::WHOLE },
+        );
         let reads = |worker, run: &mut RegisterRun| {
             (0..200).all(|_| matches!(run.next(0, worker), Next::Op(Call::Read { .. })))
         };
@@ -178,7 +185,8 @@ mod tests {
         Register { readers: 1.0, ..options }.validate().expect_err("nobody would write");
     }
 
-    const SCOPE: Scope = Scope { phase: Phase::Run, workers: 16, seed: 11, keys_used: 0 };
+    const SCOPE: Scope =
+        Scope { phase: Phase::Run, workers: 16, seed: 11, keys_used: 0, share: Share::WHOLE };
 
     /// Runs `ops` against registers in memory: an op takes effect when it is taken from a queue of `open`.
     fn play(options: &Register, scope: &Scope, open: usize, ops: usize) -> Vec<(Call, Outcome)> {

@@ -1,6 +1,6 @@
 //! Sets: unique elements are added one by one, and the whole set is read. A set is a list to which its elements are appended.
 
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::Chance;
 use crate::spec::{SpecError, mostly, within};
 use crate::values::{Layout, Names};
@@ -42,7 +42,7 @@ impl Set {
     }
 }
 
-/// A set in use. Elements of a set are 1, 2, 3, …
+/// A set in use. Elements of a set are 1, 2, 3, … of this share's numbers.
 #[derive(Clone, Copy, Debug)]
 struct Active {
     key: u64,
@@ -55,6 +55,7 @@ pub(crate) struct SetRun {
     options: Set,
     active: Vec<Active>,
     key_next: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -62,9 +63,10 @@ impl SetRun {
     pub(crate) fn new(options: &Set, scope: &Scope) -> Self {
         let sets = u64::from(options.sets);
         Self {
-            options: options.clone(),
+            options: Set { elements_per_set: scope.share.split(options.elements_per_set), ..options.clone() },
             active: (0..sets).map(|key| Active { key, element_next: 1 }).collect(),
             key_next: sets,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
@@ -82,7 +84,8 @@ impl Generator for SetRun {
             self.key_next += 1;
         }
         set.element_next += 1;
-        Next::Op(Call::Txn(vec![MicroCall::Append { key: set.key, value: set.element_next - 1 }]))
+        let value = self.share.number(set.element_next - 1);
+        Next::Op(Call::Txn(vec![MicroCall::Append { key: set.key, value }]))
     }
 
     fn complete(&mut self, _now_ns: u64, _worker: u32, _call: &Call, _outcome: &Outcome) {}
@@ -96,7 +99,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn play(options: &Set, seed: u64, ops: usize) -> Vec<MicroCall> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0 };
+        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE };
         let mut generator = SetRun::new(options, &scope);
         let step = |_| match generator.next(0, 0) {
             Next::Op(Call::Txn(mut steps)) if steps.len() == 1 => steps.remove(0),

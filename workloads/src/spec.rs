@@ -200,7 +200,7 @@ impl Spec {
             (Phase::Load, Spec::Register(_) | Spec::Append(_) | Spec::Set(_) | Spec::Counter(_)) => {
                 Box::new(Nothing)
             }
-            (Phase::Load, Spec::Bank(bank)) => Box::new(BankLoad::new(bank)),
+            (Phase::Load, Spec::Bank(bank)) => Box::new(BankLoad::new(bank, scope)),
             (Phase::Load, Spec::Ycsb(ycsb)) => Box::new(Loading::new(Form::Record, ycsb.records)),
             (Phase::Load, Spec::Put(put)) if put.read > 0.0 => {
                 Box::new(Loading::new(Form::Register, put.keys))
@@ -343,6 +343,7 @@ fn options<'de, O: DeserializeOwned + Default, A: MapAccess<'de>>(map: &mut A) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generator::Share;
     use crate::ycsb::Distribution;
 
     fn parse(yaml: &str) -> Result<Spec, String> {
@@ -413,7 +414,7 @@ mod tests {
 
     #[test]
     fn only_what_is_read_later_is_loaded() {
-        let scope = Scope { phase: Phase::Load, workers: 1, seed: 1, keys_used: 0 };
+        let scope = Scope { phase: Phase::Load, workers: 1, seed: 1, keys_used: 0, share: Share::WHOLE };
         let first = |name: &str| Spec::by_name(name).expect("a known name").generator(&scope).next(0, 0);
         assert_eq!(first("register"), Next::Done);
         for name in ["append", "set", "counter"] {

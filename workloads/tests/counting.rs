@@ -13,7 +13,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
-use workloads::{Generator, Next, Scope, Spec};
+use workloads::{Generator, Next, Scope, Share, Spec};
 
 const WORKERS: u32 = 8;
 const MS: u64 = 1_000_000;
@@ -139,9 +139,14 @@ impl World {
         }
     }
 
-    fn phase(&mut self, spec: &Spec, phase: Phase, seed: u64, ops_max: u64) {
-        let scope = Scope { phase, workers: WORKERS, seed, keys_used: self.keys_used };
-        let mut generator = spec.generator(&scope);
+    /// Each of the shares has as many of the workers.
+    fn phase(&mut self, spec: &Spec, phase: Phase, shares: &[Share], seed: u64, ops_max: u64) {
+        let places = u32::try_from(shares.len()).expect("a few");
+        let generator = |share: &Share| {
+            let (workers, seed) = (WORKERS / places, seed + u64::from(share.index));
+            spec.generator(&Scope { phase, workers, seed, keys_used: self.keys_used, share: *share })
+        };
+        let mut generators: Vec<_> = shares.iter().map(generator).collect();
         self.entries.push(Entry::Phase { time: self.now, phase });
         let mut events: BinaryHeap<_> = self.late.drain(..).collect();
         events.extend((0..WORKERS).map(|worker| Reverse((self.now, worker, Event::Ask))));
@@ -151,7 +156,7 @@ impl World {
             self.now = time;
             match event {
                 Event::Ask if asked == ops_max => busy -= 1,
-                Event::Ask => match generator.next(time, worker) {
+                Event::Ask => match generators[(worker % places) as usize].next(time, worker / places) {
                     Next::Op(call) => {
                         asked += 1;
                         events.extend(self.ask(worker, call, phase));
@@ -170,7 +175,7 @@ impl World {
                     self.store.run(time, worker, &steps, &mut self.chance);
                 }
                 Event::End => {
-                    self.end(worker, &mut *generator);
+                    self.end(worker, &mut *generators[(worker % places) as usize], worker / places);
                     let pause = self.chance.random_range(0..MS / 4);
                     events.push(Reverse((time + pause, worker, Event::Ask)));
                 }
@@ -227,14 +232,14 @@ impl World {
         events
     }
 
-    fn end(&mut self, worker: u32, generator: &mut dyn Generator) {
+    fn end(&mut self, worker: u32, generator: &mut dyn Generator, slot: u32) {
         let (call, outcome) = self.open[worker as usize].take().expect("it has asked");
         let process = &mut self.processes[worker as usize];
         self.entries.push(Entry::Return { time: self.now, process: *process, outcome: outcome.clone() });
         if matches!(outcome, Outcome::Info(_)) {
             process.0 += WORKERS;
         }
-        generator.complete(self.now, worker, &call, &outcome);
+        generator.complete(self.now, slot, &call, &outcome);
     }
 }
 
@@ -246,9 +251,11 @@ fn play(spec: &Spec, flaw: Flaw, seed: u64) -> History {
     // A sum alone cannot tell an amount that counts twice from one whose answer was lost.
     let is_lossy = flaw == Flaw::None || !matches!(spec, Spec::Counter(_));
     let mut world = World::new(flaw, is_lossy, seed);
-    world.phase(spec, Phase::Load, seed, u64::MAX);
-    world.phase(spec, Phase::Run, seed, 1_500);
-    world.phase(spec, Phase::Final, seed, u64::MAX);
+    let of = [1, 2, 4][seed as usize % 3];
+    let shares: Vec<_> = (0..of).map(|index| Share { index, of }).collect();
+    world.phase(spec, Phase::Load, &shares[..1], seed, u64::MAX);
+    world.phase(spec, Phase::Run, &shares, seed, 1_500);
+    world.phase(spec, Phase::Final, &[Share::WHOLE], seed, u64::MAX);
     History::from_entries(world.entries).expect("ops pair")
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use workloads::load::Arrivals;
-use workloads::{Endpoint, LoadConfig, LoadSummary, Recorder, Spec, run_load};
+use workloads::{Endpoint, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
 
 /// How long a cluster may take to elect a leader.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,6 +99,7 @@ fn config(clients: u32, ops_max: u64) -> LoadConfig {
         time_limit: Duration::from_secs(30),
         ops_max: Some(ops_max),
         seed: 3,
+        share: Share::WHOLE,
     }
 }
 

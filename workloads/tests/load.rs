@@ -18,7 +18,9 @@ use std::time::Duration;
 use support::{Deed, Servers, run, serve};
 use tokio::sync::watch;
 use workloads::load::{ArrivalProcess, Arrivals, LoadEnd};
-use workloads::{Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Spec, run_load};
+use workloads::{
+    Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load,
+};
 
 const OPEN_1000: Arrivals = Arrivals::Open { rate_per_s: 1_000.0, process: ArrivalProcess::Fixed };
 
@@ -31,6 +33,7 @@ fn config(clients: u32, ops_max: u64) -> LoadConfig {
         time_limit: Duration::from_secs(60),
         ops_max: Some(ops_max),
         seed: 7,
+        share: Share::WHOLE,
     }
 }
 

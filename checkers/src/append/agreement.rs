@@ -74,7 +74,13 @@ fn random(ops: u32, time: u64, span: u64, unknown: f64, chance: &mut impl Rng) -
     if chance.random_bool(0.5) {
         lie(&mut ops, element, chance);
     }
-    History { ops, faults: Vec::new(), phases: Vec::new(), ending: crate::history::Ending::Complete }
+    History {
+        ops,
+        faults: Vec::new(),
+        phases: Vec::new(),
+        clock_uncertainty: 0,
+        ending: crate::history::Ending::Complete,
+    }
 }
 
 fn lie(ops: &mut [Op], elements: u64, chance: &mut impl Rng) {

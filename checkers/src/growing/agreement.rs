@@ -83,7 +83,7 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
         });
     }
     let ops = ops.into_iter().map(|op| op.expect("every op was answered")).collect();
-    History { ops, faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete }
+    History { ops, faults: Vec::new(), phases: Vec::new(), clock_uncertainty: 0, ending: Ending::Complete }
 }
 
 fn searched(history: &History) -> bool {

@@ -18,7 +18,8 @@
 //! Beyond Jepsen's members an invocation has `intended` where the schedule wanted it at another time than `time`, and,
 //! if a transaction reads registers, `registers`: the positions of those reads among its steps (the others read lists).
 //! `error` is why an op failed or is unknown, `corrupt` what was wrong with an answer. Faults and phases are of process
-//! `nemesis` and type `info`: `f` is the fault's name and `value` an object, or `f` is `phase` and `value` its name.
+//! `nemesis` and type `info`: `f` is the fault's name and `value` an object, or `f` is `phase` and `value` its name, or `f` is
+//! `clock-uncertainty` and `value` by how many nanoseconds times may be off.
 
 use super::error::HistoryError;
 use super::op::{Answer, Call, Entry, MicroAnswer, MicroCall, Outcome, ProcessId};
@@ -76,7 +77,7 @@ pub fn export_json_lines(
                 open.remove(process)
                     .ok_or(HistoryError::NothingOpen { entry: index as u64, process: *process })?,
             ),
-            Entry::Phase { .. } | Entry::Fault { .. } => None,
+            Entry::Phase { .. } | Entry::Fault { .. } | Entry::Clocks { .. } => None,
         };
         let line = line(index as u64, &entry, call.as_ref());
         serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
@@ -103,6 +104,9 @@ fn line<'a>(index: u64, entry: &'a Entry, call: Option<&Call>) -> Line<'a> {
     };
     match entry {
         Entry::Phase { phase, .. } => Line { f: "phase", value: json!(phase), ..blank },
+        Entry::Clocks { uncertainty, .. } => {
+            Line { f: "clock-uncertainty", value: json!(uncertainty), ..blank }
+        }
         Entry::Fault { event, .. } => {
             let value = json!({
                 "id": event.id, "targets": event.targets, "stage": event.stage, "detail": event.detail,

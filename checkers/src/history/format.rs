@@ -55,6 +55,7 @@ pub(super) enum Stored<C, O, E> {
     Return { elapsed: i64, process: ProcessId, outcome: O },
     Phase { elapsed: i64, phase: Phase },
     Fault { elapsed: i64, event: E },
+    Clocks { elapsed: i64, uncertainty: u64 },
 }
 
 /// What the reader gets back.
@@ -75,6 +76,9 @@ pub(super) fn encode(entry: &Entry, before: u64, payload: &mut Vec<u8>) {
         }
         Entry::Phase { time, phase } => Stored::Phase { elapsed: since(*time), phase: *phase },
         Entry::Fault { time, event } => Stored::Fault { elapsed: since(*time), event },
+        Entry::Clocks { time, uncertainty } => {
+            Stored::Clocks { elapsed: since(*time), uncertainty: *uncertainty }
+        }
     };
     *payload =
         postcard::to_extend(&stored, std::mem::take(payload)).expect("an entry has no unencodable value");
@@ -92,6 +96,7 @@ pub(super) fn decode(payload: &[u8], before: u64) -> Result<(Entry, usize), post
         Stored::Return { elapsed, process, outcome } => Entry::Return { time: at(elapsed), process, outcome },
         Stored::Phase { elapsed, phase } => Entry::Phase { time: at(elapsed), phase },
         Stored::Fault { elapsed, event } => Entry::Fault { time: at(elapsed), event },
+        Stored::Clocks { elapsed, uncertainty } => Entry::Clocks { time: at(elapsed), uncertainty },
     };
     Ok((entry, payload.len() - rest.len()))
 }
@@ -102,7 +107,8 @@ pub(super) fn time_of(entry: &Entry) -> u64 {
         Entry::Phase { time, .. }
         | Entry::Invoke { time, .. }
         | Entry::Return { time, .. }
-        | Entry::Fault { time, .. } => *time,
+        | Entry::Fault { time, .. }
+        | Entry::Clocks { time, .. } => *time,
     }
 }
 

@@ -15,6 +15,8 @@ pub struct History {
     pub faults: Vec<(u64, FaultEvent)>,
     /// When which phase began. Ops before the first phase belong to [`Phase::Run`].
     pub phases: Vec<(u64, Phase)>,
+    /// By how much times may be off, nanoseconds: 0 if all of it was recorded in one place.
+    pub clock_uncertainty: u64,
     /// Whether the file was whole.
     pub ending: Ending,
 }
@@ -51,6 +53,18 @@ impl History {
     pub fn entries(&self) -> u64 {
         let returned = self.ops.iter().filter(|op| op.returned.is_some()).count();
         (self.ops.len() + returned + self.faults.len() + self.phases.len()) as u64
+            + u64::from(self.clock_uncertainty > 0)
+    }
+
+    /// The same with each op as long as it may have been: what is in order here was in order for certain, whatever the clocks said.
+    #[must_use]
+    pub fn widened(&self) -> History {
+        let mut wide = self.clone();
+        for op in &mut wide.ops {
+            op.invoked = op.invoked.saturating_sub(self.clock_uncertainty);
+            op.returned = op.returned.map(|returned| returned.saturating_add(self.clock_uncertainty));
+        }
+        wide
     }
 }
 
@@ -59,6 +73,7 @@ struct Pairing {
     ops: Vec<Op>,
     faults: Vec<(u64, FaultEvent)>,
     phases: Vec<(u64, Phase)>,
+    clock_uncertainty: u64,
     /// Which op each process has open: a position in `ops`.
     open: FxHashMap<ProcessId, usize>,
     entries: u64,
@@ -71,6 +86,9 @@ impl Pairing {
         match entry {
             Entry::Phase { time, phase } => self.phases.push((time, phase)),
             Entry::Fault { time, event } => self.faults.push((time, event)),
+            Entry::Clocks { uncertainty, .. } => {
+                self.clock_uncertainty = self.clock_uncertainty.max(uncertainty);
+            }
             Entry::Invoke { time, intended, process, call } => {
                 if let Some(open) = self.open.insert(process, self.ops.len()) {
                     return Err(HistoryError::StillOpen {
@@ -109,6 +127,7 @@ impl Pairing {
     }
 
     fn finish(self, ending: Ending) -> History {
-        History { ops: self.ops, faults: self.faults, phases: self.phases, ending }
+        let Pairing { ops, faults, phases, clock_uncertainty, .. } = self;
+        History { ops, faults, phases, clock_uncertainty, ending }
     }
 }

@@ -6,6 +6,7 @@
 //! | `format.rs` | the bytes of a history file |
 //! | `writer.rs`, `reader.rs` | recording it, and reading back as much as is whole |
 //! | `load.rs` | [`History`]: all of it in memory, invocations paired with returns |
+//! | `merge.rs` | one history of what was recorded in several places |
 //! | `posting.rs` | amounts with a sign as elements of lists |
 //! | `export.rs` | JSON Lines |
 
@@ -13,6 +14,7 @@ pub mod error;
 pub mod export;
 mod format;
 pub mod load;
+pub mod merge;
 pub mod op;
 mod posting;
 pub mod reader;
@@ -21,6 +23,7 @@ pub mod writer;
 pub use error::HistoryError;
 pub use export::export_json_lines;
 pub use load::History;
+pub use merge::{Part, Timeline, merge};
 pub use op::{
     Answer, Call, Entry, FIELD_NEVER_WRITTEN, FaultEvent, FaultStage, MicroAnswer, MicroCall, Op, OpKind,
     Outcome, Phase, ProcessId,

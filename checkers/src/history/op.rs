@@ -2,7 +2,7 @@
 //!
 //! Values that workloads write are numbers, unique per key (or per record field); clients expand them to bytes of
 //! the wanted size and recognise them again. Times are nanoseconds since the run began, on the controller's
-//! monotonic clock.
+//! monotonic clock, or on another host's as compared with it ([`Entry::Clocks`]).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -155,6 +155,9 @@ pub enum Entry {
     Return { time: u64, process: ProcessId, outcome: Outcome },
     /// A fault.
     Fault { time: u64, event: FaultEvent },
+    /// The history was recorded in several places. Times are as the controller's clock would have told them, give or take so much,
+    /// in nanoseconds.
+    Clocks { time: u64, uncertainty: u64 },
 }
 
 /// The kinds of op that tables and plots tell apart.

@@ -439,7 +439,13 @@ mod tests {
                 Limits { deadline: Instant::now() + Duration::from_secs(60), memory_bytes_max: 1 << 30 };
             let mut model = Whole { ops: &ops, states: vec![None], numbers: HashMap::new() };
             let is_whole = matches!(wgl::search(&mut model, &spans, &limits), Found::Order(_));
-            let history = History { ops, faults: Vec::new(), phases: Vec::new(), ending: Ending::Complete };
+            let history = History {
+                ops,
+                faults: Vec::new(),
+                phases: Vec::new(),
+                clock_uncertainty: 0,
+                ending: Ending::Complete,
+            };
             let judged = judge(&history, &Objects::of(&history).all[0], FIELDS, &limits);
             match (&judged, is_whole) {
                 (RecordJudgement::Field(_, Judgement::Linearizable), true) => valid += 1,

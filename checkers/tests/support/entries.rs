@@ -75,6 +75,7 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
             }),
         1 => (any::<u64>(), phase).prop_map(|(time, phase)| vec![Entry::Phase { time, phase }]),
         1 => (any::<u64>(), fault()).prop_map(|(time, event)| vec![Entry::Fault { time, event }]),
+        1 => (any::<u64>(), any::<u64>()).prop_map(|(time, uncertainty)| vec![Entry::Clocks { time, uncertainty }]),
     ];
     prop::collection::vec(piece, 0..24).prop_map(|pieces| {
         let numbered = pieces.into_iter().zip(1..).flat_map(|(mut piece, number)| {

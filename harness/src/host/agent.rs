@@ -7,6 +7,7 @@
 //! back what it had done to the network.
 
 use crate::binaries;
+use crate::elsewhere::{FOLDER, Tender};
 use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel};
@@ -118,6 +119,7 @@ fn serve(args: &AgentArgs) -> anyhow::Result<()> {
             unattended: args.unattended,
             supervisor: Mutex::new(Supervisor::default()),
             network: Mutex::new(network),
+            load: Mutex::new(Tender::default()),
             heard: StdMutex::new(Heard { last: Instant::now(), expired: 0, is_healed: true }),
             quit: Notify::new(),
         };
@@ -214,6 +216,7 @@ struct Agent {
     unattended: bool,
     supervisor: Mutex<Supervisor>,
     network: Mutex<HostNetwork>,
+    load: Mutex<Tender>,
     heard: StdMutex<Heard>,
     quit: Notify,
 }
@@ -264,6 +267,7 @@ impl Agent {
         if let Err(error) = self.network.lock().await.heal().await {
             eprintln!("agent: {error}");
         }
+        *self.load.lock().await = Tender::default();
         self.supervisor.lock().await.stop_all().await;
     }
 
@@ -316,7 +320,11 @@ impl Agent {
             AgentRequest::Beat => {
                 let mut heard = self.heard();
                 heard.last = Instant::now();
-                AgentReply::Beat { clock_us: clock_us(), expired: heard.expired }
+                AgentReply::Beat {
+                    clock_us: clock_us(),
+                    monotonic_ns: monotonic_ns(),
+                    expired: heard.expired,
+                }
             }
             AgentRequest::Begin => {
                 self.end().await;
@@ -355,6 +363,10 @@ impl Agent {
             }
             AgentRequest::CountNetwork => AgentReply::Network(self.network.lock().await.counters().await),
             AgentRequest::KernelCounters => AgentReply::KernelCounters(kernel::counters()),
+            AgentRequest::Load(request) => {
+                let done = self.load.lock().await.handle(request, &self.dir.join(RUNS).join(FOLDER)).await;
+                AgentReply::Load(done.map_err(|error| format!("{error:#}")))
+            }
             AgentRequest::Quit { kill } => {
                 if kill {
                     self.supervisor.lock().await.strike_all();
@@ -370,6 +382,12 @@ impl Agent {
 pub(crate) fn clock_us() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What the clock says that nobody sets, nanoseconds since some moment.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("it begins at 0")
 }
 
 /// One request to the agent behind this socket.

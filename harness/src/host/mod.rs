@@ -20,7 +20,8 @@ pub(crate) mod ssh;
 mod supervisor;
 mod wire;
 
-pub(crate) use remote::{ClockSample, Remote, Stay};
+pub(crate) use agent::monotonic_ns;
+pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
     AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,

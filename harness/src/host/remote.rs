@@ -1,25 +1,28 @@
 //! A host's agent, as the controller sees it.
 
 use crate::cluster::HostConf;
+use crate::elsewhere::{LoadRequest, LoadState};
 use crate::host::agent::{RUNS, clock_us};
 use crate::host::ssh::{Program, Ssh};
 use crate::host::wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, converse, exchange};
 use anyhow::{Context, bail};
 use nemesis::InjectError;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use reports::stored::ClockReading;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 /// How often the controller shows that it is alive.
-const BEAT_EVERY: Duration = Duration::from_secs(1);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 /// How long a beat may take.
 const BEAT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer may take that waits for a process, and how long any other.
@@ -59,12 +62,38 @@ pub(crate) enum Stay {
 /// What one beat says of a host's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockSample {
-    /// When.
+    /// When: the middle of the beat.
     pub at: Instant,
-    /// How far the host's clock was ahead of it, microseconds.
+    /// How far the host's clock was ahead of ours, microseconds.
     pub offset_us: i64,
-    /// It may be off by so much: half of how long the beat took, microseconds.
-    pub uncertainty_us: i64,
+    /// What its clock said that nobody sets, nanoseconds.
+    pub monotonic_ns: u64,
+    /// Either may be off by so much: half of how long the beat took, nanoseconds.
+    pub uncertainty_ns: u64,
+}
+
+impl ClockSample {
+    /// As it is stored; times are since `origin`.
+    #[must_use]
+    pub(crate) fn reading(&self, origin: Instant) -> ClockReading {
+        let at_ns = self.at.saturating_duration_since(origin).as_nanos();
+        ClockReading {
+            at_ns: u64::try_from(at_ns).expect("less than 584 years"),
+            offset_us: self.offset_us,
+            uncertainty_us: i64::try_from(self.uncertainty_ns / 1_000).expect("some seconds"),
+        }
+    }
+}
+
+/// Why nothing is known of a load.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadFailure {
+    /// Nobody answers: it may go on.
+    #[error("{0}")]
+    Silent(String),
+    /// There is none, or none any more.
+    #[error("{0}")]
+    Broken(String),
 }
 
 impl Remote {
@@ -190,6 +219,20 @@ impl Remote {
         }
     }
 
+    /// Asks something of the load that it makes.
+    ///
+    /// # Errors
+    /// If it makes none, or nobody answers.
+    pub(crate) async fn load(&self, request: LoadRequest) -> Result<LoadState, LoadFailure> {
+        let name = &self.inner.conf.name;
+        match self.exchange(&AgentRequest::Load(request), PATIENCE).await {
+            Ok(AgentReply::Load(Ok(state))) => Ok(state),
+            Ok(AgentReply::Load(Err(why))) => Err(LoadFailure::Broken(why)),
+            Ok(other) => Err(LoadFailure::Silent(format!("host {name}: {other:?}"))),
+            Err(error) => Err(LoadFailure::Silent(format!("host {name}: {error:#}"))),
+        }
+    }
+
     /// Puts this in force on its links: what was done to packets so far.
     pub(crate) async fn set_network(
         &self,
@@ -219,7 +262,7 @@ impl Remote {
     /// One request. If the connection is gone it is made anew first; a request that may have arrived is never sent twice.
     async fn exchange(&self, request: &AgentRequest, patience: Duration) -> anyhow::Result<AgentReply> {
         let stream = self.inner.reach().await?;
-        timeout(patience, converse(stream, request))
+        timeout(patience, converse(&mut BufReader::new(stream), request))
             .await
             .with_context(|| format!("its agent did not answer within {patience:?}"))?
     }
@@ -286,22 +329,45 @@ async fn start_agent(ssh: &Ssh, conf: &HostConf, gauntlet: &Program, stay: Stay)
 
 /// Shows the agent that the controller is alive, until nobody wants the host any more.
 async fn beat(host: std::sync::Weak<Inner>) {
+    let mut stream = None;
     while let Some(inner) = host.upgrade() {
-        let begun = (Instant::now(), clock_us());
-        let beaten = async { converse::<_, AgentReply>(inner.reach().await?, &AgentRequest::Beat).await };
-        match timeout(BEAT_PATIENCE, beaten).await {
-            Ok(Ok(AgentReply::Beat { clock_us: host_us, expired })) => {
-                inner.expired.store(expired, Ordering::Relaxed);
-                let half = i64::try_from(begun.0.elapsed().as_micros() / 2).expect("some seconds");
-                let offset_us = host_us - (begun.1 + half);
-                let sample = ClockSample { at: begun.0, offset_us, uncertainty_us: half };
-                inner.clock.lock().expect("nobody panics with it").push(sample);
+        match timeout(BEAT_PATIENCE, inner.beat(&mut stream)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                stream = None;
+                tracing::warn!(host = inner.conf.name, %error, "a beat was not heard");
             }
-            Ok(Ok(other)) => tracing::warn!(host = inner.conf.name, ?other, "an odd answer to a beat"),
-            Ok(Err(error)) => tracing::warn!(host = inner.conf.name, %error, "a beat was not heard"),
-            Err(_) => tracing::warn!(host = inner.conf.name, "a beat took longer than {BEAT_PATIENCE:?}"),
+            Err(_) => {
+                stream = None;
+                tracing::warn!(host = inner.conf.name, "a beat took longer than {BEAT_PATIENCE:?}");
+            }
         }
         drop(inner);
         tokio::time::sleep(BEAT_EVERY).await;
+    }
+}
+
+impl Inner {
+    /// One beat, on a connection that stays: to make one takes longer than a beat, and would make its clock less sure.
+    async fn beat(&self, stream: &mut Option<BufReader<UnixStream>>) -> anyhow::Result<()> {
+        let stream = match stream {
+            Some(stream) => stream,
+            None => stream.insert(BufReader::new(self.reach().await?)),
+        };
+        let (at, begun_us) = (Instant::now(), clock_us());
+        let reply: AgentReply = converse(stream, &AgentRequest::Beat).await?;
+        let half = at.elapsed() / 2;
+        let AgentReply::Beat { clock_us: host_us, monotonic_ns, expired } = reply else {
+            bail!("an odd answer: {reply:?}")
+        };
+        self.expired.store(expired, Ordering::Relaxed);
+        let half_us = i64::try_from(half.as_micros()).expect("some seconds");
+        self.clock.lock().expect("nobody panics with it").push(ClockSample {
+            at: at + half,
+            offset_us: host_us - (begun_us + half_us),
+            monotonic_ns,
+            uncertainty_ns: u64::try_from(half.as_nanos()).expect("some seconds"),
+        });
+        Ok(())
     }
 }

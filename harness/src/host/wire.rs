@@ -1,5 +1,6 @@
 //! What a host is asked, and what it answers: the same on this machine and over SSH.
 
+use crate::elsewhere::{LoadRequest, LoadState};
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
@@ -152,6 +153,8 @@ pub(crate) enum AgentRequest {
     HealNetwork,
     /// What has the kernel counted?
     KernelCounters,
+    /// Something of the load that is made there.
+    Load(LoadRequest),
     /// Takes everything back, stops the nodes (or kills them), ends.
     Quit {
         /// Without asking them to stop.
@@ -168,6 +171,8 @@ pub(crate) enum AgentReply {
     Beat {
         /// The host's clock, microseconds since 1970.
         clock_us: i64,
+        /// Its clock that nobody sets, nanoseconds since some moment.
+        monotonic_ns: u64,
         /// How often it took faults back because the controller was silent.
         expired: u64,
     },
@@ -181,6 +186,8 @@ pub(crate) enum AgentReply {
     Network(Result<BTreeMap<IpAddr, HostLinkCounters>, String>),
     /// By name, since the kernel started.
     KernelCounters(BTreeMap<String, u64>),
+    /// How the load goes, or why there is none.
+    Load(Result<LoadState, String>),
     /// Not done.
     Refused(String),
 }
@@ -202,7 +209,7 @@ pub(crate) async fn exchange<Q: Serialize, R: DeserializeOwned>(
     socket: &Path,
     request: &Q,
 ) -> anyhow::Result<R> {
-    converse(UnixStream::connect(socket).await?, request).await
+    converse(&mut BufReader::new(UnixStream::connect(socket).await?), request).await
 }
 
 /// Like [`exchange`], on a connection that is there.
@@ -210,10 +217,9 @@ pub(crate) async fn exchange<Q: Serialize, R: DeserializeOwned>(
 /// # Errors
 /// As there.
 pub(crate) async fn converse<Q: Serialize, R: DeserializeOwned>(
-    stream: UnixStream,
+    stream: &mut BufReader<UnixStream>,
     request: &Q,
 ) -> anyhow::Result<R> {
-    let mut stream = BufReader::new(stream);
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await?;

@@ -129,7 +129,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer, Stay::WithController).await?;
     let means = remote.means().clone();
     tokio::time::sleep(CLOCK_WATCHED).await;
-    let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_us);
+    let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_ns);
     remote.quit().await;
     let there = |key: &str, what: &str| value(key).ok_or_else(|| format!("there is no {what}"));
     Ok(Answer {
@@ -163,8 +163,8 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
     let libc = answer.libc.map_or("not glibc".into(), |(major, minor)| format!("glibc {major}.{minor}"));
     row.extend(["yes".into(), answer.machine.clone(), libc, answer.cores.clone()]);
     row.push(format!("{:.1} GiB", answer.free_mib as f64 / 1024.0));
-    row.push(answer.clock.map_or("–".into(), |ClockSample { offset_us, uncertainty_us, .. }| {
-        format!("{:+.1} ± {:.1} ms", offset_us as f64 / 1e3, uncertainty_us as f64 / 1e3)
+    row.push(answer.clock.map_or("–".into(), |ClockSample { offset_us, uncertainty_ns, .. }| {
+        format!("{:+.1} ± {:.1} ms", offset_us as f64 / 1e3, uncertainty_ns as f64 / 1e6)
     }));
     let HostMeans { cut, loss, rate } = &answer.means;
     for (what, not) in [("cut", cut), ("loss", loss), ("rate", rate)] {

@@ -24,6 +24,17 @@ const CAPABILITIES: [&str; 9] =
 /// How long an SSH server may take to listen.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What `up` shall start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Hosts for nodes.
+    pub servers: u32,
+    /// Hosts that make load.
+    pub clients: u32,
+    /// Processors that each may use at most.
+    pub cpus: Option<f64>,
+}
+
 /// Runs `docker`; what it prints.
 pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("docker")
@@ -38,12 +49,12 @@ pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Starts so many, and writes how they are reached.
+/// Starts them, and writes how they are reached.
 ///
 /// # Errors
 /// If one cannot be had: none is left then.
-pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()> {
-    if let Some(cpus) = cpus
+pub(super) fn up(wanted: &Wanted, dir: &Path) -> anyhow::Result<()> {
+    if let Some(cpus) = wanted.cpus
         && !(0.01..=1000.0).contains(&cpus)
     {
         bail!("--cpus {cpus} is not 0.01 to 1000");
@@ -55,7 +66,7 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
     }
     let progress = Progress::new("hosts");
     image::ensure(|step| progress.step(step))?;
-    let made = make(hosts, &dir, cpus, &progress);
+    let made = make(wanted, &dir, &progress);
     progress.done();
     if made.is_err()
         && let Err(error) = remove(&dir)
@@ -63,11 +74,11 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
         eprintln!("gauntlet: taking down what was begun: {error:#}");
     }
     made?;
-    println!("{hosts} hosts: {}", dir.join("cluster.conf").display());
+    println!("{} hosts: {}", wanted.servers + wanted.clients, dir.join("cluster.conf").display());
     Ok(())
 }
 
-fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyhow::Result<()> {
+fn make(wanted: &Wanted, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
     let (label, prefix) = (label(dir), prefix(dir));
     let key = dir.join("key");
     make_key(&key)?;
@@ -75,11 +86,15 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
     docker(&["network", "create", "--label", &label, &prefix])?;
     let (mut conf, mut known) =
         (String::from("user: root\nkey: key\nknown_hosts: known_hosts\nhosts:\n"), String::new());
-    for n in 1..=hosts {
-        let name = format!("n{n}");
-        progress.step(&format!("starting {name} of {hosts}"));
+    let servers = (1..=wanted.servers).map(|n| format!("n{n}"));
+    let clients = (1..=wanted.clients).map(|n| format!("c{n}"));
+    for name in servers.chain(clients) {
+        if name == "c1" {
+            conf.push_str("clients:\n");
+        }
+        progress.step(&format!("starting {name}"));
         let container = format!("{prefix}-{name}");
-        run(&container, &name, &prefix, &label, cpus)?;
+        run(&container, &name, &prefix, &label, wanted.cpus)?;
         let address = address(&container)?;
         let listening = wait_for_ssh(address);
         listening.with_context(|| format!("{container}: docker logs {container} says more"))?;

@@ -26,6 +26,9 @@ pub(crate) enum HostsCommand {
         /// How many
         #[arg(long, value_name = "HOSTS", value_parser = clap::value_parser!(u32).range(1..=99))]
         docker: u32,
+        /// How many besides, that make the load
+        #[arg(long, value_name = "HOSTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20))]
+        clients: u32,
         /// Where `cluster.conf`, keys and known hosts are written
         #[arg(long, default_value = docker::DIR)]
         dir: PathBuf,
@@ -58,7 +61,10 @@ pub(crate) enum HostsCommand {
 /// What could not be done.
 pub(crate) fn execute(command: HostsCommand) -> anyhow::Result<Exit> {
     match command {
-        HostsCommand::Up { docker, dir, cpus } => docker::up(docker, &dir, cpus).map(|()| Exit::Valid),
+        HostsCommand::Up { docker, clients, dir, cpus } => {
+            let wanted = docker::Wanted { servers: docker, clients, cpus };
+            docker::up(&wanted, &dir).map(|()| Exit::Valid)
+        }
         HostsCommand::Down { dir, keep_image } => docker::down(&dir, keep_image).map(|()| Exit::Valid),
         HostsCommand::Check { cluster, plan } => check::check(&cluster, plan.as_deref()),
     }

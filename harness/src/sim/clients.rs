@@ -14,7 +14,7 @@ use std::time::Duration;
 use workloads::mapping;
 use workloads::recorder::greatest_key_written;
 use workloads::values::Layout;
-use workloads::{Binding, Generator, Next, Scope, Spec};
+use workloads::{Binding, Generator, Next, Scope, Share, Spec};
 
 /// What a simulated run leaves: the history while it is made.
 #[derive(Debug, Default)]
@@ -96,8 +96,13 @@ impl Clients {
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) -> Self {
-        let scope =
-            Scope { phase, workers: settings.workers, seed: settings.seed, keys_used: recording.keys_used };
+        let scope = Scope {
+            phase,
+            workers: settings.workers,
+            seed: settings.seed,
+            keys_used: recording.keys_used,
+            share: Share::WHOLE,
+        };
         let seed = settings.seed ^ (phase as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut clients = Self {
             layout: settings.workload.layout(),

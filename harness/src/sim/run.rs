@@ -443,7 +443,11 @@ fn not_answered(entry: &Entry) -> Option<String> {
         Entry::Return { outcome: Outcome::Fail(why) | Outcome::Info(why), process, .. } => {
             Some(format!("process {process}: {why}"))
         }
-        Entry::Return { .. } | Entry::Phase { .. } | Entry::Invoke { .. } | Entry::Fault { .. } => None,
+        Entry::Return { .. }
+        | Entry::Phase { .. }
+        | Entry::Invoke { .. }
+        | Entry::Fault { .. }
+        | Entry::Clocks { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
 use crate::cluster::Security;
+use crate::elsewhere::LoadTarget;
 use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Secret, Supervisor};
 use crate::plan::Cell;
 use crate::store;
@@ -15,7 +16,7 @@ use checkers::digests::{Settled, Sighting, Statuses};
 use nemesis::{InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
-use reports::stored::{ClockReading, HostRecord};
+use reports::stored::HostRecord;
 use runtime::{Durability, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -206,6 +207,22 @@ impl Cluster {
         self.voters = voters.filter(|voter| self.places.contains_key(voter)).collect();
     }
 
+    /// What [`Cluster::endpoint`] is for another host, whose files are in `dir`, and what is in them.
+    #[must_use]
+    pub(crate) fn load_target(&self, dir: &Path) -> (LoadTarget, Vec<Secret>) {
+        match self.endpoint() {
+            Endpoint::Kv { replicas, .. } => {
+                let secrets = self.secrets.as_ref().map(|secrets| secrets.of_clients(dir));
+                let (tls, secrets) =
+                    secrets.map_or((None, Vec::new()), |(tls, secrets)| (Some(tls), secrets));
+                (LoadTarget::Kv { replicas, tls }, secrets)
+            }
+            Endpoint::Etcd { members, serializable_reads } => {
+                (LoadTarget::Etcd { members, serializable_reads }, Vec::new())
+            }
+        }
+    }
+
     fn endpoint_of(&self, is_meant: impl Fn(ReplicaId) -> bool) -> Endpoint {
         match self.system {
             System::Raft | System::Standalone => {
@@ -276,12 +293,7 @@ impl Cluster {
                 let grown = now.saturating_sub(*before.get(&name)?);
                 Some((name, grown))
             };
-            let clock = remote.take_clock_samples().into_iter().map(|sample| ClockReading {
-                at_ns: u64::try_from(sample.at.saturating_duration_since(origin).as_nanos())
-                    .unwrap_or(u64::MAX),
-                offset_us: sample.offset_us,
-                uncertainty_us: sample.uncertainty_us,
-            });
+            let samples = remote.take_clock_samples();
             records.push(HostRecord {
                 name,
                 nodes: self
@@ -290,7 +302,7 @@ impl Cluster {
                     .filter(|(_, at)| at.host == i)
                     .map(|(id, _)| id.to_string())
                     .collect(),
-                clock: clock.collect(),
+                clock: samples.iter().map(|sample| sample.reading(origin)).collect(),
                 counters: now.into_iter().filter_map(grown).collect(),
                 means: network::means_in_words(remote.means()),
             });

@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::store;
 use crate::subject::System;
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(super) enum Ground {
 pub(super) struct Fleet {
     /// In the order of the replicas.
     pub(super) hosts: Vec<Remote>,
+    /// Where load is made, if not here.
+    load_hosts: Vec<Remote>,
     security: Option<Security>,
     programs: BTreeMap<System, Program>,
     /// Holds the local ends of connections.
@@ -85,6 +88,14 @@ impl Site {
         if system.is_ours() { said.unwrap_or(usual) } else { Security::Plaintext }
     }
 
+    /// The other hosts that make load; none if it is made here.
+    pub(crate) fn load_hosts(&self) -> &[Remote] {
+        match &self.ground {
+            Ground::Here(_) => &[],
+            Ground::There(fleet) => &fleet.load_hosts,
+        }
+    }
+
     /// A system's program on this machine.
     pub(super) fn program(&self, system: System) -> &Path {
         &self.programs[&system]
@@ -93,18 +104,14 @@ impl Site {
     /// Goes, and leaves what runs on hosts as it is.
     pub(crate) fn leave_running(&self) {
         if let Ground::There(fleet) = &self.ground {
-            fleet.hosts.iter().for_each(Remote::leave);
+            fleet.all().for_each(Remote::leave);
         }
     }
 
     /// Ends what runs on hosts for this campaign.
     pub(crate) async fn leave(self) {
         if let Ground::There(fleet) = self.ground {
-            let mut leaving = JoinSet::new();
-            for host in fleet.hosts {
-                leaving.spawn(async move { host.quit().await });
-            }
-            leaving.join_all().await;
+            join_all(fleet.all().map(Remote::quit)).await;
         }
     }
 }
@@ -116,18 +123,16 @@ impl Fleet {
         programs: &BTreeMap<System, PathBuf>,
         stay: Stay,
     ) -> anyhow::Result<Fleet> {
-        let confs = conf.hosts_for(nodes)?;
-        if let [first, ..] = &conf.clients[..] {
-            eprintln!(
-                "gauntlet: load is made on this machine: {} and other client hosts are not used",
-                first.name
-            );
-        }
+        let servers = conf.hosts_for(nodes)?;
+        // Nodes that stay need nobody to ask them.
+        let clients = if stay == Stay::WithController { &conf.clients[..] } else { &[] };
+        let confs: Vec<_> = servers.iter().chain(clients).collect();
         let own = binaries::own()?;
         let gauntlet = Program::read(&own)?;
         let read = |(system, path): (&System, &PathBuf)| Ok((*system, Program::read(path)?));
         let programs = programs.iter().map(read).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-        let to_send: Vec<Program> = [gauntlet].into_iter().chain(programs.values().cloned()).collect();
+        let to_send: Vec<Program> =
+            [gauntlet.clone()].into_iter().chain(programs.values().cloned()).collect();
         let progress = Progress::new("hosts");
         progress.step(&format!("deploying to {}", confs.len()));
         // A Unix socket's path has at most 107 bytes.
@@ -135,7 +140,8 @@ impl Fleet {
         let begun = Instant::now();
         let mut beginning = JoinSet::new();
         for (i, host) in confs.iter().enumerate() {
-            let (host, to_send, dir) = (host.clone(), to_send.clone(), sockets.path().to_owned());
+            let to_send = if i < servers.len() { to_send.clone() } else { vec![gauntlet.clone()] };
+            let (host, dir) = ((*host).clone(), sockets.path().to_owned());
             let peer = confs[(i + 1) % confs.len()].address;
             beginning.spawn(async move { (i, Remote::begin(host, &to_send, &dir, peer, stay).await) });
         }
@@ -155,12 +161,18 @@ impl Fleet {
             problems.sort();
             bail!("{}", problems.join("; "));
         }
+        let mut hosts: Vec<_> = hosts.into_values().collect();
         Ok(Fleet {
-            hosts: hosts.into_values().collect(),
+            load_hosts: hosts.split_off(servers.len()),
+            hosts,
             security: conf.security,
             programs,
             _sockets: sockets,
         })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Remote> {
+        self.hosts.iter().chain(&self.load_hosts)
     }
 
     /// Where a system's program is on a host.

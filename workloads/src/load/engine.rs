@@ -197,7 +197,13 @@ impl<'r> Engine<'r> {
             Arrivals::Open { .. } => config.clients + 1,
         };
         let keys_used = recorder.keys_used();
-        let generator = spec.generator(&Scope { phase, workers: slots, seed: config.seed, keys_used });
+        let generator = spec.generator(&Scope {
+            phase,
+            workers: slots,
+            seed: config.seed,
+            keys_used,
+            share: config.share,
+        });
         Self {
             finder: Arc::new(LeaderFinder::new(match &endpoint {
                 Endpoint::Kv { .. } => &[],

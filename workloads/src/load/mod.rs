@@ -18,6 +18,7 @@ mod worker;
 
 pub use engine::run_load;
 
+use crate::generator::Share;
 use crate::kv_client::ClientTls;
 use crate::recorder::Tally;
 use crate::spec::SpecError;
@@ -29,7 +30,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How load is made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadConfig {
     /// Logical clients: as many ops are open at most.
     pub clients: u32,
@@ -45,10 +46,13 @@ pub struct LoadConfig {
     pub ops_max: Option<u64>,
     /// Every choice follows from it.
     pub seed: u64,
+    /// Which part of a load that is made in several places.
+    pub share: Share,
 }
 
 /// When ops begin.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
     /// When the worker's last op has ended.
     Closed,
@@ -85,7 +89,8 @@ pub enum Endpoint {
 }
 
 /// How a load ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LoadEnd {
     /// The generator had nothing more.
     Exhausted,

@@ -3,7 +3,7 @@
 use super::Ycsb;
 use super::distribution::Chooser;
 use super::inserts::Inserts;
-use crate::generator::{Generator, Next, Scope};
+use crate::generator::{Generator, Next, Scope, Share};
 use crate::loading::RUN_VALUE_FIRST;
 use crate::mix::{Chance, Mix};
 use checkers::history::{Call, OpKind, Outcome};
@@ -18,6 +18,9 @@ pub(crate) struct YcsbRun {
     fields: u32,
     scan_rows_max: u32,
     value_next: u64,
+    /// Records that were loaded; those after them are inserted, each share its own.
+    loaded: u64,
+    share: Share,
     chance: Chance,
 }
 
@@ -30,13 +33,25 @@ impl YcsbRun {
             fields: options.fields,
             scan_rows_max: options.scan_rows_max,
             value_next: RUN_VALUE_FIRST,
+            loaded: options.records,
+            share: scope.share,
             chance: Chance::seed_from_u64(scope.seed),
         }
     }
 
+    /// The key of this share's record of that number.
+    fn key(&self, record: u64) -> u64 {
+        record.checked_sub(self.loaded).map_or(record, |nth| self.loaded + self.share.number(nth))
+    }
+
+    /// The number of the record that this share has inserted under that key.
+    fn record(&self, key: u64) -> u64 {
+        self.loaded + (key - self.loaded) / u64::from(self.share.of)
+    }
+
     fn value(&mut self) -> u64 {
         self.value_next += 1;
-        self.value_next - 1
+        self.share.number(self.value_next - 1)
     }
 }
 
@@ -44,9 +59,11 @@ impl Generator for YcsbRun {
     fn next(&mut self, _now_ns: u64, _worker: u32) -> Next {
         let kind = self.kinds.pick(&mut self.chance);
         if kind == OpKind::Insert {
-            return Next::Op(Call::Insert { key: self.inserts.take(), value: self.value() });
+            let record = self.inserts.take();
+            return Next::Op(Call::Insert { key: self.key(record), value: self.value() });
         }
-        let key = self.chooser.pick(&mut self.chance, self.inserts.present());
+        let record = self.chooser.pick(&mut self.chance, self.inserts.present());
+        let key = self.key(record);
         Next::Op(match kind {
             OpKind::Read => Call::ReadRecord { key },
             OpKind::Scan => Call::Scan { key, limit: self.chance.random_range(1..=self.scan_rows_max) },
@@ -66,9 +83,10 @@ impl Generator for YcsbRun {
 
     fn complete(&mut self, _now_ns: u64, _worker: u32, call: &Call, outcome: &Outcome) {
         if let Call::Insert { key, .. } = call {
+            let record = self.record(*key);
             match outcome {
-                Outcome::Ok(_) => self.inserts.acknowledge(*key),
-                Outcome::Fail(_) | Outcome::Info(_) => self.inserts.give_back(*key),
+                Outcome::Ok(_) => self.inserts.acknowledge(record),
+                Outcome::Fail(_) | Outcome::Info(_) => self.inserts.give_back(record),
             }
         }
     }
@@ -82,7 +100,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn run(core: Core, ops: usize) -> Vec<Call> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000 };
+        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000, share: Share::WHOLE };
         let mut generator = YcsbRun::new(&Ycsb::new(core), &scope);
         (0..ops)
             .map(|i| {
@@ -142,7 +160,7 @@ mod tests {
 
     #[test]
     fn only_what_was_acknowledged_is_read() {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000 };
+        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000, share: Share::WHOLE };
         let mut generator = YcsbRun::new(&Ycsb::new(Core::D), &scope);
         let mut inserted = 0;
         for _ in 0..20_000 {

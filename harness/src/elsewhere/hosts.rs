@@ -1,0 +1,272 @@
+//! The controller's side: all hosts that make load at once, and one history in the end.
+
+use super::FOLDER;
+use super::clocks::{Reading, compare};
+use super::order::{LoadEnded, LoadOrder, LoadRequest, LoadState, LoadTarget};
+use crate::host::{ClockSample, LoadFailure, Remote, Secret};
+use crate::store::HISTORY;
+use anyhow::{Context, bail};
+use checkers::history::{Ending, Part, Reader, Timeline, Writer, merge};
+use futures_util::future::join_all;
+use reports::stored::HostRecord;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use workloads::load::{Arrivals, LoadConfig};
+use workloads::{Progress, Recorder, Share, Spec};
+
+/// How often hosts are asked how it goes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A host that was not heard for so long after its load should have ended is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the controller has recorded itself, beside what hosts have.
+const OWN: &str = "controller.bin";
+/// What is not fetched: what only the host may know.
+const NOT_FETCHED: [&str; 1] = ["*.key"];
+
+/// Hosts that make the load of a run phase.
+#[derive(Debug)]
+pub(crate) struct LoadHosts {
+    hosts: Vec<LoadHost>,
+    /// Processes of the merged history before those of the run phase.
+    first_process: u32,
+}
+
+#[derive(Debug)]
+struct LoadHost {
+    remote: Remote,
+    config: LoadConfig,
+    state: LoadState,
+    problem: Option<String>,
+    /// What its beats said of its clock.
+    samples: Vec<ClockSample>,
+}
+
+/// Divides a load among hosts, as evenly as it goes; hosts beyond the number of clients get nothing.
+#[must_use]
+pub(crate) fn share_out(config: &LoadConfig, hosts: usize) -> Vec<LoadConfig> {
+    let of = u32::try_from(hosts).expect("a few hosts").min(config.clients);
+    let share = |index| {
+        let clients = config.clients / of + u32::from(index < config.clients % of);
+        let arrivals = match config.arrivals {
+            Arrivals::Closed => Arrivals::Closed,
+            Arrivals::Open { rate_per_s, process } => {
+                let rate_per_s = rate_per_s * f64::from(clients) / f64::from(config.clients);
+                Arrivals::Open { rate_per_s, process }
+            }
+        };
+        let seed = config.seed.wrapping_add(u64::from(index));
+        LoadConfig { clients, arrivals, seed, share: Share { index, of }, ..config.clone() }
+    };
+    (0..of).map(share).collect()
+}
+
+impl LoadHosts {
+    /// Begins the run phase on all of them. `target`: where load goes, and what that needs, from this folder of a host.
+    ///
+    /// # Errors
+    /// If one does not begin: which, and what it said. None makes load then.
+    pub(crate) async fn begin(
+        remotes: &[Remote],
+        config: &LoadConfig,
+        spec: &Spec,
+        target: impl Fn(&Path) -> (LoadTarget, Vec<Secret>),
+        first_process: u32,
+    ) -> anyhow::Result<LoadHosts> {
+        let configs = share_out(config, remotes.len());
+        let begun = join_all(remotes.iter().zip(&configs).map(async |(remote, config)| {
+            drop(remote.take_clock_samples());
+            remote.begin_run().await?;
+            let (target, secrets) = target(&remote.runs().join(FOLDER));
+            let order = Box::new(LoadOrder { target, spec: spec.clone(), config: config.clone() });
+            anyhow::Ok(remote.load(LoadRequest::Begin { order, secrets }).await?)
+        }));
+        let (mut hosts, mut problems) = (Vec::new(), Vec::new());
+        for ((begun, remote), config) in begun.await.into_iter().zip(remotes).zip(configs) {
+            match begun {
+                Ok(state) => hosts.push(LoadHost {
+                    remote: remote.clone(),
+                    config,
+                    state,
+                    problem: None,
+                    samples: Vec::new(),
+                }),
+                Err(error) => problems.push(format!("{error:#}")),
+            }
+        }
+        let mut hosts = LoadHosts { hosts, first_process };
+        if !problems.is_empty() {
+            hosts.ask_all(|| LoadRequest::Stop).await;
+            bail!("{}", problems.join("; "));
+        }
+        Ok(hosts)
+    }
+
+    /// Waits until all have ended, and fetches what they recorded into the run's folder. Whoever watches `recorder`'s progress sees
+    /// theirs.
+    ///
+    /// # Errors
+    /// If a host did not come to its end, or what it has recorded cannot be had: there is no history then, since clients would
+    /// seem to read what nobody has written.
+    pub(crate) async fn see_through(
+        &mut self,
+        recorder: &mut Recorder,
+        stop: &watch::Receiver<bool>,
+        dir: &Path,
+    ) -> anyhow::Result<()> {
+        let config = &self.hosts.first().context("there are hosts")?.config;
+        let deadline = Instant::now() + config.time_limit + config.op_timeout + PATIENCE;
+        while self.hosts.iter().any(LoadHost::is_open) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let is_stopped = *stop.borrow();
+            self.ask_all(|| if is_stopped { LoadRequest::Stop } else { LoadRequest::Look }).await;
+            recorder.flush().context("writing the history")?;
+            recorder.handle().tell(self.progress());
+            if Instant::now() >= deadline {
+                for host in self.hosts.iter_mut().filter(|host| host.is_open()) {
+                    host.problem.get_or_insert("it was not heard of any more".into());
+                }
+            }
+        }
+        for host in &mut self.hosts {
+            host.samples = host.remote.take_clock_samples();
+            let (there, here) = (host.remote.runs().join(FOLDER), host.folder(dir));
+            if let Err(error) = host.remote.fetch(&there, &here, &NOT_FETCHED).await {
+                host.problem.get_or_insert(format!("what it recorded cannot be fetched: {error:#}"));
+            }
+        }
+        let broken = self.hosts.iter().filter_map(|host| {
+            let why = host.problem.as_ref()?;
+            Some(format!("load host {}: {why}", host.name()))
+        });
+        let broken: Vec<_> = broken.collect();
+        if !broken.is_empty() {
+            bail!("{}; what was recorded is in {}", broken.join("; "), dir.join(FOLDER).display());
+        }
+        let parts = u32::try_from(self.hosts.len()).expect("a few hosts");
+        let ended = || self.hosts.iter().filter_map(LoadHost::ended);
+        let keys = ended().map(|ended| ended.keys_used).max().unwrap_or(0);
+        let processes = ended().map(|ended| ended.processes_used).max().unwrap_or(0);
+        recorder.count_as_used(keys, self.first_process + processes * parts);
+        Ok(())
+    }
+
+    /// Asks all that are not over yet. A host that does not answer is asked again another time: its load goes on.
+    async fn ask_all(&mut self, request: impl Fn() -> LoadRequest) {
+        let open = self.hosts.iter_mut().filter(|host| host.is_open());
+        join_all(open.map(async |host| match host.remote.load(request()).await {
+            Ok(state) => host.state = state,
+            Err(LoadFailure::Silent(why)) => tracing::warn!(why, "a load is not heard of"),
+            Err(LoadFailure::Broken(why)) => host.problem = Some(why),
+        }))
+        .await;
+    }
+
+    /// All of them together. Quantiles cannot be added up: those of the slowest are shown.
+    fn progress(&self) -> Progress {
+        let parts = self.hosts.iter().map(|host| host.state.progress);
+        parts.fold(Progress::default(), |sum, part| Progress {
+            ok: sum.ok + part.ok,
+            fail: sum.fail + part.fail,
+            info: sum.info + part.info,
+            ops_per_s: sum.ops_per_s + part.ops_per_s,
+            latency_us_p50: sum.latency_us_p50.max(part.latency_us_p50),
+            latency_us_p99: sum.latency_us_p99.max(part.latency_us_p99),
+        })
+    }
+
+    /// Makes one history, in the run's folder, of what the controller has recorded there and what hosts have; by how much the times
+    /// in it may be off. `origin`: when the run began.
+    ///
+    /// # Errors
+    /// If something of it is missing, or cannot be read or written. What there was is there still.
+    pub(crate) fn merge(&self, dir: &Path, origin: Instant) -> anyhow::Result<Duration> {
+        let mut parts = Vec::new();
+        let mut uncertainty = 0;
+        for host in &self.hosts {
+            let (timeline, off) = host.timeline(origin).with_context(|| host.name().to_owned())?;
+            let file = host.folder(dir).join(HISTORY);
+            check_whole(&file)?;
+            parts.push(Part { entries: Reader::open(&file)?, timeline });
+            uncertainty = uncertainty.max(off);
+        }
+        let history = dir.join(HISTORY);
+        let merged = dir.join(format!("{HISTORY}.part"));
+        let mut writer = Writer::create(&merged)?;
+        merge(Reader::open(&history)?, parts, self.first_process, uncertainty, &mut writer)?;
+        writer.finish()?;
+        let own = dir.join(FOLDER).join(OWN);
+        std::fs::rename(&history, &own)
+            .and_then(|()| std::fs::rename(&merged, &history))
+            .with_context(|| format!("putting the merged history in place of {}", history.display()))?;
+        Ok(Duration::from_nanos(uncertainty))
+    }
+
+    /// What is told of these hosts in the run's records.
+    #[must_use]
+    pub(crate) fn records(&self, origin: Instant) -> Vec<HostRecord> {
+        let record = |host: &LoadHost| HostRecord {
+            name: host.name().to_owned(),
+            nodes: vec![format!("{} clients", host.config.clients)],
+            clock: host.samples.iter().map(|sample| sample.reading(origin)).collect(),
+            counters: Vec::new(),
+            means: Vec::new(),
+        };
+        self.hosts.iter().map(record).collect()
+    }
+
+    /// Their names, and how sure their clocks are, for a reader of the report.
+    #[must_use]
+    pub(crate) fn in_words(&self, uncertainty: Duration) -> String {
+        let names: Vec<_> = self.hosts.iter().map(LoadHost::name).collect();
+        let off_ms = uncertainty.as_secs_f64() * 1e3;
+        format!("{} (their clocks are compared with the controller's to ±{off_ms:.2} ms)", names.join(", "))
+    }
+}
+
+impl LoadHost {
+    fn name(&self) -> &str {
+        &self.remote.conf().name
+    }
+
+    fn ended(&self) -> Option<LoadEnded> {
+        self.state.ended
+    }
+
+    fn is_open(&self) -> bool {
+        self.problem.is_none() && self.ended().is_none()
+    }
+
+    fn folder(&self, dir: &Path) -> PathBuf {
+        dir.join(FOLDER).join(self.name())
+    }
+
+    fn timeline(&self, origin: Instant) -> anyhow::Result<(Timeline, u64)> {
+        let begin = self.state.origin_ns;
+        let readings: Vec<_> = self.samples.iter().map(|sample| reading(sample, origin, begin)).collect();
+        compare(&readings)
+    }
+}
+
+fn reading(sample: &ClockSample, origin: Instant, begin_ns: u64) -> Reading {
+    let since = |later: Instant, earlier: Instant| {
+        i64::try_from(later.saturating_duration_since(earlier).as_nanos()).expect("less than 292 years")
+    };
+    Reading {
+        ours: since(sample.at, origin) - since(origin, sample.at),
+        theirs: sample.monotonic_ns.wrapping_sub(begin_ns).cast_signed(),
+        half: sample.uncertainty_ns,
+    }
+}
+
+/// # Errors
+/// If the end of the file is missing.
+fn check_whole(file: &Path) -> anyhow::Result<()> {
+    let mut reader = Reader::open(file)?;
+    reader.by_ref().try_for_each(|entry| entry.map(drop))?;
+    match reader.ending() {
+        Some(Ending::Truncated { reason, .. }) => bail!("{reason}"),
+        Some(Ending::Complete) | None => Ok(()),
+    }
+}

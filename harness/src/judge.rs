@@ -211,6 +211,40 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_only_clocks_can_explain_is_unknown_and_what_they_cannot_is_invalid() {
+        const MS: u64 = 1_000_000;
+        // One writes 1, then, a while after that was acknowledged, another reads that nothing was written.
+        let read_after = |ms: u64| {
+            let op = |process, from: u64, to: u64, call, answer| {
+                let process = ProcessId(process);
+                let invoke = Entry::Invoke { time: from, intended: from, process, call };
+                [invoke, Entry::Return { time: to, process, outcome: Outcome::Ok(answer) }]
+            };
+            let write = op(0, 10 * MS, 11 * MS, Call::Write { key: 1, value: 1 }, Answer::Done);
+            let from = (11 + ms) * MS;
+            let read = op(1, from, from + MS, Call::Read { key: 1 }, Answer::Value(None));
+            History::from_entries([write, read].concat()).expect("they pair")
+        };
+        let judged = |ms: u64, clock_uncertainty: u64| {
+            let history = History { clock_uncertainty, ..read_after(ms) };
+            let spec = Spec::by_name("register").expect("there is one");
+            let checks = Checks::default();
+            check_with_clocks(&history, |history| check_consistency(history, &spec, &checks))
+        };
+        assert_eq!(judged(1, 0).verdict, Verdict::Invalid);
+        let unclear = judged(1, MS);
+        assert_eq!(unclear.verdict, Verdict::Unknown, "{}", unclear.summary);
+        assert!(unclear.summary.contains("clocks may be ±1.000 ms off"), "{}", unclear.summary);
+        let certain = judged(4, MS);
+        assert_eq!(certain.verdict, Verdict::Invalid, "{}", certain.summary);
+        assert!(
+            certain.summary.ends_with("so it is although clocks may be ±1.000 ms off"),
+            "{}",
+            certain.summary
+        );
+    }
+
     fn info() -> RunInfo {
         let run = include_str!("../tests/data/run.json");
         serde_json::from_str(run).expect("a run's description")

@@ -16,19 +16,23 @@ const HEALED_WITHIN: Duration = Duration::from_secs(10);
 /// Containers take turns: a machine of two cores has no room for more.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Three containers; gone when this is.
+/// Containers; gone when this is.
 struct Hosts {
     dir: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Hosts {
-    /// `None`, and a reason, where there can be none.
+    /// Three; `None`, and a reason, where there can be none.
     fn up() -> Option<Hosts> {
+        Hosts::up_with(&[])
+    }
+
+    fn up_with(more: &[&str]) -> Option<Hosts> {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let dir = tempfile::Builder::new().prefix("hosts-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let up = gauntlet(&["hosts", "up", "--docker", "3", "--dir", dir.path().to_str().unwrap()]).output();
-        let up = up.unwrap();
+        let mut up = gauntlet(&["hosts", "up", "--docker", "3", "--dir", dir.path().to_str().unwrap()]);
+        let up = up.args(more).output().unwrap();
         if !up.status.success() {
             let why = said(&up);
             assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "containers are required here: {why}");
@@ -321,4 +325,78 @@ fn hosts_that_cannot_be_had_are_named_with_the_reason() {
     fs::write(hosts.path("cluster.conf"), conf).unwrap();
     let refused = hosts.run(plan, &["--replicas", "5"]).output().unwrap();
     assert!(said(&refused).contains("3 hosts for 5 nodes"), "{}", said(&refused));
+}
+
+#[test]
+fn load_hosts_record_one_history_each_and_what_is_wrong_in_it_is_found() {
+    let Some(hosts) = Hosts::up_with(&["--clients", "2"]) else { return };
+    let before = hosts.state();
+    let plan = "
+world: ssh
+subjects: [raft]
+workloads: [append]
+duration: 12s
+load: { clients: 5, op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [{ partition: leader }], start: 2s, for: 2s }
+  - { faults: [kill], targets: leader, start: 6s, for: 1s }
+";
+    let run = hosts.run(plan, &["--seed", "1"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    assert_eq!(hosts.state(), before);
+    let latest = hosts.path("store").join("latest");
+    let export = |what: &Path| {
+        let exported = gauntlet(&["export", what.to_str().unwrap()]).output().unwrap();
+        String::from_utf8(exported.stdout).unwrap()
+    };
+    let acknowledged = |history: &str| history.lines().filter(|line| line.contains(r#""type":"ok""#)).count();
+    let parts =
+        ["c1", "c2"].map(|host| acknowledged(&export(&latest.join("load").join(host).join("history.bin"))));
+    let (all, own) = (export(&latest), export(&latest.join("load").join("controller.bin")));
+    assert!(parts.iter().all(|part| *part > 100), "{parts:?}");
+    assert_eq!(acknowledged(&all), parts[0] + parts[1] + acknowledged(&own));
+    assert!(all.lines().next().unwrap().contains("clock-uncertainty"), "{all:.200}");
+    assert!(!latest.join("load").join("c1").join("client.key").exists(), "a key was fetched");
+    let facts = fs::read_to_string(latest.join("run.json")).unwrap();
+    assert!(facts.contains("c1, c2 (their clocks are compared"), "{facts}");
+
+    // What one host reads is stale by what another has written.
+    let stale = "
+world: ssh
+subjects: [{ system: raft, options: { bugs: [raft.local-read] } }]
+workloads: [register]
+duration: 9s
+load: { clients: 15, op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [{ clock-rate: { rate: 0.3 } }], targets: leader, start: 1s, every: 3s, for: 1600ms }
+  - { faults: [{ partition: leader }], start: 1300ms, every: 3s, for: 1300ms }
+";
+    let caught = (1..=6).any(|seed: u32| {
+        let run = hosts.run(stale, &["--seed", &seed.to_string()]).output().unwrap();
+        run.status.code() == Some(1) && said(&run).contains("so it is although clocks may be")
+    });
+    assert!(caught, "a stale read was never found for certain");
+
+    // A load host whose load dies takes what it knows with it: nothing can be said, and the others' histories are kept.
+    let mut running = Running(hosts.run(&plan.replace("12s", "30s"), &["--seed", "2"]).spawn().unwrap());
+    let loads = |hosts: &Hosts| -> Vec<(String, String)> {
+        let look = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q ' load --dir' && echo ${p#/proc/}; done; true";
+        let pids = |container: String| {
+            let pids = docker(&["exec", &container, "sh", "-c", look]);
+            pids.lines().map(|pid| (container.clone(), pid.to_owned())).collect::<Vec<_>>()
+        };
+        hosts.containers().into_iter().flat_map(pids).collect()
+    };
+    wait_until("loading", DEADLINE, || loads(&hosts).len() == 2);
+    std::thread::park_timeout(Duration::from_secs(2));
+    let (container, pid) = loads(&hosts).remove(0);
+    docker(&["exec", &container, "kill", "-9", &pid]);
+    let ended = running.0.wait().unwrap();
+    let mut words = String::new();
+    std::io::Read::read_to_string(running.0.stderr.as_mut().unwrap(), &mut words).unwrap();
+    assert_eq!(ended.code(), Some(255), "{words}");
+    assert!(words.contains("load host c") && words.contains("the load broke off (signal: 9"), "{words}");
+    for host in ["c1", "c2"] {
+        assert!(hosts.path("store").join("latest").join("load").join(host).join("history.bin").is_file());
+    }
 }

@@ -13,7 +13,7 @@ use tls::{Authority, Credentials, Identity, VALID_FOR};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
 use workloads::{
-    ClientTls, Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Spec, run_load,
+    ClientTls, Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load,
 };
 
 fn credentials(authority: &Authority, identity: &Identity) -> Credentials {
@@ -41,6 +41,7 @@ async fn load(
         time_limit: Duration::from_secs(60),
         ops_max: Some(ops),
         seed: 7,
+        share: Share::WHOLE,
     };
     let spec: Spec = serde_yaml::from_str(name).expect("a valid workload");
     let (_stop, stopped) = watch::channel(false);

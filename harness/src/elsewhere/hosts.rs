@@ -3,7 +3,7 @@
 use super::FOLDER;
 use super::clocks::{Reading, compare};
 use super::order::{LoadEnded, LoadOrder, LoadRequest, LoadState, LoadTarget};
-use crate::host::{ClockSample, LoadFailure, Remote, Secret};
+use crate::host::{ClockSample, LoadFailure, Remote, Secret, Watched};
 use crate::store::HISTORY;
 use anyhow::{Context, bail};
 use checkers::history::{Ending, Part, Reader, Timeline, Writer, merge};
@@ -39,8 +39,8 @@ struct LoadHost {
     config: LoadConfig,
     state: LoadState,
     problem: Option<String>,
-    /// What its beats said of its clock.
-    samples: Vec<ClockSample>,
+    /// What was seen of it, once its load was over.
+    watched: Watched,
 }
 
 /// Divides a load among hosts, as evenly as it goes; hosts beyond the number of clients get nothing.
@@ -76,8 +76,8 @@ impl LoadHosts {
     ) -> anyhow::Result<LoadHosts> {
         let configs = share_out(config, remotes.len());
         let begun = join_all(remotes.iter().zip(&configs).map(async |(remote, config)| {
-            drop(remote.take_clock_samples());
             remote.begin_run().await?;
+            remote.begin_watch().await;
             let (target, secrets) = target(&remote.runs().join(FOLDER));
             let order = Box::new(LoadOrder { target, spec: spec.clone(), config: config.clone() });
             anyhow::Ok(remote.load(LoadRequest::Begin { order, secrets }).await?)
@@ -90,7 +90,7 @@ impl LoadHosts {
                     config,
                     state,
                     problem: None,
-                    samples: Vec::new(),
+                    watched: Watched::default(),
                 }),
                 Err(error) => problems.push(format!("{error:#}")),
             }
@@ -130,7 +130,7 @@ impl LoadHosts {
             }
         }
         for host in &mut self.hosts {
-            host.samples = host.remote.take_clock_samples();
+            host.watched = host.remote.end_watch().await;
             let (there, here) = (host.remote.runs().join(FOLDER), host.folder(dir));
             if let Err(error) = host.remote.fetch(&there, &here, &NOT_FETCHED).await {
                 host.problem.get_or_insert(format!("what it recorded cannot be fetched: {error:#}"));
@@ -209,8 +209,8 @@ impl LoadHosts {
         let record = |host: &LoadHost| HostRecord {
             name: host.name().to_owned(),
             nodes: vec![format!("{} clients", host.config.clients)],
-            clock: host.samples.iter().map(|sample| sample.reading(origin)).collect(),
-            counters: Vec::new(),
+            clock: host.watched.readings(origin),
+            counters: host.watched.counters.clone(),
             means: Vec::new(),
         };
         self.hosts.iter().map(record).collect()
@@ -244,8 +244,8 @@ impl LoadHost {
 
     fn timeline(&self, origin: Instant) -> anyhow::Result<(Timeline, u64)> {
         let begin = self.state.origin_ns;
-        let readings: Vec<_> = self.samples.iter().map(|sample| reading(sample, origin, begin)).collect();
-        compare(&readings)
+        let samples = self.watched.clock.iter();
+        compare(&samples.map(|sample| reading(sample, origin, begin)).collect::<Vec<_>>())
     }
 }
 

@@ -21,7 +21,7 @@ mod supervisor;
 mod wire;
 
 pub(crate) use agent::monotonic_ns;
-pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay};
+pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay, Watched};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
     AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,

@@ -23,6 +23,8 @@ use tokio::time::{Instant, timeout};
 
 /// How often the controller shows that it is alive.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
+/// How many exchanges are a beat.
+const EXCHANGES: usize = 4;
 /// How long a beat may take.
 const BEAT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer may take that waits for a process, and how long any other.
@@ -47,6 +49,8 @@ struct Inner {
     /// How often the agent took faults back because we were silent.
     expired: AtomicU64,
     clock: std::sync::Mutex<Vec<ClockSample>>,
+    /// What its kernel had counted when it was last begun to be watched.
+    counted: std::sync::Mutex<BTreeMap<String, u64>>,
     beat: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -72,16 +76,28 @@ pub(crate) struct ClockSample {
     pub uncertainty_ns: u64,
 }
 
-impl ClockSample {
-    /// As it is stored; times are since `origin`.
+/// What was seen of a host over some time.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// In the order of time.
+    pub clock: Vec<ClockSample>,
+    /// What its kernel counted, by name.
+    pub counters: Vec<(String, u64)>,
+}
+
+impl Watched {
+    /// What is told of the clock in the run's records; times are since `origin`.
     #[must_use]
-    pub(crate) fn reading(&self, origin: Instant) -> ClockReading {
-        let at_ns = self.at.saturating_duration_since(origin).as_nanos();
-        ClockReading {
-            at_ns: u64::try_from(at_ns).expect("less than 584 years"),
-            offset_us: self.offset_us,
-            uncertainty_us: i64::try_from(self.uncertainty_ns / 1_000).expect("some seconds"),
-        }
+    pub(crate) fn readings(&self, origin: Instant) -> Vec<ClockReading> {
+        let reading = |sample: &ClockSample| {
+            let at_ns = sample.at.saturating_duration_since(origin).as_nanos();
+            ClockReading {
+                at_ns: u64::try_from(at_ns).expect("less than 584 years"),
+                offset_us: sample.offset_us,
+                uncertainty_us: i64::try_from(sample.uncertainty_ns / 1_000).expect("some seconds"),
+            }
+        };
+        self.clock.iter().map(reading).collect()
     }
 }
 
@@ -125,6 +141,7 @@ impl Remote {
             dir: dir.to_owned(),
             expired: AtomicU64::new(0),
             clock: std::sync::Mutex::default(),
+            counted: std::sync::Mutex::default(),
             beat: std::sync::Mutex::default(),
         });
         let beating = tokio::spawn(beat(Arc::downgrade(&inner)));
@@ -208,14 +225,32 @@ impl Remote {
         }
     }
 
-    /// What its kernel has counted since it started, by name.
-    ///
-    /// # Errors
-    /// If nobody answers.
-    pub(crate) async fn kernel_counters(&self) -> Result<BTreeMap<String, u64>, InjectError> {
+    /// What is known of it is of what begins now.
+    pub(crate) async fn begin_watch(&self) {
+        drop(self.take_clock_samples());
+        let counted = self.kernel_counters().await;
+        *self.inner.counted.lock().expect("nobody panics with it") = counted;
+    }
+
+    /// What its clock and its kernel said since it was begun to be watched.
+    pub(crate) async fn end_watch(&self) -> Watched {
+        let now = self.kernel_counters().await;
+        let before = std::mem::take(&mut *self.inner.counted.lock().expect("nobody panics with it"));
+        let grown = |(name, now): (String, u64)| {
+            let grown = now.saturating_sub(*before.get(&name)?);
+            Some((name, grown))
+        };
+        Watched { clock: self.take_clock_samples(), counters: now.into_iter().filter_map(grown).collect() }
+    }
+
+    /// What its kernel has counted since it started, by name; nothing if nobody answers.
+    async fn kernel_counters(&self) -> BTreeMap<String, u64> {
         match self.exchange(&AgentRequest::KernelCounters, PATIENCE).await {
-            Ok(AgentReply::KernelCounters(counters)) => Ok(counters),
-            other => Err(self.uncertain(other)),
+            Ok(AgentReply::KernelCounters(counters)) => counters,
+            other => {
+                tracing::warn!(host = self.inner.conf.name, ?other, "its kernel's counters are not told");
+                BTreeMap::new()
+            }
         }
     }
 
@@ -348,12 +383,23 @@ async fn beat(host: std::sync::Weak<Inner>) {
 }
 
 impl Inner {
-    /// One beat, on a connection that stays: to make one takes longer than a beat, and would make its clock less sure.
+    /// A beat, on a connection that stays: to make one would take longer than a beat. Its clock is what the shortest of some exchanges
+    /// says of it.
     async fn beat(&self, stream: &mut Option<BufReader<UnixStream>>) -> anyhow::Result<()> {
         let stream = match stream {
             Some(stream) => stream,
             None => stream.insert(BufReader::new(self.reach().await?)),
         };
+        let mut surest = self.ask_clock(stream).await?;
+        for _ in 1..EXCHANGES {
+            let sample = self.ask_clock(stream).await?;
+            surest = if sample.uncertainty_ns < surest.uncertainty_ns { sample } else { surest };
+        }
+        self.clock.lock().expect("nobody panics with it").push(surest);
+        Ok(())
+    }
+
+    async fn ask_clock(&self, stream: &mut BufReader<UnixStream>) -> anyhow::Result<ClockSample> {
         let (at, begun_us) = (Instant::now(), clock_us());
         let reply: AgentReply = converse(stream, &AgentRequest::Beat).await?;
         let half = at.elapsed() / 2;
@@ -362,12 +408,11 @@ impl Inner {
         };
         self.expired.store(expired, Ordering::Relaxed);
         let half_us = i64::try_from(half.as_micros()).expect("some seconds");
-        self.clock.lock().expect("nobody panics with it").push(ClockSample {
+        Ok(ClockSample {
             at: at + half,
             offset_us: host_us - (begun_us + half_us),
             monotonic_ns,
             uncertainty_ns: u64::try_from(half.as_nanos()).expect("some seconds"),
-        });
-        Ok(())
+        })
     }
 }

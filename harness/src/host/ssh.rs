@@ -4,11 +4,13 @@ use crate::cluster::HostConf;
 use crate::host::agent::SOCKET;
 use anyhow::{Context, bail};
 use openssh::{ControlPersist, ForwardType, KnownHosts, Session, SessionBuilder, Stdio};
+use std::fs::File;
+use std::io::Seek;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -18,7 +20,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const ALIVE_EVERY: Duration = Duration::from_secs(3);
 /// `ssh` ends by itself so long after the controller has died.
 const PERSIST_S: NonZeroUsize = NonZeroUsize::new(30).expect("it is not 0");
-/// How long a command may take.
+/// What is fetched comes in pieces of so many bytes at most.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How long a command may take, or say nothing while something is fetched.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program as it is copied to hosts.
@@ -127,13 +131,7 @@ impl Ssh {
         let output = timeout(COMMAND_PATIENCE, remote.output())
             .await
             .with_context(|| format!("`{}` is not done after {COMMAND_PATIENCE:?}", command.join(" ")))??;
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            match words.trim() {
-                "" => bail!("`{}`: {}", command.join(" "), output.status),
-                words => bail!("{words}"),
-            }
-        }
+        check(command, output.status, &output.stderr)?;
         Ok(output.stdout)
     }
 
@@ -210,10 +208,32 @@ impl Ssh {
         let excluded: Vec<String> = without.iter().map(|name| format!("--exclude={name}")).collect();
         command.extend(excluded.iter().map(String::as_str));
         command.push(".");
-        let archive = self.output(&command).await?;
         std::fs::create_dir_all(local).with_context(|| format!("making {}", local.display()))?;
-        let mut archive = tar::Archive::new(&archive[..]);
+        let archive = tempfile::tempfile_in(local).context("making a file for an archive")?;
+        self.output_to(&command, &archive).await?;
+        let mut archive = tar::Archive::new(rewound(archive).context("reading the archive")?);
         archive.unpack(local).with_context(|| format!("unpacking into {}", local.display()))
+    }
+
+    /// Like [`Ssh::output`], into a file; it may take as long as there is something to write.
+    async fn output_to(&self, command: &[&str], file: &File) -> anyhow::Result<()> {
+        let mut remote = self.session.command(command[0]);
+        remote.args(&command[1..]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = remote.spawn().await?;
+        let mut stdout = child.stdout().take().expect("piped");
+        let (mut chunk, mut file) = (vec![0; CHUNK_BYTES], file);
+        loop {
+            let read = timeout(COMMAND_PATIENCE, stdout.read(&mut chunk)).await;
+            let bytes = read.with_context(|| {
+                format!("`{}` has said nothing for {COMMAND_PATIENCE:?}", command.join(" "))
+            })??;
+            if bytes == 0 {
+                break;
+            }
+            std::io::Write::write_all(&mut file, &chunk[..bytes]).context("writing what was fetched")?;
+        }
+        let output = child.wait_with_output().await?;
+        check(command, output.status, &output.stderr)
     }
 
     /// Ends the connection.
@@ -222,6 +242,24 @@ impl Ssh {
             tracing::debug!(%error, "it was closed already");
         }
     }
+}
+
+/// # Errors
+/// With what the command said, if it has failed.
+fn check(command: &[&str], status: ExitStatus, said: &[u8]) -> anyhow::Result<()> {
+    if status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(said);
+    match words.trim() {
+        "" => bail!("`{}`: {status}", command.join(" ")),
+        words => bail!("{words}"),
+    }
+}
+
+fn rewound(mut file: File) -> std::io::Result<File> {
+    file.rewind()?;
+    Ok(file)
 }
 
 /// A path as it may stand in a command.

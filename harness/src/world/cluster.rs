@@ -13,6 +13,7 @@ use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
+use futures_util::future::join_all;
 use nemesis::{InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
@@ -58,8 +59,6 @@ pub(crate) struct Cluster {
     client_tls: Option<ClientTls>,
     /// What hosts' kernels did to packets, as far as it was told.
     pub(super) counted: Counted,
-    /// What other hosts' kernels had counted when the run phase began.
-    kernels: BTreeMap<String, BTreeMap<String, u64>>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -109,7 +108,6 @@ impl Cluster {
             _held: held,
             sightings: BTreeSet::new(),
             counted: Counted::default(),
-            kernels: BTreeMap::new(),
             _short: short,
         };
         for (i, id) in ids.iter().enumerate() {
@@ -269,11 +267,7 @@ impl Cluster {
 
     /// The run phase begins: what is known of other hosts from here on is of it.
     pub(crate) async fn begin_watch(&mut self) {
-        for remote in self.remotes() {
-            drop(remote.take_clock_samples());
-            let counted = remote.kernel_counters().await.unwrap_or_default();
-            self.kernels.insert(remote.conf().name.clone(), counted);
-        }
+        join_all(self.remotes().iter().map(Remote::begin_watch)).await;
     }
 
     /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters. And
@@ -287,13 +281,7 @@ impl Cluster {
                     "host {name} took faults back by itself: the controller was not heard for too long"
                 ));
             }
-            let before = self.kernels.remove(&name).unwrap_or_default();
-            let now = remote.kernel_counters().await.unwrap_or_default();
-            let grown = |(name, now): (String, u64)| {
-                let grown = now.saturating_sub(*before.get(&name)?);
-                Some((name, grown))
-            };
-            let samples = remote.take_clock_samples();
+            let watched = remote.end_watch().await;
             records.push(HostRecord {
                 name,
                 nodes: self
@@ -302,8 +290,8 @@ impl Cluster {
                     .filter(|(_, at)| at.host == i)
                     .map(|(id, _)| id.to_string())
                     .collect(),
-                clock: samples.iter().map(|sample| sample.reading(origin)).collect(),
-                counters: now.into_iter().filter_map(grown).collect(),
+                clock: watched.readings(origin),
+                counters: watched.counters,
                 means: network::means_in_words(remote.means()),
             });
         }

@@ -28,7 +28,7 @@ fn tables(hosts: &[HostRecord]) -> Markup {
     let shown = &hosts[..hosts.len().min(HOSTS_MAX)];
     html! {
         div.scroll { table {
-            thead { tr { th { "host" } th { "nodes" } th.n { "readings" } th.n { "clock, median" } th.n { "most extreme" } } }
+            thead { tr { th { "host" } th { "runs" } th.n { "readings" } th.n { "clock, median" } th.n { "most extreme" } } }
             tbody { @for host in shown { (row(host)) } }
         } }
         (more(hosts.len(), HOSTS_MAX))

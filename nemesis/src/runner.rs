@@ -22,7 +22,7 @@ pub const LEASE: Duration = Duration::from_secs(8);
 /// How often leases are renewed and counters read.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the final heal may take, apart from clocks that have to be caught up with.
-const HEAL_DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const HEAL_DEADLINE: Duration = Duration::from_secs(20);
 /// A healed clock is within this of the machine's, microseconds.
 const CLOCK_ERROR_US_MAX: u64 = 5_000;
 
@@ -62,6 +62,10 @@ pub(crate) enum Hold {
     },
     /// Other programs use these nodes' hosts.
     Pressed(Pressure, Vec<ReplicaId>),
+    /// Down, and the end of their disks is cut off.
+    Truncated(Vec<ReplicaId>),
+    /// There are copies of their disks as they were.
+    Copied(Vec<ReplicaId>),
     /// The operator was asked for other voters.
     Members,
     /// The operator was asked for another leader.
@@ -86,8 +90,10 @@ pub struct Runner<W: World, R: FnMut(FaultEvent)> {
     /// Nodes that were told of a link or clock fault and have to be told when it is over.
     told: BTreeSet<ReplicaId>,
     pub(crate) clock_offset_us_most: u64,
-    crashes: Vec<(ReplicaId, String)>,
-    problems: Vec<String>,
+    pub(crate) crashes: Vec<(ReplicaId, String)>,
+    pub(crate) problems: Vec<String>,
+    /// Those that carry on although their disks have lost what was synced.
+    pub(crate) forgetful: BTreeSet<ReplicaId>,
     record: R,
 }
 
@@ -106,6 +112,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             clock_offset_us_most: 0,
             crashes: Vec::new(),
             problems: Vec::new(),
+            forgetful: BTreeSet::new(),
             record,
         }
     }
@@ -315,6 +322,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 }
             }
             Hold::Pressed(pressure, nodes) => self.release(pressure, nodes).await,
+            Hold::Truncated(nodes) => self.end_truncate(nodes).await,
+            Hold::Copied(nodes) => self.end_rollback(nodes).await,
             Hold::Members => self.end_members(&fault).await,
             Hold::Transfer => self.end_transfer().await,
         };
@@ -409,6 +418,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.problems.push(format!("{node}: {problem}"));
             }
         }
+        self.replace_forgetful().await;
         let problem = self.see_it_through(deadline.max(Instant::now() + HEAL_DEADLINE)).await;
         self.problems.extend(problem);
     }
@@ -435,6 +445,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 }
 
-fn list(errors: &[InjectError]) -> String {
+pub(crate) fn list(errors: &[InjectError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -88,15 +88,28 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     /// Those that have forgotten what they had promised come back as others, one after the other.
     pub(crate) async fn replace_forgetful(&mut self) {
-        for node in std::mem::take(&mut self.forgetful) {
-            if self.world.changes_members()
-                && self.operator.voters().contains_key(&node)
-                && let Err(why) = self.replace(node).await
-            {
+        let mut forgetful = std::mem::take(&mut self.forgetful);
+        forgetful.retain(|node| self.operator.voters().contains_key(node));
+        if forgetful.is_empty() || !self.world.changes_members() {
+            return;
+        }
+        // A leader goes by what a follower acknowledged before it forgot, and could wait for it for ever.
+        if let Some(leader) = self.world.leader().await
+            && let Err(error) = self.start_anew(leader).await
+        {
+            self.problems.push(format!("{leader}: {error}"));
+        }
+        for node in forgetful {
+            if let Err(why) = self.replace(node).await {
                 let problem = "it has forgotten what it had promised, and was not replaced";
                 self.problems.push(format!("{node}: {problem}: {why}"));
             }
         }
+    }
+
+    async fn start_anew(&mut self, node: ReplicaId) -> Result<(), InjectError> {
+        self.world.kill(node).await?;
+        self.world.restart(node).await.map(drop)
     }
 
     async fn replace(&mut self, node: ReplicaId) -> Result<(), String> {

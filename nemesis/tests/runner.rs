@@ -115,7 +115,8 @@ impl World for Books {
         }
         assert!(!self.up.insert(node, true).unwrap(), "{node} started twice");
         self.lives += 1;
-        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, ..Default::default() };
+        let core = self.status[&node].core.clone();
+        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, core, ..Default::default() };
         self.status.insert(node, fresh);
         Ok("up".into())
     }
@@ -208,9 +209,7 @@ impl World for Books {
     }
 
     async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
-        let core = self.status[&node].core.clone();
         self.restart(node).await?;
-        self.status.get_mut(&node).unwrap().core = core;
         Ok(self.comeback.unwrap_or(Comeback::Forgetful)("3 records are lost".into()))
     }
 

@@ -6,12 +6,14 @@
 //! | `agent.rs` | what runs on a host over SSH, and its dead-man |
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
+//! | `disks.rs` | their disks: copied, cut, damaged, put back |
 //! | `burner.rs` | programs that want a host's processors or memory |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
 pub(crate) mod agent;
 pub(crate) mod burner;
+mod disks;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;
@@ -23,7 +25,7 @@ mod wire;
 pub(crate) use remote::{ClockSample, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
-    AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,
+    AgentReply, AgentRequest, HostReply, HostRequest, Log, NodeRequest, Prepared, Secret, exchange,
 };
 
 use nemesis::InjectError;

@@ -145,13 +145,22 @@ impl Node {
         self.last_words()
     }
 
-    /// The last lines of its log.
+    /// Whether it is a foreign process.
+    #[must_use]
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.recipe.ready, Ready::Listens(_))
+    }
+
+    /// The last lines of its log; the line that matters where a Go program panicked.
     #[must_use]
     pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(3)..].join(" / ")
+        match lines.iter().rfind(|line| line.starts_with("panic: ")) {
+            Some(panic) => (*panic).to_owned(),
+            None => lines[lines.len().saturating_sub(3)..].join(" / "),
+        }
     }
 
     /// Whether there is a process (running or stopped).

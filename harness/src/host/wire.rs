@@ -3,7 +3,7 @@
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
-use nemesis::{InjectError, Pressure};
+use nemesis::{Comeback, InjectError, Pressure};
 use protocol::ReplicaId;
 use protocol::control::{ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -50,6 +50,22 @@ pub(crate) struct Prepared {
     pub data: PathBuf,
     /// A short name for `data`.
     pub data_link: Option<PathBuf>,
+    /// Where in `data` it writes what it has promised to remember.
+    pub log: Log,
+}
+
+/// In which files a node writes what it has promised to remember. Paths are relative to its data folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Log {
+    /// The segments of a journal of ours.
+    Journal(PathBuf),
+    /// A foreign system's, the newest of which has the greatest name.
+    Files {
+        /// Where they are.
+        folder: PathBuf,
+        /// What their names end with.
+        suffix: String,
+    },
 }
 
 /// A file that only its owner may read.
@@ -100,6 +116,14 @@ pub(crate) enum NodeRequest {
         /// Which bit follows from this.
         chance: u64,
     },
+    /// Kills it and cuts so many bytes off the end of its log.
+    Truncate(u64),
+    /// Starts it after that, and looks whether it stays.
+    ComeBack,
+    /// Copies its disk while it stands still.
+    CopyDisk,
+    /// Kills it (if it runs), puts the copy in place of its disk, starts it and looks whether it stays.
+    RollBack,
     /// Kills it (if it runs), takes its disk away, and starts it with an empty one and this configuration.
     Wipe {
         /// What is in its configuration file from now on.
@@ -120,6 +144,8 @@ pub(crate) enum HostReply {
     Done(String),
     /// They have ended; what they had, or nothing to speak of.
     Released(Option<String>),
+    /// How it came back on a disk that had lost what was synced.
+    CameBack(Comeback),
     /// The node's own words.
     Control(ControlReply),
     /// Which ended by themselves, and what they left to say.

@@ -1,22 +1,22 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
 use crate::cluster::Security;
-use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Secret, Supervisor};
+use crate::host::{Host, HostReply, HostRequest, Log, NodeRequest, Prepared, Remote, Secret, Supervisor};
 use crate::plan::Cell;
 use crate::store;
 use crate::subject::{Reads, System};
 use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
-use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
+use crate::world::recipes::{Layout, OwnNode, etcd_log, etcd_recipe, unsynced};
 use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
-use nemesis::{InjectError, Pressure, World};
+use nemesis::{Comeback, InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::{ClockReading, HostRecord};
-use runtime::{Durability, Unsynced};
+use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -141,18 +141,18 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let secrets = self.secrets.as_ref().map(|secrets| secrets.of_replica(id, &layout.dir));
         let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
-        let (recipe, config) = match self.system {
+        let (recipe, config, log) = match self.system {
             System::Raft | System::Standalone => {
                 let node = OwnNode::new(cell, id, &layout, &self.ports, tls)?;
                 let (recipe, config) = (node.recipe(&layout), (layout.config(), node.text()));
                 self.own.insert(id, node);
-                (recipe, Some(config))
+                (recipe, Some(config), Log::Journal(JOURNAL.into()))
             }
-            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None),
+            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None, etcd_log()),
         };
         self.places.insert(id, NodePlace { host, dir: layout.dir });
         let (data, data_link) = (layout.data, layout.data_link);
-        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link };
+        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link, log };
         self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
         Ok(())
     }
@@ -360,6 +360,21 @@ impl Cluster {
         }
     }
 
+    /// Has a node start from a disk that has lost something.
+    async fn came_back(&mut self, node: ReplicaId, request: NodeRequest) -> Result<Comeback, InjectError> {
+        match self.ask(node, request).await? {
+            HostReply::CameBack(comeback) => Ok(comeback),
+            other => Err(odd(node, &other)),
+        }
+    }
+
+    fn needs_disk(&self) -> Result<(), InjectError> {
+        match self.durability {
+            Durability::Memory => Err(InjectError::Unsupported("nothing is on disk".into())),
+            Durability::Fsync => Ok(()),
+        }
+    }
+
     /// Asks a node of ours itself.
     pub(super) async fn ask_status(
         &mut self,
@@ -543,10 +558,30 @@ impl World for Cluster {
         if !self.system.is_ours() {
             return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
         }
-        if self.durability == Durability::Memory {
-            return Err(InjectError::Unsupported("nothing is on disk".into()));
-        }
+        self.needs_disk()?;
         self.done(node, NodeRequest::FlipBit { chance }).await
+    }
+
+    fn changes_members(&self) -> bool {
+        self.system.changes_members()
+    }
+
+    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        self.done(node, NodeRequest::Truncate(bytes)).await
+    }
+
+    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        self.came_back(node, NodeRequest::ComeBack).await
+    }
+
+    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        self.done(node, NodeRequest::CopyDisk).await
+    }
+
+    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        self.came_back(node, NodeRequest::RollBack).await
     }
 
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {

@@ -30,6 +30,9 @@ use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+/// The journal's folder in the data folder.
+pub const JOURNAL: &str = "journal";
+
 /// What a node prints, on one line, when it has recovered and listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -138,7 +141,7 @@ fn recover<P: KvProtocol>(
     let mut records = Vec::new();
     let bugs = config.storage_bugs.clone();
     let mut journal = Journal::open(
-        &config.data_dir.join("journal"),
+        &config.data_dir.join(JOURNAL),
         (config.durability, config.unsynced),
         bugs.clone(),
         |position, record| {

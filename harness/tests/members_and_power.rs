@@ -180,6 +180,30 @@ fn disks_that_lose_what_was_synced_are_told_with_what_they_lost_and_replaced_in_
     assert_eq!(arena.faults("rollback"), [("skipped".to_owned(), "nothing is on disk".to_owned())]);
 }
 
+const FULL: &str = "
+subjects: [raft]
+workloads: [register]
+duration: 8s
+seed: 5
+load: { op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [disk-full], targets: minority, start: 1s, for: 1s }
+  - { faults: [disk-full], targets: majority, start: 4s, for: 1s }
+";
+
+#[test]
+fn nodes_stop_at_a_full_disk_and_go_on_when_there_is_room() {
+    let arena = Arena::new();
+    assert_exit(&arena.run(FULL), 0);
+    assert_eq!(arena.check("faults"), ("valid".to_owned(), "2 faults bit, 0 skipped".to_owned()));
+    let details = arena.faults("disk-full");
+    assert_eq!(details.len(), 4);
+    for (stage, detail) in details.iter().filter(|(stage, _)| stage != "installed") {
+        assert_eq!(stage, "healed", "{detail}");
+        assert!(detail.contains("No space left on device"), "{detail}");
+    }
+}
+
 #[test]
 fn who_acknowledges_before_the_sync_loses_it_with_the_power_and_who_does_not_is_not_accused() {
     let arena = Arena::new();

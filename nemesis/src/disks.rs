@@ -1,4 +1,9 @@
-//! How disks forget: what was synced is lost, and the node starts from what is left.
+//! How disks are full, and how they forget.
+//!
+//! A node that cannot write must not acknowledge. Ours stop; so a process that ends with the words of a full disk while its disk is
+//! full is no crash, and is started again when there is room.
+//!
+//! A disk that forgets: what was synced is lost, and the node starts from what is left.
 //!
 //! Storage can rarely tell. The replica then has *amnesia*: it carries on, and has forgotten votes and entries that others
 //! count on. That is more than a protocol that trusts its disk survives, so what a plan with such faults finds may be a real
@@ -11,9 +16,98 @@ use crate::runner::{HEAL_DEADLINE, Hold, Runner};
 use crate::world::{Comeback, InjectError, World};
 use checkers::history::{FaultEvent, FaultStage};
 use protocol::ReplicaId;
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
+/// How long a leader may take for what the operator wants, before another is tried.
+const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+
 impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
+    pub(crate) async fn install_full(
+        &mut self,
+        targets: Vec<ReplicaId>,
+    ) -> Result<(Hold, String), InjectError> {
+        let mut done = Done::default();
+        for node in self.free(targets)? {
+            done.add(node, self.world.fill_disk(node).await)?;
+        }
+        let stopped = BTreeMap::new();
+        Ok((Hold::Full { nodes: done.nodes, stopped }, done.evidence.join("; ")))
+    }
+
+    fn full_disks(&mut self) -> impl Iterator<Item = (&[ReplicaId], &mut BTreeMap<ReplicaId, String>)> {
+        self.active.values_mut().filter_map(|active| match &mut active.hold {
+            Hold::Full { nodes, stopped } => Some((nodes.as_slice(), stopped)),
+            _ => None,
+        })
+    }
+
+    /// Where to note that this node has stopped, if its disk is full.
+    pub(crate) fn stopped_at_full_disk(
+        &mut self,
+        node: ReplicaId,
+    ) -> Option<&mut BTreeMap<ReplicaId, String>> {
+        self.full_disks().find(|(nodes, _)| nodes.contains(&node)).map(|(_, stopped)| stopped)
+    }
+
+    /// Who has stopped is not asked for anything.
+    pub(crate) async fn look_at_full_disks(&mut self) {
+        if self.full_disks().next().is_some() {
+            self.look_for_exits().await;
+        }
+    }
+
+    pub(crate) async fn keep_disks_full(&mut self) {
+        let up = |(nodes, stopped): (&[ReplicaId], &mut BTreeMap<ReplicaId, String>)| {
+            nodes.iter().copied().filter(|node| !stopped.contains_key(node)).collect::<Vec<_>>()
+        };
+        let full: Vec<_> = self.full_disks().flat_map(up).collect();
+        for node in full {
+            if let Err(error) = self.world.fill_disk(node).await {
+                // It may have stopped just now.
+                tracing::debug!(%node, %error, "keeping its disk full");
+            }
+        }
+    }
+
+    pub(crate) async fn end_full(
+        &mut self,
+        nodes: Vec<ReplicaId>,
+        mut stopped: BTreeMap<ReplicaId, String>,
+    ) -> (FaultStage, String) {
+        let mut stage = FaultStage::Healed;
+        let mut evidence = Vec::new();
+        for node in nodes {
+            let said = stopped.remove(&node);
+            let freed = self.world.free_disk(node).await;
+            let restarted = match &said {
+                Some(_) => self.world.restart(node).await,
+                None => Ok("it went on".to_owned()),
+            };
+            match (said, freed, restarted) {
+                (_, Err(error), _) | (_, _, Err(error)) => {
+                    stage = FaultStage::Indeterminate;
+                    evidence.push(format!("{node}: {error}"));
+                }
+                (Some(said), Ok(_), Ok(words)) => {
+                    let last = said.rsplit(" / ").next().unwrap_or_default();
+                    evidence.push(format!("{node}: it stopped: {last}; with room, it {words}"));
+                }
+                (None, Ok(refused), Ok(words)) => {
+                    if refused == 0 && stage == FaultStage::Healed {
+                        stage = FaultStage::NeverBit;
+                    }
+                    evidence.push(format!("{node}: {refused} writes were refused, {words}"));
+                }
+            }
+        }
+        for error in self.apply().await {
+            evidence.push(error.to_string());
+        }
+        (stage, evidence.join("; "))
+    }
+
     pub(crate) async fn install_truncate(
         &mut self,
         targets: Vec<ReplicaId>,
@@ -93,12 +187,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         if forgetful.is_empty() || !self.world.changes_members() {
             return;
         }
-        // A leader goes by what a follower acknowledged before it forgot, and could wait for it for ever.
-        if let Some(leader) = self.world.leader().await
-            && let Err(error) = self.start_anew(leader).await
-        {
-            self.problems.push(format!("{leader}: {error}"));
-        }
         for node in forgetful {
             if let Err(why) = self.replace(node).await {
                 let problem = "it has forgotten what it had promised, and was not replaced";
@@ -107,16 +195,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
     }
 
-    async fn start_anew(&mut self, node: ReplicaId) -> Result<(), InjectError> {
-        self.world.kill(node).await?;
-        self.world.restart(node).await.map(drop)
-    }
-
     async fn replace(&mut self, node: ReplicaId) -> Result<(), String> {
+        self.bring_about().await?;
         let deadline = Instant::now() + HEAL_DEADLINE;
-        if let Some(problem) = self.see_it_through(deadline).await {
-            return Err(problem);
-        }
         while let Err(error) = self.install_wipe(node, None).await {
             // Nobody may lead at the moment.
             if Instant::now() >= deadline {
@@ -124,6 +205,19 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             }
             tokio::time::sleep(LOOK).await;
         }
-        self.see_it_through(deadline).await.map_or(Ok(()), Err)
+        self.bring_about().await
+    }
+
+    /// Sees what the operator wants through, with another leader if need be: one goes by what its followers acknowledged before
+    /// they forgot, and could wait for them for ever.
+    async fn bring_about(&mut self) -> Result<(), String> {
+        if self.see_it_through(Instant::now() + LEADER_PATIENCE).await.is_none() {
+            return Ok(());
+        }
+        if let Some(leader) = self.world.leader().await {
+            self.world.kill(leader).await.map_err(|error| error.to_string())?;
+            self.world.restart(leader).await.map_err(|error| error.to_string())?;
+        }
+        self.see_it_through(Instant::now() + HEAL_DEADLINE).await.map_or(Ok(()), Err)
     }
 }

@@ -61,7 +61,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.install_truncate(targets, bytes.expect("drawn before the run")).await
             }
             Fault::Rollback => self.install_rollback(targets).await,
-            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
+            Fault::DiskFull => self.install_full(targets).await,
+            Fault::DiskStall | Fault::DiskSlow { .. } => {
                 Err(InjectError::Unsupported("only in the simulator".into()))
             }
             packet => {
@@ -96,6 +97,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 Some(format!("{node} is down by fault {id}"))
             }
             Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
+            Hold::Full { stopped, .. } if stopped.contains_key(&node) => {
+                Some(format!("{node} has stopped at its full disk, by fault {id}"))
+            }
             _ => None,
         })
     }
@@ -106,6 +110,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             self.active.iter().find_map(|(id, active)| match &active.hold {
                 Hold::Copied(nodes) if nodes.contains(&node) => {
                     Some(format!("the disk of {node} is to be rolled back by fault {id}"))
+                }
+                Hold::Full { nodes, .. } if nodes.contains(&node) => {
+                    Some(format!("the disk of {node} is full by fault {id}"))
                 }
                 _ => None,
             })

@@ -66,6 +66,11 @@ pub(crate) enum Hold {
     Truncated(Vec<ReplicaId>),
     /// There are copies of their disks as they were.
     Copied(Vec<ReplicaId>),
+    /// Their disks hold no more; those who could not go on without have stopped, with these words.
+    Full {
+        nodes: Vec<ReplicaId>,
+        stopped: BTreeMap<ReplicaId, String>,
+    },
     /// The operator was asked for other voters.
     Members,
     /// The operator was asked for another leader.
@@ -191,6 +196,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     async fn begin(&mut self, id: u32, injection: Injection) {
+        self.look_at_full_disks().await;
         let (name, fault) = (injection.name.clone(), injection.fault.clone());
         match self.install(&injection).await {
             Ok((hold, targets, evidence)) => {
@@ -291,13 +297,27 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 tracing::debug!(%error, "renewing");
             }
         }
+        self.keep_disks_full().await;
+        self.look_for_exits().await;
+    }
+
+    /// Takes note of processes that ended by themselves. One that says that its full disk is why has done what it must.
+    pub(crate) async fn look_for_exits(&mut self) {
         for (node, words) in self.world.unexpected_exits().await {
+            if words.to_lowercase().contains("no space left on device")
+                && let Some(stopped) = self.stopped_at_full_disk(node)
+            {
+                tracing::info!(%node, %words, "a node stopped at its full disk");
+                stopped.insert(node, words);
+                continue;
+            }
             tracing::warn!(%node, %words, "a node ended by itself");
             self.crashes.push((node, words));
         }
     }
 
     async fn end(&mut self, id: u32) {
+        self.look_at_full_disks().await;
         let Some(Active { name, fault, targets, hold, .. }) = self.active.remove(&id) else { return };
         let (stage, detail) = match hold {
             Hold::Down(nodes) => self.restart(nodes).await,
@@ -324,6 +344,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Hold::Pressed(pressure, nodes) => self.release(pressure, nodes).await,
             Hold::Truncated(nodes) => self.end_truncate(nodes).await,
             Hold::Copied(nodes) => self.end_rollback(nodes).await,
+            Hold::Full { nodes, stopped } => self.end_full(nodes, stopped).await,
             Hold::Members => self.end_members(&fault).await,
             Hold::Transfer => self.end_transfer().await,
         };
@@ -399,9 +420,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             let why = "the run ended before its time came";
             self.say(id, &injection.name, "–", FaultStage::Skipped, why);
         }
-        for (node, words) in self.world.unexpected_exits().await {
-            self.crashes.push((node, words));
-        }
+        self.look_for_exits().await;
         let crashed: BTreeSet<ReplicaId> = self.crashes.iter().map(|(node, _)| *node).collect();
         for node in crashed {
             match self.world.restart(node).await {
@@ -432,6 +451,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 Ok(status) if !status.links.is_empty() => {
                     format!("links still conditioned: {:?}", status.links)
                 }
+                Ok(status) if status.disk_full => "its disk is full still".to_owned(),
                 Ok(status) if status.clock_error_us.unsigned_abs() > CLOCK_ERROR_US_MAX => {
                     format!("clock still {} us off", status.clock_error_us)
                 }

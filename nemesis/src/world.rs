@@ -91,6 +91,12 @@ pub trait World {
     /// disk. Which bit follows from `chance`.
     async fn flip_bit(&mut self, node: ReplicaId, chance: u64) -> Result<String, InjectError>;
 
+    /// The disk holds no more, for as long as this is said again every few seconds.
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// It has room again; how many writes it has refused, as far as a process that runs still can tell.
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError>;
+
     /// Whether its nodes can be replaced by other members.
     fn changes_members(&self) -> bool;
 

@@ -30,6 +30,9 @@ struct Books {
     copied: BTreeSet<ReplicaId>,
     /// How a node comes back on a disk that was cut or put back.
     comeback: Option<fn(String) -> Comeback>,
+    /// Processes that ended by themselves, and what those say who meet a full disk.
+    exits: Vec<(ReplicaId, String)>,
+    last_words: Option<&'static str>,
     /// Whoever is asked for other members or leaders refuses.
     stubborn: bool,
 }
@@ -154,6 +157,7 @@ impl World for Books {
             ControlRequest::SetLinks { links, .. } => status.links = links,
             ControlRequest::SetClock { clock, .. } if clock.offset_us == 0 && stuck => {}
             ControlRequest::SetClock { clock, .. } => status.clock_error_us = clock.offset_us,
+            ControlRequest::SetDisk { full, .. } => status.disk_full = full,
             ControlRequest::Heal => status.links.clear(),
             ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
@@ -203,6 +207,20 @@ impl World for Books {
         self.status.len() > 3
     }
 
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.status.get_mut(&node).unwrap().disk_full = true;
+        if self.traffic {
+            self.up.insert(node, false);
+            self.exits.push((node, self.last_words.unwrap_or("writing: No space left on device").into()));
+        }
+        Ok("full".into())
+    }
+
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+        self.status.get_mut(&node).unwrap().disk_full = false;
+        Ok(0)
+    }
+
     async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
         self.kill(node).await?;
         Ok(format!("gone, {bytes} bytes cut off"))
@@ -225,7 +243,7 @@ impl World for Books {
     }
 
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
-        Vec::new()
+        std::mem::take(&mut self.exits)
     }
 }
 
@@ -546,6 +564,37 @@ async fn whoever_refuses_a_disk_that_has_forgotten_is_left_with_the_one_it_had()
     let books = Books { stubborn: true, ..Books::with_members() };
     let (_, _, report) = run(books, schedule(), 6).await;
     assert!(report.problems[0].contains("has forgotten what it had promised"), "{:?}", report.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_at_a_full_disk_is_started_again_and_not_accused() {
+    let schedule = || {
+        vec![
+            injection(1, 3, Fault::DiskFull, on(2)),
+            injection(2, 1, Fault::Kill, on(2)),
+            injection(2, 1, halves(), these(&[])),
+        ]
+    };
+    let (events, books, report) = run(Books::new(), schedule(), 8).await;
+    assert_eq!(
+        stages(&events),
+        [(1, Installed), (2, Skipped), (3, Installed), (3, Healed), (1, Healed)],
+        "{events:?}"
+    );
+    assert_eq!(events[1].detail, "n2 has stopped at its full disk, by fault 1");
+    assert_eq!(events[4].detail, "n2: it stopped: writing: No space left on device; with room, it up");
+    assert_healed(&books, &report);
+
+    let idle = Books { traffic: false, ..Books::new() };
+    let (events, books, report) = run(idle, schedule()[..2].to_vec(), 8).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, NeverBit)]);
+    assert_eq!(events[1].detail, "the disk of n2 is full by fault 1");
+    assert_healed(&books, &report);
+
+    // Who ends for another reason is accused all the same.
+    let broken = Books { last_words: Some("assertion failed"), ..Books::new() };
+    let (_, _, report) = run(broken, schedule()[..1].to_vec(), 8).await;
+    assert_eq!(report.crashes[0], (ReplicaId(2), "assertion failed".to_owned()));
 }
 
 fn rng() -> impl rand::Rng {

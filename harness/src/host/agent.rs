@@ -332,7 +332,10 @@ impl Agent {
             }
             AgentRequest::Probe { peer } => AgentReply::Means(self.network.lock().await.probe(peer).await),
             AgentRequest::Host(request) => {
-                if let HostRequest::Node { request: NodeRequest::Pause | NodeRequest::Press(_), .. } = request
+                if let HostRequest::Node {
+                    request: NodeRequest::Pause | NodeRequest::Press(_) | NodeRequest::FillDisk,
+                    ..
+                } = request
                 {
                     self.heard().is_healed = false;
                 }

@@ -44,6 +44,10 @@ impl Disk {
         Disk { data, log }
     }
 
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
     fn copied(&self) -> PathBuf {
         self.data.with_extension("copied")
     }

@@ -7,6 +7,7 @@
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
 //! | `disks.rs` | their disks: copied, cut, damaged, put back |
+//! | `filler.rs` | file systems without room |
 //! | `burner.rs` | programs that want a host's processors or memory |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
@@ -14,6 +15,7 @@
 pub(crate) mod agent;
 pub(crate) mod burner;
 mod disks;
+mod filler;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;

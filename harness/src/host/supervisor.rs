@@ -2,6 +2,7 @@
 
 use crate::host::burner::Burner;
 use crate::host::disks::{self, Disk};
+use crate::host::filler::{FileSystem, Filler};
 use crate::host::node::Node;
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
@@ -31,6 +32,8 @@ struct Supervised {
     config: Option<PathBuf>,
     /// What its disk has lost since it was up.
     lost: Option<String>,
+    /// What takes the room on its disk.
+    filler: Option<Filler>,
     /// What other programs want of the host because of it.
     pressed: BTreeMap<Pressure, Burner>,
 }
@@ -81,6 +84,7 @@ impl Supervisor {
         for node in self.nodes.values_mut() {
             // They are killed when they are dropped.
             node.pressed.clear();
+            node.filler = None;
         }
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
             if let Err(error) = node.process.resume().await {
@@ -106,7 +110,10 @@ impl Supervisor {
         }
         let config = config.map(|(file, _)| file);
         let (process, disk) = (Node::new(recipe), Disk::new(data, log));
-        self.nodes.insert(node, Supervised { process, disk, config, lost: None, pressed: BTreeMap::new() });
+        self.nodes.insert(
+            node,
+            Supervised { process, disk, config, lost: None, filler: None, pressed: BTreeMap::new() },
+        );
         Ok(())
     }
 }
@@ -132,6 +139,12 @@ impl Supervised {
             NodeRequest::Stop => {
                 node.stop().await;
                 self.disk.forget_others().map(|()| String::new())
+            }
+            NodeRequest::FillDisk => return self.fill().await.map(HostReply::Done),
+            NodeRequest::FreeDisk => {
+                // The room is there again when this is dropped.
+                self.filler = None;
+                Ok(String::new())
             }
             NodeRequest::Truncate(bytes) => return self.truncate(bytes).await,
             NodeRequest::ComeBack => return self.come_back().await.map(HostReply::CameBack).map_err(failed),
@@ -174,6 +187,17 @@ impl Supervised {
             }
             Ok(()) => bail!("{flipped}, and it started all the same"),
         }
+    }
+
+    async fn fill(&mut self) -> Result<String, InjectError> {
+        if self.filler.is_none() {
+            let at = FileSystem::of_node(self.disk.data())
+                .map_err(failed)?
+                .map_err(|why| InjectError::Unsupported(format!("its disk cannot be filled: {why}")))?;
+            self.filler = Some(Filler::make(at).map_err(failed)?);
+        }
+        let filler = self.filler.as_mut().expect("made above");
+        filler.fill().await.map_err(failed)
     }
 
     async fn truncate(&mut self, bytes: u64) -> Result<HostReply, InjectError> {

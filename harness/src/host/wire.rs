@@ -116,6 +116,10 @@ pub(crate) enum NodeRequest {
         /// Which bit follows from this.
         chance: u64,
     },
+    /// Fills the file system that its disk is on, if that is ours alone; once more if it is filled already.
+    FillDisk,
+    /// Gives the room back.
+    FreeDisk,
     /// Kills it and cuts so many bytes off the end of its log.
     Truncate(u64),
     /// Starts it after that, and looks whether it stays.

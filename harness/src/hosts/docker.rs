@@ -38,15 +38,31 @@ pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// How large each is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Size {
+    /// Processors that each may use at most, such as 0.5
+    #[arg(long)]
+    cpus: Option<f64>,
+    /// A disk of its own for each, of so many mebibytes, which `disk-full` can fill: in memory, so that a sync costs nothing
+    #[arg(long, value_name = "MEBIBYTES")]
+    disk_mib: Option<u32>,
+}
+
 /// Starts so many, and writes how they are reached.
 ///
 /// # Errors
 /// If one cannot be had: none is left then.
-pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()> {
-    if let Some(cpus) = cpus
+pub(super) fn up(hosts: u32, dir: &Path, size: &Size) -> anyhow::Result<()> {
+    if let Some(cpus) = size.cpus
         && !(0.01..=1000.0).contains(&cpus)
     {
         bail!("--cpus {cpus} is not 0.01 to 1000");
+    }
+    if let Some(mebibytes) = size.disk_mib
+        && !(64..=1 << 20).contains(&mebibytes)
+    {
+        bail!("--disk-mib {mebibytes} is not 64 to {}", 1 << 20);
     }
     std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let dir = dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))?;
@@ -55,7 +71,7 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
     }
     let progress = Progress::new("hosts");
     image::ensure(|step| progress.step(step))?;
-    let made = make(hosts, &dir, cpus, &progress);
+    let made = make(hosts, &dir, size, &progress);
     progress.done();
     if made.is_err()
         && let Err(error) = remove(&dir)
@@ -67,7 +83,7 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
     Ok(())
 }
 
-fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyhow::Result<()> {
+fn make(hosts: u32, dir: &Path, size: &Size, progress: &Progress) -> anyhow::Result<()> {
     let (label, prefix) = (label(dir), prefix(dir));
     let key = dir.join("key");
     make_key(&key)?;
@@ -79,7 +95,7 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
         let name = format!("n{n}");
         progress.step(&format!("starting {name} of {hosts}"));
         let container = format!("{prefix}-{name}");
-        run(&container, &name, &prefix, &label, cpus)?;
+        run(&container, &name, &prefix, &label, size)?;
         let address = address(&container)?;
         let listening = wait_for_ssh(address);
         listening.with_context(|| format!("{container}: docker logs {container} says more"))?;
@@ -95,16 +111,22 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
     store::write(&dir.join("cluster.conf"), conf.as_bytes())
 }
 
-fn run(container: &str, name: &str, network: &str, label: &str, cpus: Option<f64>) -> anyhow::Result<()> {
+fn run(container: &str, name: &str, network: &str, label: &str, size: &Size) -> anyhow::Result<()> {
     let disk = format!("{container}:/var/tmp/gauntlet");
-    docker(&["volume", "create", "--label", label, container])?;
+    let disk_size = size.disk_mib.map(|mebibytes| format!("o=size={mebibytes}m"));
+    let mut volume = vec!["volume", "create", "--label", label];
+    if let Some(size) = &disk_size {
+        volume.extend(["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", size]);
+    }
+    volume.push(container);
+    docker(&volume)?;
     let mut args = vec!["run", "--detach", "--init", "--name", container, "--hostname", name];
     args.extend(["--network", network, "--label", label, "--volume", &disk, "--cap-drop", "ALL"]);
     for capability in &CAPABILITIES {
         args.extend(["--cap-add", capability]);
     }
     args.extend(["--security-opt", "no-new-privileges"]);
-    let cpus = cpus.map(|cpus| cpus.to_string());
+    let cpus = size.cpus.map(|cpus| cpus.to_string());
     if let Some(cpus) = &cpus {
         args.extend(["--cpus", cpus]);
     }

@@ -12,6 +12,7 @@ use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
+use nemesis::runner::LEASE;
 use nemesis::{Comeback, InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
@@ -560,6 +561,34 @@ impl World for Cluster {
         }
         self.needs_disk()?;
         self.done(node, NodeRequest::FlipBit { chance }).await
+    }
+
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        let why_not = if self.remote(node).is_some() {
+            match self.done(node, NodeRequest::FillDisk).await {
+                Err(InjectError::Unsupported(why)) => why,
+                filled => return filled,
+            }
+        } else {
+            "its disk is this machine's".to_owned()
+        };
+        if !self.system.is_ours() {
+            return Err(InjectError::Unsupported(format!("{why_not}, and {node} is a foreign process")));
+        }
+        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a few seconds");
+        self.ask_status(node, ControlRequest::SetDisk { full: true, lease_ms }).await?;
+        Ok(format!("it refuses to write more, by the node itself ({why_not})"))
+    }
+
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+        if self.remote(node).is_some() {
+            self.done(node, NodeRequest::FreeDisk).await?;
+        }
+        // A process that is gone refuses nothing any more.
+        let free = ControlRequest::SetDisk { full: false, lease_ms: 0 };
+        let asked = if self.system.is_ours() { self.ask_status(node, free).await.ok() } else { None };
+        Ok(asked.map_or(0, |status| status.writes_refused))
     }
 
     fn changes_members(&self) -> bool {

@@ -9,6 +9,7 @@
 //! | `disks.rs` | their disks: copied, cut, damaged, put back |
 //! | `filler.rs` | file systems without room |
 //! | `burner.rs` | programs that want a host's processors or memory |
+//! | `quota.rs` | how much processor time a node may have |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
@@ -19,11 +20,13 @@ mod filler;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;
+mod quota;
 mod remote;
 pub(crate) mod ssh;
 mod supervisor;
 mod wire;
 
+pub(crate) use quota::Throttling;
 pub(crate) use remote::{ClockSample, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{

@@ -154,6 +154,7 @@ impl Remote {
             request,
             HostRequest::Exits
                 | HostRequest::CpuTime
+                | HostRequest::Throttling
                 | HostRequest::Node { request: NodeRequest::Control(_), .. }
         );
         let patience = if is_slow { SLOW_PATIENCE } else { PATIENCE };
@@ -176,6 +177,14 @@ impl Remote {
                 reply.map_err(|words| InjectError::Failed(format!("host {}: {words}", self.inner.conf.name)))
             }
             other => Err(self.uncertain(other)),
+        }
+    }
+
+    /// Whether nodes can be kept to a share of its processors, or why not.
+    pub(crate) async fn probe_quota(&self) -> Result<(), String> {
+        match self.exchange(&AgentRequest::ProbeQuota, PATIENCE).await {
+            Ok(AgentReply::Quota(possible)) => possible,
+            other => Err(self.uncertain(other).to_string()),
         }
     }
 

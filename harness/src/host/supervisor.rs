@@ -4,6 +4,7 @@ use crate::host::burner::Burner;
 use crate::host::disks::{self, Disk};
 use crate::host::filler::{FileSystem, Filler};
 use crate::host::node::Node;
+use crate::host::quota::{self, Quota};
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
@@ -32,6 +33,8 @@ struct Supervised {
     config: Option<PathBuf>,
     /// What its disk has lost since it was up.
     lost: Option<String>,
+    /// If it may not use all processors.
+    quota: Option<Quota>,
     /// What takes the room on its disk.
     filler: Option<Filler>,
     /// What other programs want of the host because of it.
@@ -54,9 +57,17 @@ impl Supervisor {
             },
             HostRequest::Exits => {
                 let exit = |(id, node): (&ReplicaId, &mut Supervised)| {
-                    node.process.take_exit().map(|words| (*id, words))
+                    let words = node.process.take_exit()?;
+                    Some((*id, if node.filler.is_some() { on_full_disk(words) } else { words }))
                 };
                 Ok(HostReply::Exits(self.nodes.iter_mut().filter_map(exit).collect()))
+            }
+            HostRequest::Throttling => {
+                let told =
+                    |(id, node): (&ReplicaId, &Supervised)| Some((*id, node.quota.as_ref()?.throttling()));
+                let told = self.nodes.iter().filter_map(told);
+                let all = told.map(|(id, throttling)| throttling.map(|throttling| (id, throttling)));
+                all.collect::<anyhow::Result<_>>().map(HostReply::Throttling).map_err(failed)
             }
             HostRequest::CpuTime => {
                 Ok(HostReply::CpuTime(self.nodes.values().map(|node| node.process.cpu_s()).sum()))
@@ -69,6 +80,7 @@ impl Supervisor {
         self.relieve().await;
         for node in self.nodes.values_mut() {
             node.process.stop().await;
+            node.quota = None;
         }
     }
 
@@ -94,7 +106,7 @@ impl Supervisor {
     }
 
     fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { node, recipe, config, secrets, data, data_link, log } = prepared;
+        let Prepared { node, recipe, config, secrets, data, data_link, cpu_quota, log } = prepared;
         for dir in [&recipe.dir, &data] {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
@@ -109,10 +121,16 @@ impl Supervisor {
             store::write(file, text.as_bytes())?;
         }
         let config = config.map(|(file, _)| file);
-        let (process, disk) = (Node::new(recipe), Disk::new(data, log));
+        let quota = cpu_quota.map(|cpus| {
+            quota::remove_leftovers();
+            Quota::make(&recipe.name, cpus)
+                .with_context(|| format!("cpu_quota {cpus} cannot be had for {}", recipe.name))
+        });
+        let quota = quota.transpose()?;
+        let (process, disk) = (Node::new(recipe, quota.as_ref().map(Quota::entrance)), Disk::new(data, log));
         self.nodes.insert(
             node,
-            Supervised { process, disk, config, lost: None, filler: None, pressed: BTreeMap::new() },
+            Supervised { process, disk, config, lost: None, filler: None, quota, pressed: BTreeMap::new() },
         );
         Ok(())
     }
@@ -138,6 +156,7 @@ impl Supervised {
             NodeRequest::Resume => node.resume().await,
             NodeRequest::Stop => {
                 node.stop().await;
+                self.quota = None;
                 self.disk.forget_others().map(|()| String::new())
             }
             NodeRequest::FillDisk => return self.fill().await.map(HostReply::Done),
@@ -241,6 +260,7 @@ impl Supervised {
         let lost = self.lost.take().context("its disk has lost nothing")?;
         match self.start_and_watch().await {
             Ok(up) => {
+                self.quota = None;
                 self.disk.forget_others()?;
                 Ok(Comeback::Forgetful(format!("{lost}; {up}")))
             }
@@ -276,6 +296,14 @@ impl Supervised {
         self.process.start().await?;
         Ok(gone)
     }
+}
+
+/// A node's log is on the disk that is full: what it said in the end may not be there.
+fn on_full_disk(words: String) -> String {
+    if words.starts_with("exit status: 1:") && !words.contains("No space left") {
+        return words + " / its log ends at: No space left on device";
+    }
+    words
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]

@@ -1,5 +1,6 @@
 //! What a host is asked, and what it answers: the same on this machine and over SSH.
 
+use crate::host::Throttling;
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
@@ -33,6 +34,8 @@ pub(crate) enum HostRequest {
     Exits,
     /// Processor time of all nodes over all their lives.
     CpuTime,
+    /// How often nodes had used up what processor time they may have.
+    Throttling,
 }
 
 /// A node before its first start.
@@ -50,6 +53,8 @@ pub(crate) struct Prepared {
     pub data: PathBuf,
     /// A short name for `data`.
     pub data_link: Option<PathBuf>,
+    /// How many processors it may use, if it may not use all.
+    pub cpu_quota: Option<f64>,
     /// Where in `data` it writes what it has promised to remember.
     pub log: Log,
 }
@@ -156,6 +161,8 @@ pub(crate) enum HostReply {
     Exits(Vec<(ReplicaId, String)>),
     /// Seconds.
     CpuTime(f64),
+    /// Of nodes with a quota.
+    Throttling(BTreeMap<ReplicaId, Throttling>),
 }
 
 /// A request to the agent of a host.
@@ -172,6 +179,8 @@ pub(crate) enum AgentRequest {
         /// Whom.
         peer: IpAddr,
     },
+    /// Can nodes be kept to a share of the processors?
+    ProbeQuota,
     /// Something of the host's nodes.
     Host(HostRequest),
     /// Puts this in force on the host's links, and nothing else.
@@ -205,6 +214,8 @@ pub(crate) enum AgentReply {
     Done,
     /// What is possible.
     Means(HostMeans),
+    /// They can, or why not.
+    Quota(Result<(), String>),
     /// The host's answer.
     Host(Result<HostReply, InjectError>),
     /// What was done to packets, by peer; or what the kernel's tools said.

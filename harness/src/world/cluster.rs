@@ -1,7 +1,9 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
 use crate::cluster::Security;
-use crate::host::{Host, HostReply, HostRequest, Log, NodeRequest, Prepared, Remote, Secret, Supervisor};
+use crate::host::{
+    Host, HostReply, HostRequest, Log, NodeRequest, Prepared, Remote, Secret, Supervisor, Throttling,
+};
 use crate::plan::Cell;
 use crate::store;
 use crate::subject::{Reads, System};
@@ -60,6 +62,8 @@ pub(crate) struct Cluster {
     pub(super) counted: Counted,
     /// What other hosts' kernels had counted when the run phase began.
     kernels: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How often nodes with a quota had used it up by then.
+    throttling: BTreeMap<ReplicaId, Throttling>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -68,6 +72,8 @@ pub(crate) struct Cluster {
 struct NodePlace {
     host: usize,
     dir: PathBuf,
+    /// If it may not use all processors: what its host is called in `cluster.conf`, and how many.
+    quota: Option<(String, f64)>,
 }
 
 impl Cluster {
@@ -110,9 +116,15 @@ impl Cluster {
             sightings: BTreeSet::new(),
             counted: Counted::default(),
             kernels: BTreeMap::new(),
+            throttling: BTreeMap::new(),
             _short: short,
         };
         for (i, id) in ids.iter().enumerate() {
+            let conf = match &site.ground {
+                Ground::Here(conf) => conf.as_ref().map(|conf| &conf.servers[i]),
+                Ground::There(fleet) => Some(fleet.hosts[i].conf()),
+            };
+            let quota = conf.and_then(|conf| Some((conf.name.clone(), conf.cpu_quota?)));
             let (layout, host) = match &site.ground {
                 Ground::Here(_) => {
                     let layout = Layout::here(*id, dir, cluster._short.path(), site.program(subject.system));
@@ -124,7 +136,7 @@ impl Cluster {
                     (Layout::there(*id, &remote.runs(), program), i)
                 }
             };
-            cluster.prepare(cell, *id, host, layout).await?;
+            cluster.prepare(cell, *id, host, (layout, quota)).await?;
         }
         for id in ids {
             let name = cluster.name(id);
@@ -138,7 +150,7 @@ impl Cluster {
         cell: &Cell,
         id: ReplicaId,
         host: usize,
-        layout: Layout,
+        (layout, quota): (Layout, Option<(String, f64)>),
     ) -> anyhow::Result<()> {
         let secrets = self.secrets.as_ref().map(|secrets| secrets.of_replica(id, &layout.dir));
         let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
@@ -151,9 +163,10 @@ impl Cluster {
             }
             System::Etcd => (etcd_recipe(id, &layout, &self.ports), None, etcd_log()),
         };
-        self.places.insert(id, NodePlace { host, dir: layout.dir });
+        let cpu_quota = quota.as_ref().map(|(_, cpus)| *cpus);
+        self.places.insert(id, NodePlace { host, dir: layout.dir, quota });
         let (data, data_link) = (layout.data, layout.data_link);
-        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link, log };
+        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link, cpu_quota, log };
         self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
         Ok(())
     }
@@ -237,7 +250,7 @@ impl Cluster {
     /// had is said.
     pub(crate) async fn stop(&mut self, dir: &Path) -> Vec<String> {
         let mut problems = Vec::new();
-        for (id, NodePlace { host, dir: on_host }) in &self.places {
+        for (id, NodePlace { host, dir: on_host, .. }) in &self.places {
             let stop = HostRequest::Node { node: *id, request: NodeRequest::Stop };
             if let Err(error) = self.hosts[*host].ask(stop).await {
                 problems.push(format!("{id}: {error}"));
@@ -258,6 +271,7 @@ impl Cluster {
             let counted = remote.kernel_counters().await.unwrap_or_default();
             self.kernels.insert(remote.conf().name.clone(), counted);
         }
+        self.throttling = self.throttling_now().await;
     }
 
     /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters. And
@@ -296,7 +310,42 @@ impl Cluster {
                 means: network::means_in_words(remote.means()),
             });
         }
+        self.add_throttling(&mut records).await;
         (records, lapses)
+    }
+
+    /// How often nodes with a quota had used it up, since their groups were made.
+    async fn throttling_now(&mut self) -> BTreeMap<ReplicaId, Throttling> {
+        let mut all = BTreeMap::new();
+        if self.places.values().all(|place| place.quota.is_none()) {
+            return all;
+        }
+        for host in &mut self.hosts {
+            match host.ask(HostRequest::Throttling).await {
+                Ok(HostReply::Throttling(told)) => all.extend(told),
+                other => tracing::warn!(?other, "a host does not tell what its nodes' quotas did"),
+            }
+        }
+        all
+    }
+
+    async fn add_throttling(&mut self, records: &mut Vec<HostRecord>) {
+        for (id, now) in self.throttling_now().await {
+            let Some((name, cpus)) = &self.places[&id].quota else { continue };
+            let before = self.throttling.get(&id).copied().unwrap_or_default();
+            let counters = [
+                ("cpu.stat:nr_periods".to_owned(), now.periods.saturating_sub(before.periods)),
+                ("cpu.stat:nr_throttled".to_owned(), now.throttled.saturating_sub(before.throttled)),
+            ];
+            let index = records.iter().position(|record| record.name == *name).unwrap_or_else(|| {
+                // On this machine.
+                let nodes = vec![id.to_string()];
+                records.push(HostRecord { name: name.clone(), nodes, ..HostRecord::default() });
+                records.len() - 1
+            });
+            records[index].counters.extend(counters);
+            records[index].means.push((format!("cpu_quota {cpus}"), "a control group".to_owned()));
+        }
     }
 
     fn remotes(&self) -> Vec<Remote> {

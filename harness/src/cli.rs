@@ -161,6 +161,9 @@ pub(crate) enum Command {
     /// Run a program that is killed when the controller dies
     #[command(hide = true)]
     Leash {
+        /// The control group to enter: a file that takes process ids
+        #[arg(long)]
+        enter: Option<PathBuf>,
         /// The controller
         parent: i32,
         /// The program

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// All hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClusterConf {
     /// Replica n1 runs on the first, n2 on the second, …
     pub servers: Vec<HostConf>,
@@ -42,7 +42,7 @@ impl Security {
 }
 
 /// One host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HostConf {
     /// Its name in messages and reports.
     pub name: String,
@@ -56,6 +56,8 @@ pub(crate) struct HostConf {
     pub ports: PortsConf,
     /// Whether the agent is started with `sudo -n`, so that it may use the firewall.
     pub sudo: bool,
+    /// How many processors its node may use, if it may not use all.
+    pub cpu_quota: Option<f64>,
 }
 
 /// How a host is reached.
@@ -90,6 +92,10 @@ const DATA: &str = "/var/tmp/gauntlet";
 /// The longest `data`: a Unix socket's path below it has to fit in 107 bytes.
 const DATA_BYTES_MAX: usize = 40;
 
+/// The kernel does not share out less than a millisecond of each tenth of a second.
+const CPUS_MIN: f64 = 0.01;
+const CPUS_MAX: f64 = 1024.0;
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +113,7 @@ struct File {
     ports: Option<PortsConf>,
     #[serde(default)]
     sudo: bool,
+    cpu_quota: Option<f64>,
 }
 
 fn ssh_port() -> u16 {
@@ -125,6 +132,7 @@ struct HostEntry {
     data: Option<PathBuf>,
     ports: Option<PortsConf>,
     sudo: Option<bool>,
+    cpu_quota: Option<f64>,
 }
 
 /// A host of the simple array.
@@ -178,6 +186,11 @@ impl ClusterConf {
             }
             if !names.insert(&host.name) {
                 bail!("two hosts are named `{}`", host.name);
+            }
+            if let Some(cpus) = host.cpu_quota
+                && !(CPUS_MIN..=CPUS_MAX).contains(&cpus)
+            {
+                bail!("{}: cpu_quota: {cpus} is not {CPUS_MIN} to {CPUS_MAX}", host.name);
             }
             let PortsConf { peer, client, http } = host.ports;
             if peer == client || client == http || http == peer || [peer, client, http].contains(&0) {
@@ -237,6 +250,7 @@ fn whole(file: &File, folder: &Path) -> ClusterConf {
         data: entry.data.clone().or_else(|| file.data.clone()).unwrap_or_else(|| DATA.into()),
         ports: entry.ports.or(file.ports).unwrap_or(PORTS),
         sudo: entry.sudo.unwrap_or(file.sudo),
+        cpu_quota: entry.cpu_quota.or(file.cpu_quota),
     };
     ClusterConf {
         servers: file.hosts.iter().map(host).collect(),
@@ -258,6 +272,7 @@ fn simple(entries: Vec<SimpleEntry>) -> anyhow::Result<ClusterConf> {
             data: DATA.into(),
             ports: PortsConf { client: port, http: port + 1, peer: port + 2 },
             sudo: false,
+            cpu_quota: None,
         };
         if role == Role::Server { conf.servers.push(host) } else { conf.clients.push(host) }
     }
@@ -289,9 +304,10 @@ user: admin
 key: keys/id
 known_hosts: known_hosts
 sudo: true
+cpu_quota: 0.5
 hosts:
   - { name: a, address: 10.0.0.1 }
-  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false }
+  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false, cpu_quota: 2 }
 ",
         )
         .unwrap();
@@ -299,6 +315,7 @@ hosts:
         assert_eq!((a.ssh.user.as_deref(), a.ssh.port, a.sudo, a.ports), (Some("admin"), 22, true, PORTS));
         assert_eq!(a.ssh.key.as_deref(), Some(Path::new("/conf/keys/id")));
         assert_eq!((b.ssh.user.as_deref(), b.ssh.port, b.sudo, b.ports.http), (Some("root"), 2222, false, 3));
+        assert_eq!((a.cpu_quota, b.cpu_quota), (Some(0.5), Some(2.0)));
         assert_eq!(conf.security, None);
         let conf = parse("security: plaintext\nhosts: [{ name: a, address: '::1' }]").unwrap();
         assert_eq!(conf.security, Some(Security::Plaintext));
@@ -332,6 +349,7 @@ hosts:
                 "ports: { peer: 1, client: 1, http: 2 }\nhosts: [{ name: a, address: '::1' }]",
                 "three different",
             ),
+            ("cpu_quota: 0\nhosts: [{ name: a, address: '::1' }]", "a: cpu_quota: 0 is not 0.01 to 1024"),
             (r#"[{"id": 1, "ip": "10.0.0.1", "port": 65535, "role": "server"}]"#, "no room"),
             (r#"[{"id": 1, "ip": "10.0.0.1", "port": 80, "role": "servant"}]"#, "servant"),
         ] {

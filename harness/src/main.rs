@@ -67,7 +67,9 @@ fn main() -> ExitCode {
     };
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("GAUNTLET_LOG").unwrap_or_else(|_| "error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What cannot be logged, on a full disk, must not end the program.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
     match dispatch(cli.command) {
         Ok(exit) => exit.code(),
         Err(error) => {
@@ -112,8 +114,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Load { dir } => elsewhere::make(&dir).map(|()| Exit::Valid),
         Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
         Command::Burn { cpu, memory_mib } => host::burner::burn(cpu, memory_mib),
-        Command::Leash { parent, program, args } => {
-            leash::become_leashed(parent, &program, &args).context("leash").map(|()| Exit::Failed)
+        Command::Leash { enter, parent, program, args } => {
+            leash::become_leashed(parent, enter.as_deref(), &program, &args)
+                .context("leash")
+                .map(|()| Exit::Failed)
         }
     }
 }

@@ -436,5 +436,9 @@ fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     if unsynced(cell) == Unsynced::Lost {
         facts.push(("unsynced writes".into(), "in the node's memory: killed, it loses them".into()));
     }
+    if cell.schedule().iter().any(|injection| injection.fault.is_amnesia()) {
+        let promise = "some disks lose what was synced, which is more than a protocol that trusts its disk promises to survive";
+        facts.push(("amnesia".into(), promise.into()));
+    }
     facts
 }

@@ -142,6 +142,68 @@ fn a_power_loss_takes_what_was_not_synced_and_only_where_nodes_can_lose_it() {
     assert!(arena.node_config("n1").contains("unsynced: kept"));
 }
 
+const FORGETTING: &str = "
+subjects: [raft]
+workloads: [register]
+duration: 9s
+seed: 4
+load: { op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [rollback], targets: { nodes: [1] }, start: 1s, for: 1500ms }
+  - { faults: [{ truncate: {} }], targets: { nodes: [1] }, start: 5s, for: 500ms }
+";
+
+#[test]
+fn disks_that_lose_what_was_synced_are_told_with_what_they_lost_and_replaced_in_the_end() {
+    let arena = Arena::new();
+    // One of three has forgotten, and the others stay up: nobody misses what it knew.
+    assert_exit(&arena.run(FORGETTING), 0);
+    assert_eq!(arena.check("faults"), ("valid".to_owned(), "2 faults bit, 0 skipped".to_owned()));
+    assert!(json(&arena.latest().join("run.json"))["facts"].to_string().contains("amnesia"));
+    for kind in ["rollback", "truncate"] {
+        let (stage, detail) = arena.faults(kind).pop().expect("it was planned");
+        assert_eq!(stage, "healed", "{detail}");
+        let lost = detail.split(" synced records are lost").next().unwrap().rsplit(' ').next().unwrap();
+        assert!(lost.parse::<u64>().is_ok_and(|records| records > 0), "{detail}");
+        assert!(detail.contains("carries on as if nothing had happened"), "{detail}");
+    }
+    assert!(arena.node_config("n1").contains("incarnation: 1"), "it came back as somebody else");
+    let left = fs::read_dir(arena.latest().join("n1")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!left.iter().any(|name| name.starts_with("data.")), "{left:?}");
+    // How much is cut off was drawn, and is in the plan that can be run again.
+    let plan = fs::read_to_string(arena.latest().join("plan.yaml")).unwrap();
+    assert!(plan.contains("truncate:\n      bytes: "), "{plan}");
+
+    let nothing = FORGETTING.replace("[raft]", "[{ system: raft, durability: memory }]");
+    assert_exit(&arena.run(&nothing), 2);
+    assert_eq!(arena.faults("rollback"), [("skipped".to_owned(), "nothing is on disk".to_owned())]);
+}
+
+const FULL: &str = "
+subjects: [raft]
+workloads: [register]
+duration: 8s
+seed: 5
+load: { op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [disk-full], targets: minority, start: 1s, for: 1s }
+  - { faults: [disk-full], targets: majority, start: 4s, for: 1s }
+";
+
+#[test]
+fn nodes_stop_at_a_full_disk_and_go_on_when_there_is_room() {
+    let arena = Arena::new();
+    assert_exit(&arena.run(FULL), 0);
+    assert_eq!(arena.check("faults"), ("valid".to_owned(), "2 faults bit, 0 skipped".to_owned()));
+    let details = arena.faults("disk-full");
+    assert_eq!(details.len(), 4);
+    for (stage, detail) in details.iter().filter(|(stage, _)| stage != "installed") {
+        assert_eq!(stage, "healed", "{detail}");
+        assert!(detail.contains("No space left on device"), "{detail}");
+    }
+}
+
 #[test]
 fn who_acknowledges_before_the_sync_loses_it_with_the_power_and_who_does_not_is_not_accused() {
     let arena = Arena::new();

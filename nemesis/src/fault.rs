@@ -89,6 +89,15 @@ pub enum Fault {
     DiskFull,
     /// A bit of what the targets' disks hold flips, where storage can tell that from a torn write.
     BitFlip,
+    /// The targets are killed, and the end of what their disks held durably is cut off; started again from what is left when the
+    /// fault ends.
+    Truncate {
+        /// How much; the seed draws it where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+    },
+    /// The targets' disks are copied when the fault begins; when it ends the targets are killed and started again from the copies.
+    Rollback,
     /// The targets' disks are lost; each comes back with an empty one, as another member, which an operator has take the old one's
     /// place.
     Wipe,
@@ -121,10 +130,18 @@ impl Fault {
             Fault::DiskSlow { .. } => "disk-slow".into(),
             Fault::DiskFull => "disk-full".into(),
             Fault::BitFlip => "bit-flip".into(),
+            Fault::Truncate { .. } => "truncate".into(),
+            Fault::Rollback => "rollback".into(),
             Fault::Wipe => "wipe".into(),
             Fault::Members => "members".into(),
             Fault::Transfer => "transfer".into(),
         }
+    }
+
+    /// Whether a node forgets by it what it had promised to remember: more than protocols that count on their disks survive.
+    #[must_use]
+    pub fn is_amnesia(&self) -> bool {
+        matches!(self, Fault::Truncate { .. } | Fault::Rollback)
     }
 
     /// What it does to a clock when it begins; `None` if it is none of clocks.
@@ -162,6 +179,8 @@ impl Fault {
             "disk-slow" => Fault::DiskSlow { times: 20.0 },
             "disk-full" => Fault::DiskFull,
             "bit-flip" => Fault::BitFlip,
+            "truncate" => Fault::Truncate { bytes: None },
+            "rollback" => Fault::Rollback,
             "wipe" => Fault::Wipe,
             "members" => Fault::Members,
             "transfer" => Fault::Transfer,
@@ -199,6 +218,8 @@ impl Fault {
         "disk-slow",
         "disk-full",
         "bit-flip",
+        "truncate",
+        "rollback",
         "wipe",
         "members",
         "transfer",
@@ -215,9 +236,13 @@ impl Fault {
             | Fault::DiskStall
             | Fault::DiskFull
             | Fault::BitFlip
+            | Fault::Truncate { bytes: None }
+            | Fault::Rollback
             | Fault::Wipe
             | Fault::Members
             | Fault::Transfer => None,
+            Fault::Truncate { bytes: Some(bytes) } => (!(1..=TRUNCATED_BYTES_MAX).contains(bytes))
+                .then(|| format!("bytes {bytes} is not 1 to {TRUNCATED_BYTES_MAX}")),
             Fault::CpuPressure { workers } => {
                 (!(1..=1024).contains(workers)).then(|| format!("workers {workers} is not 1 to 1024"))
             }
@@ -251,6 +276,8 @@ impl Fault {
 
 /// A node refuses longer delays than this.
 const DELAY_MAX: Duration = Duration::from_secs(600);
+/// More than a segment of any journal.
+const TRUNCATED_BYTES_MAX: u64 = 1 << 30;
 /// Two clocks that are further apart say no more about a system than these.
 const OFFSET_MS_MAX: u64 = 86_400_000;
 
@@ -277,6 +304,8 @@ mod tests {
             Fault::Delay { latency: Duration::MAX, jitter: Duration::ZERO },
             Fault::Reorder { probability: 0.5, within: Duration::MAX },
             Fault::Delay { latency: Duration::ZERO, jitter: Duration::ZERO },
+            Fault::Truncate { bytes: Some(0) },
+            Fault::Truncate { bytes: Some(u64::MAX) },
         ] {
             assert!(fault.problem().is_some(), "{fault:?}");
         }

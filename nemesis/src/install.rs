@@ -57,7 +57,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.install_wipe(targets[0], Some(chance)).await
             }
             Fault::Transfer => self.install_transfer(targets[0]).await,
-            Fault::DiskStall | Fault::DiskSlow { .. } | Fault::DiskFull => {
+            Fault::Truncate { bytes } => {
+                self.install_truncate(targets, bytes.expect("drawn before the run")).await
+            }
+            Fault::Rollback => self.install_rollback(targets).await,
+            Fault::DiskFull => self.install_full(targets).await,
+            Fault::DiskStall | Fault::DiskSlow { .. } => {
                 Err(InjectError::Unsupported("only in the simulator".into()))
             }
             packet => {
@@ -88,16 +93,36 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Why a process fault on this node has to wait, if it has to.
     pub(crate) fn occupied(&self, node: ReplicaId) -> Option<String> {
         self.active.iter().find_map(|(id, active)| match &active.hold {
-            Hold::Down(nodes) if nodes.contains(&node) => Some(format!("{node} is down by fault {id}")),
+            Hold::Down(nodes) | Hold::Truncated(nodes) if nodes.contains(&node) => {
+                Some(format!("{node} is down by fault {id}"))
+            }
             Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
+            Hold::Full { stopped, .. } if stopped.contains_key(&node) => {
+                Some(format!("{node} has stopped at its full disk, by fault {id}"))
+            }
             _ => None,
         })
     }
 
-    fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
-        let reasons: Vec<String> = targets.iter().filter_map(|n| self.occupied(*n)).collect();
-        let free: Vec<_> = targets.into_iter().filter(|n| self.occupied(*n).is_none()).collect();
-        if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
+    /// Why a fault that ends this node's process, stops it or takes its disk has to wait, if it has to.
+    pub(crate) fn spoken_for(&self, node: ReplicaId) -> Option<String> {
+        let disk = || {
+            self.active.iter().find_map(|(id, active)| match &active.hold {
+                Hold::Copied(nodes) if nodes.contains(&node) => {
+                    Some(format!("the disk of {node} is to be rolled back by fault {id}"))
+                }
+                Hold::Full { nodes, .. } if nodes.contains(&node) => {
+                    Some(format!("the disk of {node} is full by fault {id}"))
+                }
+                _ => None,
+            })
+        };
+        self.occupied(node).or_else(disk)
+    }
+
+    /// Those of the targets whose processes nothing is done to.
+    pub(crate) fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
+        without(targets, |node| self.spoken_for(node))
     }
 
     async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
@@ -171,7 +196,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         fault: &Fault,
         targets: Vec<ReplicaId>,
     ) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
+        let targets = without(targets, |node| self.occupied(node))?;
         let setting = fault.clock_setting().expect("only clock faults come here");
         let strobe = match fault {
             Fault::ClockStrobe { period, .. } => {
@@ -207,16 +232,35 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 }
 
+/// Those for whom there is no reason to be left out.
+fn without(
+    targets: Vec<ReplicaId>,
+    reason: impl Fn(ReplicaId) -> Option<String>,
+) -> Result<Vec<ReplicaId>, InjectError> {
+    let (mut free, mut reasons) = (Vec::new(), Vec::new());
+    for node in targets {
+        match reason(node) {
+            Some(why) => reasons.push(why),
+            None => free.push(node),
+        }
+    }
+    if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
+}
+
 /// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
 #[derive(Default)]
-struct Done {
-    nodes: Vec<ReplicaId>,
-    evidence: Vec<String>,
+pub(crate) struct Done {
+    pub(crate) nodes: Vec<ReplicaId>,
+    pub(crate) evidence: Vec<String>,
 }
 
 impl Done {
     /// An error is passed on only while nothing is in force.
-    fn add(&mut self, node: ReplicaId, result: Result<String, InjectError>) -> Result<(), InjectError> {
+    pub(crate) fn add(
+        &mut self,
+        node: ReplicaId,
+        result: Result<String, InjectError>,
+    ) -> Result<(), InjectError> {
         match result {
             Ok(words) => {
                 self.nodes.push(node);

@@ -13,7 +13,9 @@
 //! | `install.rs` | how each fault is put in force |
 //! | `network/` | [`network::HostNetwork`]: what a host's own kernel does to packets |
 //! | `members.rs` | how members are changed, disks lost, leaders replaced |
+//! | `disks.rs` | how disks forget |
 
+mod disks;
 pub mod evidence;
 pub mod fault;
 mod install;
@@ -30,4 +32,4 @@ pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};
 pub use target::{Shape, Targets};
-pub use world::{InjectError, Pressure, World};
+pub use world::{Comeback, InjectError, Pressure, World};

@@ -41,6 +41,8 @@ pub fn condition(fault: &Fault) -> Option<LinkCondition> {
         | Fault::DiskSlow { .. }
         | Fault::DiskFull
         | Fault::BitFlip
+        | Fault::Truncate { .. }
+        | Fault::Rollback
         | Fault::Wipe
         | Fault::Members
         | Fault::Transfer

@@ -93,7 +93,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         if status.changing || quorum::crash_faults_tolerated(voters.len()) == 0 {
             return refuse("no majority would survive it, or members are changing");
         }
-        if let Some(why) = self.occupied(node) {
+        if let Some(why) = self.spoken_for(node) {
             return refuse(why);
         }
         let mut words = match flip {
@@ -101,6 +101,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             None => String::new(),
         };
         words += &self.world.wipe(node).await?;
+        self.forgetful.remove(&node);
         voters.insert(node, self.world.life(node));
         let evidence = format!("{words}; to vote are {}", in_words(&voters));
         self.operator.want(voters);

@@ -22,7 +22,7 @@ pub const LEASE: Duration = Duration::from_secs(8);
 /// How often leases are renewed and counters read.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the final heal may take, apart from clocks that have to be caught up with.
-const HEAL_DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const HEAL_DEADLINE: Duration = Duration::from_secs(20);
 /// A healed clock is within this of the machine's, microseconds.
 const CLOCK_ERROR_US_MAX: u64 = 5_000;
 
@@ -62,6 +62,15 @@ pub(crate) enum Hold {
     },
     /// Other programs use these nodes' hosts.
     Pressed(Pressure, Vec<ReplicaId>),
+    /// Down, and the end of their disks is cut off.
+    Truncated(Vec<ReplicaId>),
+    /// There are copies of their disks as they were.
+    Copied(Vec<ReplicaId>),
+    /// Their disks hold no more; those who could not go on without have stopped, with these words.
+    Full {
+        nodes: Vec<ReplicaId>,
+        stopped: BTreeMap<ReplicaId, String>,
+    },
     /// The operator was asked for other voters.
     Members,
     /// The operator was asked for another leader.
@@ -86,8 +95,10 @@ pub struct Runner<W: World, R: FnMut(FaultEvent)> {
     /// Nodes that were told of a link or clock fault and have to be told when it is over.
     told: BTreeSet<ReplicaId>,
     pub(crate) clock_offset_us_most: u64,
-    crashes: Vec<(ReplicaId, String)>,
-    problems: Vec<String>,
+    pub(crate) crashes: Vec<(ReplicaId, String)>,
+    pub(crate) problems: Vec<String>,
+    /// Those that carry on although their disks have lost what was synced.
+    pub(crate) forgetful: BTreeSet<ReplicaId>,
     record: R,
 }
 
@@ -106,6 +117,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             clock_offset_us_most: 0,
             crashes: Vec::new(),
             problems: Vec::new(),
+            forgetful: BTreeSet::new(),
             record,
         }
     }
@@ -184,6 +196,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     async fn begin(&mut self, id: u32, injection: Injection) {
+        self.look_at_full_disks().await;
         let (name, fault) = (injection.name.clone(), injection.fault.clone());
         match self.install(&injection).await {
             Ok((hold, targets, evidence)) => {
@@ -284,13 +297,27 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 tracing::debug!(%error, "renewing");
             }
         }
+        self.keep_disks_full().await;
+        self.look_for_exits().await;
+    }
+
+    /// Takes note of processes that ended by themselves. One that says that its full disk is why has done what it must.
+    pub(crate) async fn look_for_exits(&mut self) {
         for (node, words) in self.world.unexpected_exits().await {
+            if words.to_lowercase().contains("no space left on device")
+                && let Some(stopped) = self.stopped_at_full_disk(node)
+            {
+                tracing::info!(%node, %words, "a node stopped at its full disk");
+                stopped.insert(node, words);
+                continue;
+            }
             tracing::warn!(%node, %words, "a node ended by itself");
             self.crashes.push((node, words));
         }
     }
 
     async fn end(&mut self, id: u32) {
+        self.look_at_full_disks().await;
         let Some(Active { name, fault, targets, hold, .. }) = self.active.remove(&id) else { return };
         let (stage, detail) = match hold {
             Hold::Down(nodes) => self.restart(nodes).await,
@@ -315,6 +342,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 }
             }
             Hold::Pressed(pressure, nodes) => self.release(pressure, nodes).await,
+            Hold::Truncated(nodes) => self.end_truncate(nodes).await,
+            Hold::Copied(nodes) => self.end_rollback(nodes).await,
+            Hold::Full { nodes, stopped } => self.end_full(nodes, stopped).await,
             Hold::Members => self.end_members(&fault).await,
             Hold::Transfer => self.end_transfer().await,
         };
@@ -390,9 +420,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             let why = "the run ended before its time came";
             self.say(id, &injection.name, "–", FaultStage::Skipped, why);
         }
-        for (node, words) in self.world.unexpected_exits().await {
-            self.crashes.push((node, words));
-        }
+        self.look_for_exits().await;
         let crashed: BTreeSet<ReplicaId> = self.crashes.iter().map(|(node, _)| *node).collect();
         for node in crashed {
             match self.world.restart(node).await {
@@ -409,6 +437,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 self.problems.push(format!("{node}: {problem}"));
             }
         }
+        self.replace_forgetful().await;
         let problem = self.see_it_through(deadline.max(Instant::now() + HEAL_DEADLINE)).await;
         self.problems.extend(problem);
     }
@@ -422,6 +451,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 Ok(status) if !status.links.is_empty() => {
                     format!("links still conditioned: {:?}", status.links)
                 }
+                Ok(status) if status.disk_full => "its disk is full still".to_owned(),
                 Ok(status) if status.clock_error_us.unsigned_abs() > CLOCK_ERROR_US_MAX => {
                     format!("clock still {} us off", status.clock_error_us)
                 }
@@ -435,6 +465,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 }
 
-fn list(errors: &[InjectError]) -> String {
+pub(crate) fn list(errors: &[InjectError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

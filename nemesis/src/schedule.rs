@@ -123,6 +123,9 @@ pub fn resolve(
     Ok(injections)
 }
 
+/// How long the number of bytes is that are cut off, where a plan does not say: from a record or two to some thousand.
+const TRUNCATED_BITS: std::ops::RangeInclusive<u32> = 7..=16;
+
 /// The fraction at the end of a run phase in which no fault is in force.
 pub const CALM_END: f64 = 0.1;
 
@@ -140,6 +143,7 @@ pub fn check_drawn(schedule: &[Injection], nodes: &[ReplicaId]) -> Result<(), St
                 Err(format!("{} is not drawn", shape.name()))
             }
             (Fault::Partition(shape), _) => Ok(shape.named()),
+            (Fault::Truncate { bytes: None }, _) => Err("bytes is not drawn".into()),
             (_, Targets::Nodes(named)) => Ok(named.clone()),
             (_, Targets::Leader | Targets::Followers) => Ok(Vec::new()),
             (_, targets) => Err(format!("targets {targets:?} are not drawn")),
@@ -201,6 +205,11 @@ fn draw(
     };
     if *fault == Fault::Members {
         injection.targets = voters(nodes, rng);
+    }
+    if *fault == (Fault::Truncate { bytes: None }) {
+        // Small cuts and large ones are equally likely.
+        let most = 1_u64 << rng.random_range(TRUNCATED_BITS);
+        injection.fault = Fault::Truncate { bytes: Some(rng.random_range(most / 2..most)) };
     }
     if let Fault::Partition(shape) = fault {
         injection.targets = Targets::Nodes(Vec::new());
@@ -349,6 +358,24 @@ mod tests {
         let specs = [spec(vec![Fault::Partition(Shape::Halves)], 1, 0, 1)];
         let drawn = resolve(&specs, Duration::from_secs(10), &nodes(1), 1).unwrap();
         assert_eq!(drawn[0].impossible.as_deref(), Some("one node cannot be partitioned"));
+    }
+
+    #[test]
+    fn the_seed_draws_how_much_is_cut_off_where_a_plan_does_not_say() {
+        let cut = |bytes, seed| {
+            let line = spec(vec![Fault::Truncate { bytes }], 1, 5, 1);
+            let drawn = resolve(&[line], Duration::from_secs(100), &nodes(3), seed).unwrap();
+            check_drawn(&drawn, &nodes(3)).unwrap();
+            drawn.into_iter().map(|injection| injection.fault).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(None, 1), cut(None, 1));
+        assert_ne!(cut(None, 1), cut(None, 2));
+        let small = Fault::Truncate { bytes: Some(7) };
+        assert!(cut(Some(7), 1).iter().all(|fault| *fault == small));
+        let mut undrawn =
+            resolve(&[spec(vec![small], 1, 5, 1)], Duration::from_secs(9), &nodes(3), 1).unwrap();
+        undrawn[0].fault = Fault::Truncate { bytes: None };
+        assert!(check_drawn(&undrawn, &nodes(3)).unwrap_err().contains("bytes is not drawn"));
     }
 
     #[test]

@@ -24,6 +24,17 @@ pub enum Pressure {
     MemoryMib(u32),
 }
 
+/// How a node came back on a disk that had lost what was synced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comeback {
+    /// Nothing was lost after all.
+    Whole(String),
+    /// It carries on without it; what was lost.
+    Forgetful(String),
+    /// It refused that disk, and has the one from before back; what it said.
+    Refused(String),
+}
+
 /// A cluster whose processes and links can be broken. Every method that works says in a few words what shows it.
 #[expect(async_fn_in_trait, reason = "one task owns a world; its futures need not be Send")]
 pub trait World {
@@ -79,6 +90,27 @@ pub trait World {
     /// Ends the process at once, flips a bit of what its disk holds where storage can tell, and starts it again to see it refuse its
     /// disk. Which bit follows from `chance`.
     async fn flip_bit(&mut self, node: ReplicaId, chance: u64) -> Result<String, InjectError>;
+
+    /// The disk holds no more, for as long as this is said again every few seconds.
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// It has room again; how many writes it has refused, as far as a process that runs still can tell.
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError>;
+
+    /// Whether its nodes can be replaced by other members.
+    fn changes_members(&self) -> bool;
+
+    /// Ends the process at once and cuts so many bytes off the end of what its disk holds durably.
+    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError>;
+
+    /// Starts a process again whose disk was cut, and looks whether it stays.
+    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError>;
+
+    /// Copies the disk while the process stands still.
+    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError>;
+
+    /// Ends the process at once, puts the copy in place of its disk, starts it from that, and looks whether it stays.
+    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError>;
 
     /// Processes that ended by themselves since this was last asked, with what they left to say.
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)>;

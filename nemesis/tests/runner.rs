@@ -2,7 +2,7 @@
 
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
-use nemesis::{Fault, HealReport, InjectError, Injection, Pressure, Runner, Targets, World};
+use nemesis::{Comeback, Fault, HealReport, InjectError, Injection, Pressure, Runner, Targets, World};
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,13 @@ struct Books {
     /// How often each disk was lost.
     disks: BTreeMap<ReplicaId, Incarnation>,
     pressed: BTreeSet<(ReplicaId, Pressure)>,
+    /// Disks that were copied.
+    copied: BTreeSet<ReplicaId>,
+    /// How a node comes back on a disk that was cut or put back.
+    comeback: Option<fn(String) -> Comeback>,
+    /// Processes that ended by themselves, and what those say who meet a full disk.
+    exits: Vec<(ReplicaId, String)>,
+    last_words: Option<&'static str>,
     /// Whoever is asked for other members or leaders refuses.
     stubborn: bool,
 }
@@ -111,7 +118,8 @@ impl World for Books {
         }
         assert!(!self.up.insert(node, true).unwrap(), "{node} started twice");
         self.lives += 1;
-        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, ..Default::default() };
+        let core = self.status[&node].core.clone();
+        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, core, ..Default::default() };
         self.status.insert(node, fresh);
         Ok("up".into())
     }
@@ -149,6 +157,7 @@ impl World for Books {
             ControlRequest::SetLinks { links, .. } => status.links = links,
             ControlRequest::SetClock { clock, .. } if clock.offset_us == 0 && stuck => {}
             ControlRequest::SetClock { clock, .. } => status.clock_error_us = clock.offset_us,
+            ControlRequest::SetDisk { full, .. } => status.disk_full = full,
             ControlRequest::Heal => status.links.clear(),
             ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
@@ -194,8 +203,47 @@ impl World for Books {
         Ok("a new disk".into())
     }
 
+    fn changes_members(&self) -> bool {
+        self.status.len() > 3
+    }
+
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.status.get_mut(&node).unwrap().disk_full = true;
+        if self.traffic {
+            self.up.insert(node, false);
+            self.exits.push((node, self.last_words.unwrap_or("writing: No space left on device").into()));
+        }
+        Ok("full".into())
+    }
+
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+        self.status.get_mut(&node).unwrap().disk_full = false;
+        Ok(0)
+    }
+
+    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
+        self.kill(node).await?;
+        Ok(format!("gone, {bytes} bytes cut off"))
+    }
+
+    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        self.restart(node).await?;
+        Ok(self.comeback.unwrap_or(Comeback::Forgetful)("3 records are lost".into()))
+    }
+
+    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        assert!(self.up[&node] && self.copied.insert(node), "{node} cannot be copied");
+        Ok("copied".into())
+    }
+
+    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        assert!(self.copied.remove(&node), "{node} was not copied");
+        self.kill(node).await?;
+        self.come_back(node).await
+    }
+
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
-        Vec::new()
+        std::mem::take(&mut self.exits)
     }
 }
 
@@ -461,6 +509,92 @@ async fn members_that_cannot_change_are_left_as_they_are() {
         assert!(events.iter().all(|event| event.detail == why), "{events:?}");
         assert_healed(&books, &report);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_forgotten_what_was_synced_carries_on_and_is_replaced_in_the_end() {
+    let cut = Fault::Truncate { bytes: Some(100) };
+    let schedule = vec![
+        injection(1, 2, cut, on(2)),
+        injection(2, 1, Fault::Pause, on(2)),
+        injection(4, 3, Fault::Rollback, on(3)),
+        injection(5, 1, Fault::Kill, on(3)),
+        injection(8, 1, Fault::Wipe, on(2)),
+    ];
+    let (events, books, report) = run(Books::with_members(), schedule, 12).await;
+    assert_eq!(
+        stages(&events),
+        [
+            (1, Installed),
+            (2, Skipped),
+            (1, Healed),
+            (3, Installed),
+            (4, Skipped),
+            (3, Healed),
+            (5, Installed),
+            (5, Healed)
+        ]
+    );
+    let said: Vec<_> = events.iter().map(|event| event.detail.as_str()).collect();
+    assert_eq!(said[..2], ["n2: gone, 100 bytes cut off", "n2 is down by fault 1"]);
+    assert_eq!(said[2], "n2: 3 records are lost, and it carries on as if nothing had happened");
+    assert_eq!(said[4], "the disk of n3 is to be rolled back by fault 3");
+    assert_eq!(books.voters(), [(1, 0), (2, 1), (3, 1)], "the second has had a new disk already");
+    assert!(books.copied.is_empty());
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_refuses_a_disk_that_has_forgotten_is_left_with_the_one_it_had() {
+    let schedule = || vec![injection(1, 2, Fault::Rollback, on(2))];
+    for (comeback, stage) in
+        [(Comeback::Refused as fn(String) -> Comeback, Healed), (Comeback::Whole, NeverBit)]
+    {
+        let books = Books { comeback: Some(comeback), ..Books::with_members() };
+        let (events, books, report) = run(books, schedule(), 6).await;
+        assert_eq!(stages(&events), [(1, Installed), (1, stage)]);
+        assert_eq!(books.voters(), [(1, 0), (2, 0), (3, 0)]);
+        assert_healed(&books, &report);
+    }
+    // Nobody else can take its place: it stays as it is.
+    let (events, books, report) = run(Books::new(), schedule(), 6).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
+    assert_healed(&books, &report);
+    // Nobody is elected to replace it.
+    let books = Books { stubborn: true, ..Books::with_members() };
+    let (_, _, report) = run(books, schedule(), 6).await;
+    assert!(report.problems[0].contains("has forgotten what it had promised"), "{:?}", report.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_at_a_full_disk_is_started_again_and_not_accused() {
+    let schedule = || {
+        vec![
+            injection(1, 3, Fault::DiskFull, on(2)),
+            injection(2, 1, Fault::Kill, on(2)),
+            injection(2, 1, halves(), these(&[])),
+        ]
+    };
+    let (events, books, report) = run(Books::new(), schedule(), 8).await;
+    assert_eq!(
+        stages(&events),
+        [(1, Installed), (2, Skipped), (3, Installed), (3, Healed), (1, Healed)],
+        "{events:?}"
+    );
+    assert_eq!(events[1].detail, "n2 has stopped at its full disk, by fault 1");
+    assert_eq!(events[4].detail, "n2: it stopped: writing: No space left on device; with room, it up");
+    assert_healed(&books, &report);
+
+    let idle = Books { traffic: false, ..Books::new() };
+    let (events, books, report) = run(idle, schedule()[..2].to_vec(), 8).await;
+    assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, NeverBit)]);
+    assert_eq!(events[1].detail, "the disk of n2 is full by fault 1");
+    assert_healed(&books, &report);
+
+    // Who ends for another reason is accused all the same.
+    let broken = Books { last_words: Some("assertion failed"), ..Books::new() };
+    let (_, _, report) = run(broken, schedule()[..1].to_vec(), 8).await;
+    assert_eq!(report.crashes[0], (ReplicaId(2), "assertion failed".to_owned()));
 }
 
 fn rng() -> impl rand::Rng {

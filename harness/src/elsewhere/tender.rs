@@ -63,7 +63,7 @@ impl Running {
             .with_context(|| format!("writing {}", file.display()))?;
         let log = dir.join(LOG);
         let errors = File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        let mut command = leash::command(&binaries::own()?)?;
+        let mut command = leash::command(&binaries::own()?, None)?;
         command.arg("load").arg("--dir").arg(dir).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().context("starting the load")?;

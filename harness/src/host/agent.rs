@@ -10,7 +10,7 @@ use crate::binaries;
 use crate::elsewhere::{FOLDER, Tender};
 use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
-use crate::host::{HostRequest, NodeRequest, Supervisor, kernel};
+use crate::host::{HostRequest, NodeRequest, Supervisor, kernel, quota};
 use crate::threads::single_threaded;
 use anyhow::{Context, bail};
 use nemesis::network::HostNetwork;
@@ -110,6 +110,7 @@ fn serve(args: &AgentArgs) -> anyhow::Result<()> {
         let _lock = take_over(&args.dir).await?;
         let mut network = HostNetwork::new(args.ssh_port);
         network.heal().await.map_err(anyhow::Error::msg).context("taking back what an earlier run left")?;
+        quota::remove_leftovers();
         remove_runs(&args.dir)?;
         let _guard = start_guard()?;
         let listener = listen(&args.dir)?;
@@ -206,7 +207,15 @@ fn start_guard() -> anyhow::Result<std::process::ChildStdin> {
 pub(crate) fn guard() -> anyhow::Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
     let runtime = single_threaded()?;
-    runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg)
+    let healed = runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg);
+    quota::remove_leftovers();
+    healed
+}
+
+/// To the agent's log. What cannot be written there, because its disk is full, say, must not end the agent: faults are to be taken
+/// back all the same.
+fn say(words: &str) {
+    drop(writeln!(std::io::stderr(), "agent: {words}"));
 }
 
 /// The agent of one host.
@@ -241,12 +250,12 @@ impl Agent {
                         let agent = Arc::clone(&self);
                         tokio::spawn(async move {
                             if let Err(error) = agent.converse(stream).await {
-                                eprintln!("agent: a connection ended: {error}");
+                                say(&format!("a connection ended: {error}"));
                             }
                         });
                     }
                     Err(error) => {
-                        eprintln!("agent: accepting: {error}");
+                        say(&format!("accepting: {error}"));
                         tokio::time::sleep(LOOK).await;
                     }
                 },
@@ -265,7 +274,7 @@ impl Agent {
     /// Takes everything back and stops the nodes.
     async fn end(&self) {
         if let Err(error) = self.network.lock().await.heal().await {
-            eprintln!("agent: {error}");
+            say(&format!("{error}"));
         }
         *self.load.lock().await = Tender::default();
         self.supervisor.lock().await.stop_all().await;
@@ -278,19 +287,19 @@ impl Agent {
             let heard = *self.heard();
             let silent = heard.last.elapsed();
             if silent >= SILENCE_HEALS && !heard.is_healed {
-                eprintln!("agent: the controller is silent for {silent:?}: taking faults back");
+                say(&format!("the controller is silent for {silent:?}: taking faults back"));
                 match self.network.lock().await.heal().await {
                     Ok(()) => {
                         let mut heard = self.heard();
                         heard.expired += 1;
                         heard.is_healed = true;
                     }
-                    Err(error) => eprintln!("agent: {error}"),
+                    Err(error) => say(&format!("{error}")),
                 }
                 self.supervisor.lock().await.relieve().await;
             }
             if silent >= SILENCE_ENDS && !self.unattended {
-                eprintln!("agent: the controller is silent for {silent:?}: ending");
+                say(&format!("the controller is silent for {silent:?}: ending"));
                 self.quit.notify_one();
             }
         }
@@ -339,8 +348,12 @@ impl Agent {
                 }
             }
             AgentRequest::Probe { peer } => AgentReply::Means(self.network.lock().await.probe(peer).await),
+            AgentRequest::ProbeQuota => AgentReply::Quota(quota::probe().map_err(|why| format!("{why:#}"))),
             AgentRequest::Host(request) => {
-                if let HostRequest::Node { request: NodeRequest::Pause | NodeRequest::Press(_), .. } = request
+                if let HostRequest::Node {
+                    request: NodeRequest::Pause | NodeRequest::Press(_) | NodeRequest::FillDisk,
+                    ..
+                } = request
                 {
                     self.heard().is_healed = false;
                 }

@@ -32,7 +32,7 @@ impl Burner {
     /// If it cannot be started, or the memory cannot be had.
     pub(super) async fn start(pressure: Pressure) -> anyhow::Result<Burner> {
         let own = binaries::own()?;
-        let mut command = leash::command(&own)?;
+        let mut command = leash::command(&own, None)?;
         match pressure {
             Pressure::Cpu(workers) => command.args(["burn", "--cpu", &workers.to_string()]),
             Pressure::MemoryMib(mebibytes) => command.args(["burn", "--memory-mib", &mebibytes.to_string()]),

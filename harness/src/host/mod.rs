@@ -6,25 +6,32 @@
 //! | `agent.rs` | what runs on a host over SSH, and its dead-man |
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
+//! | `disks.rs` | their disks: copied, cut, damaged, put back |
+//! | `filler.rs` | file systems without room |
 //! | `burner.rs` | programs that want a host's processors or memory |
+//! | `quota.rs` | how much processor time a node may have |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
 pub(crate) mod agent;
 pub(crate) mod burner;
+mod disks;
+mod filler;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;
+mod quota;
 mod remote;
 pub(crate) mod ssh;
 mod supervisor;
 mod wire;
 
 pub(crate) use agent::monotonic_ns;
+pub(crate) use quota::Throttling;
 pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay, Watched};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
-    AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,
+    AgentReply, AgentRequest, HostReply, HostRequest, Log, NodeRequest, Prepared, Secret, exchange,
 };
 
 use nemesis::InjectError;

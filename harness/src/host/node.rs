@@ -56,6 +56,8 @@ pub(crate) struct Recipe {
 #[derive(Debug)]
 pub(crate) struct Node {
     recipe: Recipe,
+    /// Of the control group that its processes enter.
+    entrance: Option<PathBuf>,
     child: Option<Child>,
     /// How it ended by itself, until somebody is told.
     exit: Option<String>,
@@ -73,8 +75,8 @@ struct Paused {
 impl Node {
     /// A node that is not started.
     #[must_use]
-    pub(crate) fn new(recipe: Recipe) -> Self {
-        Self { recipe, child: None, exit: None, paused: None, cpu_before_s: 0.0 }
+    pub(crate) fn new(recipe: Recipe, entrance: Option<PathBuf>) -> Self {
+        Self { recipe, entrance, child: None, exit: None, paused: None, cpu_before_s: 0.0 }
     }
 
     /// Its name.
@@ -102,7 +104,7 @@ impl Node {
             Ready::PrintsLine => Stdio::piped(),
             Ready::Listens(_) => log.try_clone().context("sharing the node's log")?.into(),
         };
-        let mut child = leash::command(&self.recipe.program)?
+        let mut child = leash::command(&self.recipe.program, self.entrance.as_deref())?
             .args(&self.recipe.args)
             .current_dir(&self.recipe.dir)
             .stdin(Stdio::null())
@@ -145,13 +147,22 @@ impl Node {
         self.last_words()
     }
 
-    /// The last lines of its log.
+    /// Whether it is a foreign process.
+    #[must_use]
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.recipe.ready, Ready::Listens(_))
+    }
+
+    /// The last lines of its log; the line that matters where a Go program panicked.
     #[must_use]
     pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(3)..].join(" / ")
+        match lines.iter().rfind(|line| line.starts_with("panic: ")) {
+            Some(panic) => (*panic).to_owned(),
+            None => lines[lines.len().saturating_sub(3)..].join(" / "),
+        }
     }
 
     /// Whether there is a process (running or stopped).
@@ -338,14 +349,15 @@ mod tests {
 
     /// A node whose process is this shell script.
     fn running(dir: &Path, script: &str) -> Node {
-        let mut node = Node::new(Recipe {
+        let recipe = Recipe {
             name: "n1".into(),
             program: "sh".into(),
             args: Vec::new(),
             dir: dir.to_owned(),
             control: None,
             ready: Ready::PrintsLine,
-        });
+        };
+        let mut node = Node::new(recipe, None);
         let mut shell = tokio::process::Command::new("sh");
         let child = shell.args(["-c", script]).kill_on_drop(true).spawn().expect("there is a shell");
         node.child = Some(child);

@@ -200,6 +200,7 @@ impl Remote {
             request,
             HostRequest::Exits
                 | HostRequest::CpuTime
+                | HostRequest::Throttling
                 | HostRequest::Node { request: NodeRequest::Control(_), .. }
         );
         let patience = if is_slow { SLOW_PATIENCE } else { PATIENCE };
@@ -251,6 +252,14 @@ impl Remote {
                 tracing::warn!(host = self.inner.conf.name, ?other, "its kernel's counters are not told");
                 BTreeMap::new()
             }
+        }
+    }
+
+    /// Whether nodes can be kept to a share of its processors, or why not.
+    pub(crate) async fn probe_quota(&self) -> Result<(), String> {
+        match self.exchange(&AgentRequest::ProbeQuota, PATIENCE).await {
+            Ok(AgentReply::Quota(possible)) => possible,
+            other => Err(self.uncertain(other).to_string()),
         }
     }
 

@@ -1,19 +1,24 @@
 //! The nodes of one host: started, killed, stopped and asked on request.
 
 use crate::host::burner::Burner;
+use crate::host::disks::{self, Disk};
+use crate::host::filler::{FileSystem, Filler};
 use crate::host::node::Node;
+use crate::host::quota::{self, Quota};
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
-use nemesis::{InjectError, Pressure};
+use nemesis::{Comeback, InjectError, Pressure};
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use storage::Folder;
-use storage::journal::last_batch;
-use xxhash_rust::xxh3::xxh3_64;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// A node of ours notices that its disk has lost what was synced when it starts, if at all …
+const NOTICES_WITHIN: Duration = Duration::from_millis(200);
+/// … and others when they are spoken to (an etcd member by the first heartbeat of its leader).
+const FOREIGN_NOTICES_WITHIN: Duration = Duration::from_secs(4);
 
 /// Owns the processes.
 #[derive(Debug, Default)]
@@ -24,8 +29,14 @@ pub(crate) struct Supervisor {
 #[derive(Debug)]
 struct Supervised {
     process: Node,
-    data: PathBuf,
+    disk: Disk,
     config: Option<PathBuf>,
+    /// What its disk has lost since it was up.
+    lost: Option<String>,
+    /// If it may not use all processors.
+    quota: Option<Quota>,
+    /// What takes the room on its disk.
+    filler: Option<Filler>,
     /// What other programs want of the host because of it.
     pressed: BTreeMap<Pressure, Burner>,
 }
@@ -46,9 +57,17 @@ impl Supervisor {
             },
             HostRequest::Exits => {
                 let exit = |(id, node): (&ReplicaId, &mut Supervised)| {
-                    node.process.take_exit().map(|words| (*id, words))
+                    let words = node.process.take_exit()?;
+                    Some((*id, if node.filler.is_some() { on_full_disk(words) } else { words }))
                 };
                 Ok(HostReply::Exits(self.nodes.iter_mut().filter_map(exit).collect()))
+            }
+            HostRequest::Throttling => {
+                let told =
+                    |(id, node): (&ReplicaId, &Supervised)| Some((*id, node.quota.as_ref()?.throttling()));
+                let told = self.nodes.iter().filter_map(told);
+                let all = told.map(|(id, throttling)| throttling.map(|throttling| (id, throttling)));
+                all.collect::<anyhow::Result<_>>().map(HostReply::Throttling).map_err(failed)
             }
             HostRequest::CpuTime => {
                 Ok(HostReply::CpuTime(self.nodes.values().map(|node| node.process.cpu_s()).sum()))
@@ -61,6 +80,7 @@ impl Supervisor {
         self.relieve().await;
         for node in self.nodes.values_mut() {
             node.process.stop().await;
+            node.quota = None;
         }
     }
 
@@ -76,6 +96,7 @@ impl Supervisor {
         for node in self.nodes.values_mut() {
             // They are killed when they are dropped.
             node.pressed.clear();
+            node.filler = None;
         }
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
             if let Err(error) = node.process.resume().await {
@@ -85,7 +106,7 @@ impl Supervisor {
     }
 
     fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { node, recipe, config, secrets, data, data_link } = prepared;
+        let Prepared { node, recipe, config, secrets, data, data_link, cpu_quota, log } = prepared;
         for dir in [&recipe.dir, &data] {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
@@ -100,8 +121,17 @@ impl Supervisor {
             store::write(file, text.as_bytes())?;
         }
         let config = config.map(|(file, _)| file);
-        self.nodes
-            .insert(node, Supervised { process: Node::new(recipe), data, config, pressed: BTreeMap::new() });
+        let quota = cpu_quota.map(|cpus| {
+            quota::remove_leftovers();
+            Quota::make(&recipe.name, cpus)
+                .with_context(|| format!("cpu_quota {cpus} cannot be had for {}", recipe.name))
+        });
+        let quota = quota.transpose()?;
+        let (process, disk) = (Node::new(recipe, quota.as_ref().map(Quota::entrance)), Disk::new(data, log));
+        self.nodes.insert(
+            node,
+            Supervised { process, disk, config, lost: None, filler: None, quota, pressed: BTreeMap::new() },
+        );
         Ok(())
     }
 }
@@ -126,8 +156,19 @@ impl Supervised {
             NodeRequest::Resume => node.resume().await,
             NodeRequest::Stop => {
                 node.stop().await;
+                self.quota = None;
+                self.disk.forget_others().map(|()| String::new())
+            }
+            NodeRequest::FillDisk => return self.fill().await.map(HostReply::Done),
+            NodeRequest::FreeDisk => {
+                // The room is there again when this is dropped.
+                self.filler = None;
                 Ok(String::new())
             }
+            NodeRequest::Truncate(bytes) => return self.truncate(bytes).await,
+            NodeRequest::ComeBack => return self.come_back().await.map(HostReply::CameBack).map_err(failed),
+            NodeRequest::CopyDisk => self.copy_disk().await,
+            NodeRequest::RollBack => return self.roll_back().await.map(HostReply::CameBack).map_err(failed),
             NodeRequest::FlipBit { chance } => self.flip_bit(chance).await,
             NodeRequest::Wipe { config } => self.wipe(&config).await,
             NodeRequest::Press(pressure) => self.press(pressure).await,
@@ -156,7 +197,7 @@ impl Supervised {
 
     async fn flip_bit(&mut self, chance: u64) -> anyhow::Result<String> {
         let gone = self.process.kill().await?;
-        let flipped = flip(&self.data.join("journal"), chance).context("damaging its journal")?;
+        let flipped = self.disk.flip(chance).context("damaging its journal")?;
         match self.process.start().await {
             Err(refused) => {
                 let words = format!("{refused:#}");
@@ -167,47 +208,102 @@ impl Supervised {
         }
     }
 
+    async fn fill(&mut self) -> Result<String, InjectError> {
+        if self.filler.is_none() {
+            let at = FileSystem::of_node(self.disk.data())
+                .map_err(failed)?
+                .map_err(|why| InjectError::Unsupported(format!("its disk cannot be filled: {why}")))?;
+            self.filler = Some(Filler::make(at).map_err(failed)?);
+        }
+        let filler = self.filler.as_mut().expect("made above");
+        filler.fill().await.map_err(failed)
+    }
+
+    async fn truncate(&mut self, bytes: u64) -> Result<HostReply, InjectError> {
+        let gone = self.process.kill().await.map_err(failed)?;
+        match self.disk.cut(bytes).await {
+            Ok(Some(lost)) => {
+                let words = format!("{gone}; {lost}");
+                self.lost = Some(lost);
+                Ok(HostReply::Done(words))
+            }
+            other => {
+                self.process.start().await.map_err(failed)?;
+                Err(match other {
+                    Err(error) => failed(error.context("cutting its log")),
+                    _ => InjectError::Unsupported("nothing is in its log".into()),
+                })
+            }
+        }
+    }
+
+    async fn copy_disk(&mut self) -> anyhow::Result<String> {
+        let still = self.process.pause().await?;
+        let copied = self.disk.copy().await;
+        let stood = self.process.resume().await?;
+        Ok(format!("{} of its disk copied, {still}; {stood}", disks::in_words(copied?)))
+    }
+
+    async fn roll_back(&mut self) -> anyhow::Result<Comeback> {
+        let gone = if self.process.is_up() { self.process.kill().await? } else { "it was down".to_owned() };
+        match self.disk.roll_back().await? {
+            Some(lost) => {
+                self.lost = Some(format!("{gone}; {lost}"));
+                self.come_back().await
+            }
+            None => Ok(Comeback::Whole(format!("{gone}; {}", self.start_and_watch().await?))),
+        }
+    }
+
+    /// Starts a node whose disk has lost something; one that refuses it gets it back.
+    async fn come_back(&mut self) -> anyhow::Result<Comeback> {
+        let lost = self.lost.take().context("its disk has lost nothing")?;
+        match self.start_and_watch().await {
+            Ok(up) => {
+                self.quota = None;
+                self.disk.forget_others()?;
+                Ok(Comeback::Forgetful(format!("{lost}; {up}")))
+            }
+            Err(refused) => {
+                self.disk.put_back()?;
+                let up = self.start_and_watch().await?;
+                let words = format!("{refused:#}");
+                let last = words.rsplit(" / ").next().unwrap_or_default();
+                Ok(Comeback::Refused(format!("{lost}; it refused: {last}; with all of its disk it {up}")))
+            }
+        }
+    }
+
+    async fn start_and_watch(&mut self) -> anyhow::Result<String> {
+        self.process.start().await?;
+        let pid = self.process.pid().unwrap_or_default();
+        let within = if self.process.is_foreign() { FOREIGN_NOTICES_WITHIN } else { NOTICES_WITHIN };
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            sleep(Duration::from_millis(20)).await;
+            if let Some(words) = self.process.take_exit() {
+                bail!("{words}");
+            }
+        }
+        Ok(format!("runs again as pid {pid}"))
+    }
+
     async fn wipe(&mut self, config: &str) -> anyhow::Result<String> {
         let Some(file) = &self.config else { bail!("{} has no configuration file", self.process.name()) };
         let gone = if self.process.is_up() { self.process.kill().await? } else { "down".to_owned() };
-        empty(&self.data)?;
+        self.disk.empty()?;
         store::write(file, config.as_bytes())?;
         self.process.start().await?;
         Ok(gone)
     }
 }
 
-/// Flips a bit of what a journal holds, before its last batch. Which one, out of how many bytes, follows from `chance`.
-fn flip(journal: &Path, chance: u64) -> anyhow::Result<String> {
-    let (last, end) = last_batch(&Folder::open(journal)?)?.context("nothing is in its journal")?;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(journal)? {
-        let name = entry?.file_name().into_string().ok().context("a segment's name is text")?;
-        let length = std::fs::metadata(journal.join(&name))?.len();
-        files.push((name.clone(), if name == last { end } else { length }));
+/// A node's log is on the disk that is full: what it said in the end may not be there.
+fn on_full_disk(words: String) -> String {
+    if words.starts_with("exit status: 1:") && !words.contains("No space left") {
+        return words + " / its log ends at: No space left on device";
     }
-    files.sort();
-    let bytes: u64 = files.iter().map(|(_, length)| length).sum();
-    let mut at = xxh3_64(&chance.to_le_bytes()) % bytes;
-    for (name, length) in files {
-        if at < length {
-            let file = File::options().read(true).write(true).open(journal.join(&name))?;
-            let mut byte = [0];
-            file.read_exact_at(&mut byte, at)?;
-            byte[0] ^= 1 << (chance % 8);
-            file.write_all_at(&byte, at)?;
-            file.sync_all()?;
-            return Ok(format!("a bit of byte {at} of {name} flipped"));
-        }
-        at -= length;
-    }
-    unreachable!("it is below the sum")
-}
-
-fn empty(dir: &Path) -> anyhow::Result<()> {
-    std::fs::remove_dir_all(dir)
-        .and_then(|()| std::fs::create_dir(dir))
-        .with_context(|| format!("emptying {}", dir.display()))
+    words
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]

@@ -1,10 +1,11 @@
 //! What a host is asked, and what it answers: the same on this machine and over SSH.
 
 use crate::elsewhere::{LoadRequest, LoadState};
+use crate::host::Throttling;
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
-use nemesis::{InjectError, Pressure};
+use nemesis::{Comeback, InjectError, Pressure};
 use protocol::ReplicaId;
 use protocol::control::{ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub(crate) enum HostRequest {
     Exits,
     /// Processor time of all nodes over all their lives.
     CpuTime,
+    /// How often nodes had used up what processor time they may have.
+    Throttling,
 }
 
 /// A node before its first start.
@@ -51,6 +54,24 @@ pub(crate) struct Prepared {
     pub data: PathBuf,
     /// A short name for `data`.
     pub data_link: Option<PathBuf>,
+    /// How many processors it may use, if it may not use all.
+    pub cpu_quota: Option<f64>,
+    /// Where in `data` it writes what it has promised to remember.
+    pub log: Log,
+}
+
+/// In which files a node writes what it has promised to remember. Paths are relative to its data folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Log {
+    /// The segments of a journal of ours.
+    Journal(PathBuf),
+    /// A foreign system's, the newest of which has the greatest name.
+    Files {
+        /// Where they are.
+        folder: PathBuf,
+        /// What their names end with.
+        suffix: String,
+    },
 }
 
 /// A file that only its owner may read.
@@ -101,6 +122,18 @@ pub(crate) enum NodeRequest {
         /// Which bit follows from this.
         chance: u64,
     },
+    /// Fills the file system that its disk is on, if that is ours alone; once more if it is filled already.
+    FillDisk,
+    /// Gives the room back.
+    FreeDisk,
+    /// Kills it and cuts so many bytes off the end of its log.
+    Truncate(u64),
+    /// Starts it after that, and looks whether it stays.
+    ComeBack,
+    /// Copies its disk while it stands still.
+    CopyDisk,
+    /// Kills it (if it runs), puts the copy in place of its disk, starts it and looks whether it stays.
+    RollBack,
     /// Kills it (if it runs), takes its disk away, and starts it with an empty one and this configuration.
     Wipe {
         /// What is in its configuration file from now on.
@@ -121,12 +154,16 @@ pub(crate) enum HostReply {
     Done(String),
     /// They have ended; what they had, or nothing to speak of.
     Released(Option<String>),
+    /// How it came back on a disk that had lost what was synced.
+    CameBack(Comeback),
     /// The node's own words.
     Control(ControlReply),
     /// Which ended by themselves, and what they left to say.
     Exits(Vec<(ReplicaId, String)>),
     /// Seconds.
     CpuTime(f64),
+    /// Of nodes with a quota.
+    Throttling(BTreeMap<ReplicaId, Throttling>),
 }
 
 /// A request to the agent of a host.
@@ -143,6 +180,8 @@ pub(crate) enum AgentRequest {
         /// Whom.
         peer: IpAddr,
     },
+    /// Can nodes be kept to a share of the processors?
+    ProbeQuota,
     /// Something of the host's nodes.
     Host(HostRequest),
     /// Puts this in force on the host's links, and nothing else.
@@ -180,6 +219,8 @@ pub(crate) enum AgentReply {
     Done,
     /// What is possible.
     Means(HostMeans),
+    /// They can, or why not.
+    Quota(Result<(), String>),
     /// The host's answer.
     Host(Result<HostReply, InjectError>),
     /// What was done to packets, by peer; or what the kernel's tools said.

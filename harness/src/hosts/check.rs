@@ -44,6 +44,8 @@ struct Answer {
     /// The surest of some readings.
     clock: Option<ClockSample>,
     means: HostMeans,
+    /// Whether nodes can be kept to a share of the processors.
+    quota: Result<(), String>,
     /// Time daemons that run there; whether libfaketime and a FUSE device are there.
     others: Vec<(&'static str, Result<String, String>)>,
 }
@@ -128,6 +130,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
     let remote =
         Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer, Stay::WithController).await?;
     let means = remote.means().clone();
+    let quota = remote.probe_quota().await;
     tokio::time::sleep(CLOCK_WATCHED).await;
     let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_ns);
     remote.quit().await;
@@ -139,6 +142,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         free_mib: value("free_kib").and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
         clock,
         means,
+        quota,
         others: vec![
             ("libfaketime", there("faketime", "libfaketime")),
             ("FUSE", there("fuse", "/dev/fuse that may be written")),
@@ -173,6 +177,9 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
             why.push(format!("{}: {what} is left to the nodes: {not}", host.name));
         }
     }
+    if let Err(not) = &answer.quota {
+        why.push(format!("{}: cpu_quota: {not}", host.name));
+    }
     for (what, there) in &answer.others {
         match there {
             Ok(words) if words == "yes" => {}
@@ -202,6 +209,9 @@ fn unfit(host: &HostConf, answer: &anyhow::Result<Answer>, gauntlet: &Program) -
         && answer.libc.is_none_or(|there| there < needed)
     {
         problems.push(format!("{}: the programs need glibc {}.{}", host.name, needed.0, needed.1));
+    }
+    if let (Some(cpus), Err(not)) = (host.cpu_quota, &answer.quota) {
+        problems.push(format!("{}: cpu_quota {cpus} cannot be had: {not}", host.name));
     }
     if answer.free_mib < FREE_MIB_MIN {
         problems.push(format!(

@@ -24,17 +24,6 @@ const CAPABILITIES: [&str; 9] =
 /// How long an SSH server may take to listen.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `up` shall start.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    /// Hosts for nodes.
-    pub servers: u32,
-    /// Hosts that make load.
-    pub clients: u32,
-    /// Processors that each may use at most.
-    pub cpus: Option<f64>,
-}
-
 /// Runs `docker`; what it prints.
 pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("docker")
@@ -49,15 +38,31 @@ pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Starts them, and writes how they are reached.
+/// How large each is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Size {
+    /// Processors that each may use at most, such as 0.5
+    #[arg(long)]
+    cpus: Option<f64>,
+    /// A disk of its own for each, of so many mebibytes, which `disk-full` can fill: in memory, so that a sync costs nothing
+    #[arg(long, value_name = "MEBIBYTES")]
+    disk_mib: Option<u32>,
+}
+
+/// Starts so many for nodes and so many that make load, and writes how they are reached.
 ///
 /// # Errors
 /// If one cannot be had: none is left then.
-pub(super) fn up(wanted: &Wanted, dir: &Path) -> anyhow::Result<()> {
-    if let Some(cpus) = wanted.cpus
+pub(super) fn up(servers: u32, clients: u32, dir: &Path, size: &Size) -> anyhow::Result<()> {
+    if let Some(cpus) = size.cpus
         && !(0.01..=1000.0).contains(&cpus)
     {
         bail!("--cpus {cpus} is not 0.01 to 1000");
+    }
+    if let Some(mebibytes) = size.disk_mib
+        && !(64..=1 << 20).contains(&mebibytes)
+    {
+        bail!("--disk-mib {mebibytes} is not 64 to {}", 1 << 20);
     }
     std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let dir = dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))?;
@@ -66,7 +71,7 @@ pub(super) fn up(wanted: &Wanted, dir: &Path) -> anyhow::Result<()> {
     }
     let progress = Progress::new("hosts");
     image::ensure(|step| progress.step(step))?;
-    let made = make(wanted, &dir, &progress);
+    let made = make(servers, clients, &dir, size, &progress);
     progress.done();
     if made.is_err()
         && let Err(error) = remove(&dir)
@@ -74,11 +79,11 @@ pub(super) fn up(wanted: &Wanted, dir: &Path) -> anyhow::Result<()> {
         eprintln!("gauntlet: taking down what was begun: {error:#}");
     }
     made?;
-    println!("{} hosts: {}", wanted.servers + wanted.clients, dir.join("cluster.conf").display());
+    println!("{} hosts: {}", servers + clients, dir.join("cluster.conf").display());
     Ok(())
 }
 
-fn make(wanted: &Wanted, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
+fn make(servers: u32, clients: u32, dir: &Path, size: &Size, progress: &Progress) -> anyhow::Result<()> {
     let (label, prefix) = (label(dir), prefix(dir));
     let key = dir.join("key");
     make_key(&key)?;
@@ -86,15 +91,15 @@ fn make(wanted: &Wanted, dir: &Path, progress: &Progress) -> anyhow::Result<()> 
     docker(&["network", "create", "--label", &label, &prefix])?;
     let (mut conf, mut known) =
         (String::from("user: root\nkey: key\nknown_hosts: known_hosts\nhosts:\n"), String::new());
-    let servers = (1..=wanted.servers).map(|n| format!("n{n}"));
-    let clients = (1..=wanted.clients).map(|n| format!("c{n}"));
+    let servers = (1..=servers).map(|n| format!("n{n}"));
+    let clients = (1..=clients).map(|n| format!("c{n}"));
     for name in servers.chain(clients) {
         if name == "c1" {
             conf.push_str("clients:\n");
         }
         progress.step(&format!("starting {name}"));
         let container = format!("{prefix}-{name}");
-        run(&container, &name, &prefix, &label, wanted.cpus)?;
+        run(&container, &name, &prefix, &label, size)?;
         let address = address(&container)?;
         let listening = wait_for_ssh(address);
         listening.with_context(|| format!("{container}: docker logs {container} says more"))?;
@@ -110,16 +115,22 @@ fn make(wanted: &Wanted, dir: &Path, progress: &Progress) -> anyhow::Result<()> 
     store::write(&dir.join("cluster.conf"), conf.as_bytes())
 }
 
-fn run(container: &str, name: &str, network: &str, label: &str, cpus: Option<f64>) -> anyhow::Result<()> {
+fn run(container: &str, name: &str, network: &str, label: &str, size: &Size) -> anyhow::Result<()> {
     let disk = format!("{container}:/var/tmp/gauntlet");
-    docker(&["volume", "create", "--label", label, container])?;
+    let disk_size = size.disk_mib.map(|mebibytes| format!("o=size={mebibytes}m"));
+    let mut volume = vec!["volume", "create", "--label", label];
+    if let Some(size) = &disk_size {
+        volume.extend(["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", size]);
+    }
+    volume.push(container);
+    docker(&volume)?;
     let mut args = vec!["run", "--detach", "--init", "--name", container, "--hostname", name];
     args.extend(["--network", network, "--label", label, "--volume", &disk, "--cap-drop", "ALL"]);
     for capability in &CAPABILITIES {
         args.extend(["--cap-add", capability]);
     }
     args.extend(["--security-opt", "no-new-privileges"]);
-    let cpus = cpus.map(|cpus| cpus.to_string());
+    let cpus = size.cpus.map(|cpus| cpus.to_string());
     if let Some(cpus) = &cpus {
         args.extend(["--cpus", cpus]);
     }

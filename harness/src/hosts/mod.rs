@@ -32,9 +32,8 @@ pub(crate) enum HostsCommand {
         /// Where `cluster.conf`, keys and known hosts are written
         #[arg(long, default_value = docker::DIR)]
         dir: PathBuf,
-        /// Processors that each may use at most, such as 0.5
-        #[arg(long)]
-        cpus: Option<f64>,
+        #[command(flatten)]
+        size: docker::Size,
     },
     /// Remove the containers, their network, their disks and their keys
     Down {
@@ -61,9 +60,8 @@ pub(crate) enum HostsCommand {
 /// What could not be done.
 pub(crate) fn execute(command: HostsCommand) -> anyhow::Result<Exit> {
     match command {
-        HostsCommand::Up { docker, clients, dir, cpus } => {
-            let wanted = docker::Wanted { servers: docker, clients, cpus };
-            docker::up(&wanted, &dir).map(|()| Exit::Valid)
+        HostsCommand::Up { docker, clients, dir, size } => {
+            docker::up(docker, clients, &dir, &size).map(|()| Exit::Valid)
         }
         HostsCommand::Down { dir, keep_image } => docker::down(&dir, keep_image).map(|()| Exit::Valid),
         HostsCommand::Check { cluster, plan } => check::check(&cluster, plan.as_deref()),

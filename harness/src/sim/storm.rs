@@ -196,6 +196,12 @@ impl Storm {
             Fault::CpuPressure { .. } | Fault::MemoryPressure { .. } => {
                 return Err("only on processes: virtual time has no processors".to_owned());
             }
+            Fault::Truncate { .. } | Fault::Rollback => {
+                return Err(
+                    "only on processes: a replica that forgets what it has synced may break any invariant"
+                        .to_owned(),
+                );
+            }
             packet => {
                 let directions = links::touching(&targets, &self.nodes);
                 if directions.is_empty() {

@@ -2,23 +2,26 @@
 
 use crate::cluster::Security;
 use crate::elsewhere::LoadTarget;
-use crate::host::{Host, HostReply, HostRequest, NodeRequest, Prepared, Remote, Secret, Supervisor};
+use crate::host::{
+    Host, HostReply, HostRequest, Log, NodeRequest, Prepared, Remote, Secret, Supervisor, Throttling,
+};
 use crate::plan::Cell;
 use crate::store;
 use crate::subject::{Reads, System};
 use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
-use crate::world::recipes::{Layout, OwnNode, etcd_recipe, unsynced};
+use crate::world::recipes::{Layout, OwnNode, etcd_log, etcd_recipe, unsynced};
 use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
 use futures_util::future::join_all;
-use nemesis::{InjectError, Pressure, World};
+use nemesis::runner::LEASE;
+use nemesis::{Comeback, InjectError, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::HostRecord;
-use runtime::{Durability, Unsynced};
+use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -59,6 +62,8 @@ pub(crate) struct Cluster {
     client_tls: Option<ClientTls>,
     /// What hosts' kernels did to packets, as far as it was told.
     pub(super) counted: Counted,
+    /// How often nodes with a quota had used it up when the run phase began.
+    throttling: BTreeMap<ReplicaId, Throttling>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -67,6 +72,8 @@ pub(crate) struct Cluster {
 struct NodePlace {
     host: usize,
     dir: PathBuf,
+    /// If it may not use all processors: what its host is called in `cluster.conf`, and how many.
+    quota: Option<(String, f64)>,
 }
 
 impl Cluster {
@@ -108,9 +115,15 @@ impl Cluster {
             _held: held,
             sightings: BTreeSet::new(),
             counted: Counted::default(),
+            throttling: BTreeMap::new(),
             _short: short,
         };
         for (i, id) in ids.iter().enumerate() {
+            let conf = match &site.ground {
+                Ground::Here(conf) => conf.as_ref().map(|conf| &conf.servers[i]),
+                Ground::There(fleet) => Some(fleet.hosts[i].conf()),
+            };
+            let quota = conf.and_then(|conf| Some((conf.name.clone(), conf.cpu_quota?)));
             let (layout, host) = match &site.ground {
                 Ground::Here(_) => {
                     let layout = Layout::here(*id, dir, cluster._short.path(), site.program(subject.system));
@@ -122,7 +135,7 @@ impl Cluster {
                     (Layout::there(*id, &remote.runs(), program), i)
                 }
             };
-            cluster.prepare(cell, *id, host, layout).await?;
+            cluster.prepare(cell, *id, host, (layout, quota)).await?;
         }
         for id in ids {
             let name = cluster.name(id);
@@ -136,22 +149,23 @@ impl Cluster {
         cell: &Cell,
         id: ReplicaId,
         host: usize,
-        layout: Layout,
+        (layout, quota): (Layout, Option<(String, f64)>),
     ) -> anyhow::Result<()> {
         let secrets = self.secrets.as_ref().map(|secrets| secrets.of_replica(id, &layout.dir));
         let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
-        let (recipe, config) = match self.system {
+        let (recipe, config, log) = match self.system {
             System::Raft | System::Standalone => {
                 let node = OwnNode::new(cell, id, &layout, &self.ports, tls)?;
                 let (recipe, config) = (node.recipe(&layout), (layout.config(), node.text()));
                 self.own.insert(id, node);
-                (recipe, Some(config))
+                (recipe, Some(config), Log::Journal(JOURNAL.into()))
             }
-            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None),
+            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None, etcd_log()),
         };
-        self.places.insert(id, NodePlace { host, dir: layout.dir });
+        let cpu_quota = quota.as_ref().map(|(_, cpus)| *cpus);
+        self.places.insert(id, NodePlace { host, dir: layout.dir, quota });
         let (data, data_link) = (layout.data, layout.data_link);
-        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link };
+        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link, cpu_quota, log };
         self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
         Ok(())
     }
@@ -251,7 +265,7 @@ impl Cluster {
     /// had is said.
     pub(crate) async fn stop(&mut self, dir: &Path) -> Vec<String> {
         let mut problems = Vec::new();
-        for (id, NodePlace { host, dir: on_host }) in &self.places {
+        for (id, NodePlace { host, dir: on_host, .. }) in &self.places {
             let stop = HostRequest::Node { node: *id, request: NodeRequest::Stop };
             if let Err(error) = self.hosts[*host].ask(stop).await {
                 problems.push(format!("{id}: {error}"));
@@ -268,6 +282,7 @@ impl Cluster {
     /// The run phase begins: what is known of other hosts from here on is of it.
     pub(crate) async fn begin_watch(&mut self) {
         join_all(self.remotes().iter().map(Remote::begin_watch)).await;
+        self.throttling = self.throttling_now().await;
     }
 
     /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters. And
@@ -295,7 +310,42 @@ impl Cluster {
                 means: network::means_in_words(remote.means()),
             });
         }
+        self.add_throttling(&mut records).await;
         (records, lapses)
+    }
+
+    /// How often nodes with a quota had used it up, since their groups were made.
+    async fn throttling_now(&mut self) -> BTreeMap<ReplicaId, Throttling> {
+        let mut all = BTreeMap::new();
+        if self.places.values().all(|place| place.quota.is_none()) {
+            return all;
+        }
+        for host in &mut self.hosts {
+            match host.ask(HostRequest::Throttling).await {
+                Ok(HostReply::Throttling(told)) => all.extend(told),
+                other => tracing::warn!(?other, "a host does not tell what its nodes' quotas did"),
+            }
+        }
+        all
+    }
+
+    async fn add_throttling(&mut self, records: &mut Vec<HostRecord>) {
+        for (id, now) in self.throttling_now().await {
+            let Some((name, cpus)) = &self.places[&id].quota else { continue };
+            let before = self.throttling.get(&id).copied().unwrap_or_default();
+            let counters = [
+                ("cpu.stat:nr_periods".to_owned(), now.periods.saturating_sub(before.periods)),
+                ("cpu.stat:nr_throttled".to_owned(), now.throttled.saturating_sub(before.throttled)),
+            ];
+            let index = records.iter().position(|record| record.name == *name).unwrap_or_else(|| {
+                // On this machine.
+                let nodes = vec![id.to_string()];
+                records.push(HostRecord { name: name.clone(), nodes, ..HostRecord::default() });
+                records.len() - 1
+            });
+            records[index].counters.extend(counters);
+            records[index].means.push((format!("cpu_quota {cpus}"), "a control group".to_owned()));
+        }
     }
 
     fn remotes(&self) -> Vec<Remote> {
@@ -357,6 +407,21 @@ impl Cluster {
         match self.ask(node, request).await? {
             HostReply::Done(words) => Ok(words),
             other => Err(odd(node, &other)),
+        }
+    }
+
+    /// Has a node start from a disk that has lost something.
+    async fn came_back(&mut self, node: ReplicaId, request: NodeRequest) -> Result<Comeback, InjectError> {
+        match self.ask(node, request).await? {
+            HostReply::CameBack(comeback) => Ok(comeback),
+            other => Err(odd(node, &other)),
+        }
+    }
+
+    fn needs_disk(&self) -> Result<(), InjectError> {
+        match self.durability {
+            Durability::Memory => Err(InjectError::Unsupported("nothing is on disk".into())),
+            Durability::Fsync => Ok(()),
         }
     }
 
@@ -543,10 +608,58 @@ impl World for Cluster {
         if !self.system.is_ours() {
             return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
         }
-        if self.durability == Durability::Memory {
-            return Err(InjectError::Unsupported("nothing is on disk".into()));
-        }
+        self.needs_disk()?;
         self.done(node, NodeRequest::FlipBit { chance }).await
+    }
+
+    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        let why_not = if self.remote(node).is_some() {
+            match self.done(node, NodeRequest::FillDisk).await {
+                Err(InjectError::Unsupported(why)) => why,
+                filled => return filled,
+            }
+        } else {
+            "its disk is this machine's".to_owned()
+        };
+        if !self.system.is_ours() {
+            return Err(InjectError::Unsupported(format!("{why_not}, and {node} is a foreign process")));
+        }
+        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a few seconds");
+        self.ask_status(node, ControlRequest::SetDisk { full: true, lease_ms }).await?;
+        Ok(format!("it refuses to write more, by the node itself ({why_not})"))
+    }
+
+    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+        if self.remote(node).is_some() {
+            self.done(node, NodeRequest::FreeDisk).await?;
+        }
+        // A process that is gone refuses nothing any more.
+        let free = ControlRequest::SetDisk { full: false, lease_ms: 0 };
+        let asked = if self.system.is_ours() { self.ask_status(node, free).await.ok() } else { None };
+        Ok(asked.map_or(0, |status| status.writes_refused))
+    }
+
+    fn changes_members(&self) -> bool {
+        self.system.changes_members()
+    }
+
+    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        self.done(node, NodeRequest::Truncate(bytes)).await
+    }
+
+    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        self.came_back(node, NodeRequest::ComeBack).await
+    }
+
+    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+        self.needs_disk()?;
+        self.done(node, NodeRequest::CopyDisk).await
+    }
+
+    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        self.came_back(node, NodeRequest::RollBack).await
     }
 
     async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {

@@ -1,5 +1,6 @@
 //! How each system's nodes are started.
 
+use crate::host::Log;
 use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
 use crate::world::ports::Ports;
@@ -157,4 +158,9 @@ pub(crate) fn etcd_recipe(id: ReplicaId, layout: &Layout, ports: &BTreeMap<Repli
         control: None,
         ready: Ready::Listens(own.client),
     }
+}
+
+/// Where an etcd member writes what it has promised to remember.
+pub(crate) fn etcd_log() -> Log {
+    Log::Files { folder: "member/wal".into(), suffix: ".wal".into() }
 }

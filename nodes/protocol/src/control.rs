@@ -123,6 +123,13 @@ pub enum ControlRequest {
         /// Milliseconds from now.
         lease_ms: u64,
     },
+    /// The disk holds no more until the lease ends, or has room again.
+    SetDisk {
+        /// Which of both.
+        full: bool,
+        /// Milliseconds from now.
+        lease_ms: u64,
+    },
     /// Extend the leases of all that is set.
     Renew {
         /// Milliseconds from now.
@@ -167,6 +174,10 @@ pub struct NodeStatus {
     pub clock: ClockSetting,
     /// Node clock minus machine clock at this moment, microseconds: the evidence that a clock fault bites.
     pub clock_error_us: i64,
+    /// Whether its disk is said to be full.
+    pub disk_full: bool,
+    /// Writes that were refused for that, since the node started.
+    pub writes_refused: u64,
     /// Faults that healed because their lease ran out, since the node started.
     pub leases_expired: u64,
 }

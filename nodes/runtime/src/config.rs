@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use storage::{Folder, Fullness};
 use tls::TlsFiles;
 
 /// One node of a group. The file is YAML, so JSON parses too; unknown keys are refused.
@@ -85,13 +86,23 @@ pub enum Unsynced {
     Lost,
 }
 
-impl Unsynced {
-    /// Opens a folder of the data folder so.
-    pub(crate) fn open(self, folder: &Path) -> std::io::Result<storage::Folder> {
-        match self {
-            Unsynced::Kept => storage::Folder::open(folder),
-            Unsynced::Lost => storage::Folder::open_losing_unsynced(folder),
-        }
+/// How a node keeps its folders.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keeping {
+    pub(crate) durability: Durability,
+    pub(crate) unsynced: Unsynced,
+    /// Of the disk that all are on.
+    pub(crate) fullness: Fullness,
+}
+
+impl Keeping {
+    /// Opens a folder of the data folder.
+    pub(crate) fn open(&self, folder: &Path) -> std::io::Result<Folder> {
+        let opened = match self.unsynced {
+            Unsynced::Kept => Folder::open(folder)?,
+            Unsynced::Lost => Folder::open_losing_unsynced(folder)?,
+        };
+        Ok(opened.on(self.fullness.clone()))
     }
 }
 

@@ -110,6 +110,7 @@ pub(crate) async fn ask<P: KvProtocol>(
 pub(crate) struct Leases {
     pub(crate) links: Option<Instant>,
     pub(crate) clock: Option<Instant>,
+    pub(crate) disk: Option<Instant>,
     /// How many ran out.
     pub(crate) expired: u64,
 }
@@ -119,6 +120,7 @@ pub(crate) struct Leases {
 pub(crate) struct Expired {
     pub(crate) links: bool,
     pub(crate) clock: bool,
+    pub(crate) disk: bool,
 }
 
 impl Leases {
@@ -131,7 +133,7 @@ impl Leases {
 
     /// Extends what is set.
     pub(crate) fn renew(&mut self, until: Instant) {
-        for lease in [&mut self.links, &mut self.clock] {
+        for lease in [&mut self.links, &mut self.clock, &mut self.disk] {
             if lease.is_some() {
                 *lease = Some(until);
             }
@@ -140,7 +142,7 @@ impl Leases {
 
     /// When the next one runs out.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.links.into_iter().chain(self.clock).min()
+        self.links.into_iter().chain(self.clock).chain(self.disk).min()
     }
 
     /// Ends the leases that have run out.
@@ -153,7 +155,6 @@ impl Leases {
             }
             over
         };
-        let (links, clock) = (ends(&mut self.links), ends(&mut self.clock));
-        Expired { links, clock }
+        Expired { links: ends(&mut self.links), clock: ends(&mut self.clock), disk: ends(&mut self.disk) }
     }
 }

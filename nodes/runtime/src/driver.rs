@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::time::Instant;
+use storage::Fullness;
 use storage::journal::JournalError;
 use tokio::sync::mpsc;
 
@@ -52,6 +53,8 @@ pub(crate) struct Driver<P: KvProtocol> {
     pub(crate) clients: Clients<P>,
     pub(crate) links: Links<P>,
     pub(crate) snapshots: SnapshotStore<P>,
+    /// Of the disk that journal and snapshots are on.
+    pub(crate) fullness: Fullness,
     pub(crate) leases: Leases,
     pub(crate) counters: TurnCounters,
 }
@@ -188,6 +191,10 @@ impl<P: KvProtocol> Driver<P> {
         if expired.clock {
             tracing::info!("the lease of the clock setting has run out: healed");
             self.heal_clock(machine);
+        }
+        if expired.disk {
+            tracing::info!("the lease of the full disk has run out: it has room");
+            self.free_disk();
         }
         let (core, out) = (&mut self.core, &mut self.effects);
         self.links.release(machine, |from, message| core.handle_message(now, from, message, out));

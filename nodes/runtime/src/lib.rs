@@ -45,6 +45,6 @@ pub use config::{ConfigError, Durability, NodeConfig, Unsynced};
 pub use control::SOCKET_NAME;
 pub use driver::DriverError;
 pub use event::KvProtocol;
-pub use node::{NodeError, Ready, serve};
+pub use node::{JOURNAL, NodeError, Ready, serve};
 pub use start::node_main;
 pub use tls::{self, TlsFiles};

@@ -4,7 +4,7 @@ use crate::alarm::Alarm;
 use crate::client_port::{self, ClientIds};
 use crate::clients::Clients;
 use crate::clock::NodeClock;
-use crate::config::{Durability, NodeConfig};
+use crate::config::{Durability, Keeping, NodeConfig};
 use crate::control::{self, Leases};
 use crate::driver::{Driver, DriverError, TurnCounters};
 use crate::event::{EVENTS_WAITING_MAX, Event, KvProtocol};
@@ -24,11 +24,15 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use storage::Fullness;
 use storage::journal::JournalError;
 use storage::snapshots::SnapshotError;
 use tls::TlsError;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
+
+/// The journal's folder in the data folder.
+pub const JOURNAL: &str = "journal";
 
 /// What a node prints, on one line, when it has recovered and listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,21 +141,15 @@ fn recover<P: KvProtocol>(
     let begun = Instant::now();
     let mut records = Vec::new();
     let bugs = config.storage_bugs.clone();
-    let mut journal = Journal::open(
-        &config.data_dir.join("journal"),
-        (config.durability, config.unsynced),
-        bugs.clone(),
-        |position, record| {
+    let keeping =
+        Keeping { durability: config.durability, unsynced: config.unsynced, fullness: Fullness::default() };
+    let mut journal =
+        Journal::open(&config.data_dir.join(JOURNAL), &keeping, bugs.clone(), |position, record| {
             records.push((position, record));
-        },
-    )?;
+        })?;
     journal.slow_down(Duration::from_millis(config.journal_sync_ms_min));
-    let (snapshots, snapshot) = SnapshotStore::open(
-        &config.data_dir.join("snapshots"),
-        (config.durability, config.unsynced),
-        bugs,
-        events.clone(),
-    )?;
+    let (snapshots, snapshot) =
+        SnapshotStore::open(&config.data_dir.join("snapshots"), &keeping, bugs, events.clone())?;
     let read = records.len();
     let disk = Recovered { snapshot, records };
     let mut clock = NodeClock::new(begun);
@@ -176,6 +174,7 @@ fn recover<P: KvProtocol>(
         clients: Clients::new(events.clone()),
         links: Links::new(peers, config.seed, events),
         snapshots,
+        fullness: keeping.fullness,
         leases: Leases::default(),
         counters: TurnCounters::default(),
     })

@@ -1,6 +1,6 @@
 //! The snapshot store's thread: it saves, reads and receives images beside the core's work.
 
-use crate::config::{Durability, Unsynced};
+use crate::config::{Durability, Keeping};
 use crate::event::{Event, KvProtocol};
 use protocol::{Bugs, SnapshotEffect, SnapshotEvent};
 use std::path::Path;
@@ -25,13 +25,13 @@ impl<P: KvProtocol> SnapshotStore<P> {
     /// If the disk refuses, or there are snapshots and none is whole.
     pub(crate) fn open(
         folder: &Path,
-        (durability, unsynced): (Durability, Unsynced),
+        keeping: &Keeping,
         bugs: Bugs<storage::Bug>,
         events: mpsc::Sender<Event<P>>,
     ) -> Result<(SnapshotStore<P>, Newest<P::Image>), SnapshotError> {
-        let (snapshots, newest) = match durability {
+        let (snapshots, newest) = match keeping.durability {
             Durability::Memory => (Snapshots::in_memory(), None),
-            Durability::Fsync => Snapshots::open(unsynced.open(folder)?, bugs)?,
+            Durability::Fsync => Snapshots::open(keeping.open(folder)?, bugs)?,
         };
         let (tasks, queue) = std_mpsc::sync_channel(TASKS_WAITING_MAX);
         std::thread::Builder::new()

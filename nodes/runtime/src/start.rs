@@ -40,7 +40,8 @@ pub fn node_main<P: KvProtocol, O: DeserializeOwned>(
     match run::<P, O>(protocol, &arguments, configure) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{protocol}-node: {error:#}");
+            // Its log may be on a disk that is full, which must not turn an error into a panic.
+            drop(writeln!(std::io::stderr(), "{protocol}-node: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -56,7 +57,12 @@ fn run<P: KvProtocol, O: DeserializeOwned>(
     }
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env()?;
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .log_internal_errors(false)
+        .init();
     let (config, options) = NodeConfig::load::<O>(&arguments.config)?;
     let core_config = configure(&config, options);
     allow_many_connections().context("raising the limit of open files")?;

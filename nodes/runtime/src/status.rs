@@ -22,6 +22,17 @@ impl<P: KvProtocol> Driver<P> {
             ControlRequest::Heal => {
                 self.heal_links(machine);
                 self.heal_clock(machine);
+                self.free_disk();
+                Ok(())
+            }
+            ControlRequest::SetDisk { full: false, .. } => {
+                self.free_disk();
+                Ok(())
+            }
+            ControlRequest::SetDisk { full: true, lease_ms } => {
+                tracing::info!(lease_ms, "the disk is full");
+                self.fullness.set(true);
+                self.leases.disk = Some(Leases::until(machine, lease_ms));
                 Ok(())
             }
             ControlRequest::Admin(request) => {
@@ -68,6 +79,11 @@ impl<P: KvProtocol> Driver<P> {
         self.leases.clock = None;
     }
 
+    pub(crate) fn free_disk(&mut self) {
+        self.fullness.set(false);
+        self.leases.disk = None;
+    }
+
     fn status(&mut self, machine: Instant) -> NodeStatus {
         let (outbound, inbound) = self.links.counters();
         NodeStatus {
@@ -80,6 +96,8 @@ impl<P: KvProtocol> Driver<P> {
             inbound,
             clock: self.clock.setting(),
             clock_error_us: self.clock.error_us(machine),
+            disk_full: self.fullness.is_full(),
+            writes_refused: self.fullness.refused(),
             leases_expired: self.leases.expired,
         }
     }

@@ -1,6 +1,7 @@
 //! Real files.
 
 use crate::disk::{Disk, DiskFile};
+use crate::fullness::Fullness;
 use crate::unsynced::{Names, Unsynced};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -16,11 +17,18 @@ pub struct Folder {
     path: PathBuf,
     /// `None`: what is written outlives the process, synced or not.
     names: Option<Names>,
+    fullness: Fullness,
 }
 
 /// A file of a [`Folder`].
 #[derive(Debug)]
-pub enum FolderFile {
+pub struct FolderFile {
+    bytes: Bytes,
+    fullness: Fullness,
+}
+
+#[derive(Debug)]
+enum Bytes {
     /// What is written outlives the process, synced or not.
     Plain(File),
     /// What is not synced ends with the process.
@@ -37,7 +45,7 @@ impl Folder {
         if let Some(parent) = folder.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Folder { path: folder.to_owned(), names: None })
+        Ok(Folder { path: folder.to_owned(), names: None, fullness: Fullness::default() })
     }
 
     /// The same, but whoever kills the process takes away what was not synced.
@@ -47,6 +55,16 @@ impl Folder {
     pub fn open_losing_unsynced(folder: &Path) -> io::Result<Folder> {
         let plain = Folder::open(folder)?;
         Ok(Folder { names: Some(Names::open(folder)?), ..plain })
+    }
+
+    /// The same, on a disk that may be said to be full.
+    #[must_use]
+    pub fn on(self, fullness: Fullness) -> Folder {
+        Folder { fullness, ..self }
+    }
+
+    fn file(&self, bytes: Bytes) -> FolderFile {
+        FolderFile { bytes, fullness: self.fullness.clone() }
     }
 }
 
@@ -77,21 +95,24 @@ impl Disk for Folder {
     }
 
     fn create(&self, name: &str) -> io::Result<FolderFile> {
-        match &self.names {
+        self.fullness.admit()?;
+        let bytes = match &self.names {
             None => {
                 let mut options = File::options();
                 options.read(true).write(true).create(true).truncate(true);
-                options.open(self.path(name)).map(FolderFile::Plain)
+                options.open(self.path(name)).map(Bytes::Plain)
             }
-            Some(names) => names.create(name).map(FolderFile::Unsynced),
-        }
+            Some(names) => names.create(name).map(Bytes::Unsynced),
+        };
+        bytes.map(|bytes| self.file(bytes))
     }
 
     fn open_file(&self, name: &str) -> io::Result<FolderFile> {
-        match &self.names {
-            None => File::options().read(true).write(true).open(self.path(name)).map(FolderFile::Plain),
-            Some(names) => names.open_file(name).map(FolderFile::Unsynced),
-        }
+        let bytes = match &self.names {
+            None => File::options().read(true).write(true).open(self.path(name)).map(Bytes::Plain),
+            Some(names) => names.open_file(name).map(Bytes::Unsynced),
+        };
+        bytes.map(|bytes| self.file(bytes))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -124,42 +145,43 @@ impl Disk for Folder {
 
 impl DiskFile for FolderFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self {
-            FolderFile::Plain(file) => FileExt::write_all_at(file, bytes, offset),
-            FolderFile::Unsynced(file) => file.write_all_at(bytes, offset),
+        self.fullness.admit()?;
+        match &self.bytes {
+            Bytes::Plain(file) => FileExt::write_all_at(file, bytes, offset),
+            Bytes::Unsynced(file) => file.write_all_at(bytes, offset),
         }
     }
 
     fn read_at(&self, offset: u64, length_max: usize) -> io::Result<Vec<u8>> {
-        match self {
-            FolderFile::Plain(file) => {
+        match &self.bytes {
+            Bytes::Plain(file) => {
                 let left = self.size()?.saturating_sub(offset);
                 let mut bytes = vec![0; length_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             }
-            FolderFile::Unsynced(file) => file.read_at(offset, length_max),
+            Bytes::Unsynced(file) => file.read_at(offset, length_max),
         }
     }
 
     fn size(&self) -> io::Result<u64> {
-        match self {
-            FolderFile::Plain(file) => Ok(file.metadata()?.len()),
-            FolderFile::Unsynced(file) => file.size(),
+        match &self.bytes {
+            Bytes::Plain(file) => Ok(file.metadata()?.len()),
+            Bytes::Unsynced(file) => file.size(),
         }
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        match self {
-            FolderFile::Plain(file) => file.set_len(size),
-            FolderFile::Unsynced(file) => file.set_size(size),
+        match &self.bytes {
+            Bytes::Plain(file) => file.set_len(size),
+            Bytes::Unsynced(file) => file.set_size(size),
         }
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self {
-            FolderFile::Plain(file) => file.sync_data(),
-            FolderFile::Unsynced(file) => file.sync(),
+        match &self.bytes {
+            Bytes::Plain(file) => file.sync_data(),
+            Bytes::Unsynced(file) => file.sync(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `disk.rs` | [`Disk`], the one way to a disk |
 //! | `folder.rs` | [`Folder`]: real files |
+//! | `fullness.rs` | [`Fullness`]: real files that get no more room |
 //! | `unsynced.rs` | [`Unsynced`]: real files that lose what was not synced with their process |
 //! | `journal/` | records: their bytes, writing them, reading them back |
 //! | `snapshots.rs` | states: saving, sending, receiving |
@@ -15,6 +16,7 @@
 mod bugs;
 mod disk;
 mod folder;
+mod fullness;
 pub mod journal;
 pub mod snapshots;
 mod unsynced;
@@ -22,4 +24,5 @@ mod unsynced;
 pub use bugs::Bug;
 pub use disk::{Disk, DiskFile};
 pub use folder::{Folder, FolderFile};
+pub use fullness::Fullness;
 pub use unsynced::Unsynced;

@@ -7,7 +7,7 @@
 //! own thread it costs no wake-up, and the core has little else to do: it has sent its early lane, and what
 //! arrives meanwhile makes the next, larger turn. But a disk that stalls must not silence the replica.
 
-use crate::config::{Durability, Unsynced};
+use crate::config::{Durability, Keeping};
 use protocol::codec::{self, Wire};
 use protocol::{Bugs, JournalPosition};
 use std::collections::VecDeque;
@@ -86,13 +86,13 @@ impl Journal {
     /// If the disk refuses or what it holds is damaged.
     pub(crate) fn open<R: Wire>(
         folder: &Path,
-        (durability, unsynced): (Durability, Unsynced),
+        keeping: &Keeping,
         bugs: Bugs<storage::Bug>,
         take: impl FnMut(JournalPosition, R),
     ) -> Result<Journal, JournalError> {
-        match durability {
+        match keeping.durability {
             Durability::Fsync => {
-                let disk = unsynced
+                let disk = keeping
                     .open(folder)
                     .map_err(|source| JournalError::Io { what: "making the journal's folder", source })?;
                 Journal::open_disk(disk, Settings { bugs, ..Settings::default() }, take)

@@ -291,13 +291,9 @@ async fn a_record_of_another_protocol_is_refused() {
 async fn a_journal_is_not_ignored_by_a_node_that_keeps_none() {
     let folder = tempdir();
     three_batches(&folder).await;
-    let error = Journal::open(
-        folder.path(),
-        (Durability::Memory, Unsynced::Kept),
-        Bugs::default(),
-        |_, _: Vec<u8>| {},
-    )
-    .expect_err("left over");
+    let keeping = Keeping { durability: Durability::Memory, ..Keeping::default() };
+    let error =
+        Journal::open(folder.path(), &keeping, Bugs::default(), |_, _: Vec<u8>| {}).expect_err("left over");
     assert!(matches!(error, JournalError::LeftOver { .. }), "{error}");
 }
 

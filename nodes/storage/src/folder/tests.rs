@@ -106,3 +106,24 @@ fn a_saved_snapshot_outlives_its_process_unless_its_folder_is_not_synced() {
         assert_eq!(found, synced.then_some((id, 42)));
     }
 }
+
+#[test]
+fn a_full_disk_refuses_more_in_all_its_folders_and_keeps_what_it_has() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fullness = Fullness::default();
+    let plain = Folder::open(one.path()).unwrap().on(fullness.clone());
+    let losing = Folder::open_losing_unsynced(other.path()).unwrap().on(fullness.clone());
+    for disk in [plain, losing] {
+        let file = named(&disk, "a", b"kept");
+        fullness.set(true);
+        let refused = fullness.refused();
+        let error = file.write_all_at(b"more", 4).expect_err("full");
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+        assert_eq!(disk.create("b").expect_err("full").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fullness.refused(), refused + 2);
+        assert_eq!(disk.read("a").unwrap(), b"kept");
+        fullness.set(false);
+        file.write_all_at(b"more", 4).expect("room again");
+        assert_eq!(disk.read("a").unwrap(), b"keptmore");
+    }
+}

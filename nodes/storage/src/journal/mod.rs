@@ -115,12 +115,29 @@ pub fn open<D: Disk, R: Wire>(
     }
 }
 
-/// Where the last batch of a journal that nobody writes begins: in which file, at which byte. Damage before it can be told from a torn
-/// write, damage from there on cannot. `None`: there is no batch. A torn tail is cut off, as when the journal is opened.
+/// The end of a journal that nobody writes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct End {
+    /// The newest segment's file.
+    pub file: String,
+    /// Where its last batch begins, in bytes. Damage before it can be told from a torn write, damage from there on cannot.
+    pub last_batch: u64,
+    /// Where that ends.
+    pub bytes: u64,
+    /// What the next record would get.
+    pub next: JournalPosition,
+}
+
+/// Looks where a journal that nobody writes ends. `None`: there is none. A torn tail is cut off, as when the journal is opened.
 ///
 /// # Errors
 /// As [`open`].
-pub fn last_batch<D: Disk>(disk: &D) -> Result<Option<(String, u64)>, JournalError> {
+pub fn end<D: Disk>(disk: &D) -> Result<Option<End>, JournalError> {
     let found = recover::recover(disk, &Bugs::default(), &mut |_, _| Ok(()))?;
-    Ok(found.and_then(|found| Some((segment_name(*found.segments.last()?), found.last_batch))))
+    Ok(found.map(|found| End {
+        file: segment_name(*found.segments.last().expect("a journal has a segment")),
+        last_batch: found.last_batch,
+        bytes: found.end,
+        next: found.next,
+    }))
 }

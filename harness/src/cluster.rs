@@ -56,6 +56,21 @@ pub(crate) struct HostConf {
     pub ports: PortsConf,
     /// Whether the agent is started with `sudo -n`, so that it may use the firewall.
     pub sudo: bool,
+    /// Whether it is there for nothing else, so that its system clock may be moved.
+    pub exclusive: bool,
+    /// Which clock a fault bends for nodes that have one of their own; for others it is always the system's.
+    pub clock: ClockConf,
+}
+
+/// A clock that faults can bend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ClockConf {
+    /// Each node's own.
+    #[default]
+    Node,
+    /// The host's.
+    System,
 }
 
 /// How a host is reached.
@@ -107,6 +122,10 @@ struct File {
     ports: Option<PortsConf>,
     #[serde(default)]
     sudo: bool,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    clock: ClockConf,
 }
 
 fn ssh_port() -> u16 {
@@ -125,6 +144,8 @@ struct HostEntry {
     data: Option<PathBuf>,
     ports: Option<PortsConf>,
     sudo: Option<bool>,
+    exclusive: Option<bool>,
+    clock: Option<ClockConf>,
 }
 
 /// A host of the simple array.
@@ -190,6 +211,9 @@ impl ClusterConf {
                     host.data.display()
                 );
             }
+            if host.clock == ClockConf::System && !host.exclusive {
+                bail!("{}: clock: `system` may be moved on a host that is `exclusive: true` only", host.name);
+            }
         }
         let mut addresses = BTreeSet::new();
         if let Some(twice) = self.servers.iter().find(|host| !addresses.insert((host.address, host.ssh.port)))
@@ -237,6 +261,8 @@ fn whole(file: &File, folder: &Path) -> ClusterConf {
         data: entry.data.clone().or_else(|| file.data.clone()).unwrap_or_else(|| DATA.into()),
         ports: entry.ports.or(file.ports).unwrap_or(PORTS),
         sudo: entry.sudo.unwrap_or(file.sudo),
+        exclusive: entry.exclusive.unwrap_or(file.exclusive),
+        clock: entry.clock.unwrap_or(file.clock),
     };
     ClusterConf {
         servers: file.hosts.iter().map(host).collect(),
@@ -258,6 +284,8 @@ fn simple(entries: Vec<SimpleEntry>) -> anyhow::Result<ClusterConf> {
             data: DATA.into(),
             ports: PortsConf { client: port, http: port + 1, peer: port + 2 },
             sudo: false,
+            exclusive: false,
+            clock: ClockConf::Node,
         };
         if role == Role::Server { conf.servers.push(host) } else { conf.clients.push(host) }
     }
@@ -289,9 +317,11 @@ user: admin
 key: keys/id
 known_hosts: known_hosts
 sudo: true
+exclusive: true
+clock: system
 hosts:
   - { name: a, address: 10.0.0.1 }
-  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false }
+  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false, clock: node }
 ",
         )
         .unwrap();
@@ -299,6 +329,10 @@ hosts:
         assert_eq!((a.ssh.user.as_deref(), a.ssh.port, a.sudo, a.ports), (Some("admin"), 22, true, PORTS));
         assert_eq!(a.ssh.key.as_deref(), Some(Path::new("/conf/keys/id")));
         assert_eq!((b.ssh.user.as_deref(), b.ssh.port, b.sudo, b.ports.http), (Some("root"), 2222, false, 3));
+        assert_eq!(
+            (a.exclusive, a.clock, b.exclusive, b.clock),
+            (true, ClockConf::System, true, ClockConf::Node)
+        );
         assert_eq!(conf.security, None);
         let conf = parse("security: plaintext\nhosts: [{ name: a, address: '::1' }]").unwrap();
         assert_eq!(conf.security, Some(Security::Plaintext));
@@ -327,6 +361,7 @@ hosts:
             ("hosts: [{ name: a, address: '::1' }, { name: a, address: '::2' }]", "two hosts are named `a`"),
             ("hosts: [{ name: a, address: '::1' }, { name: b, address: '::1' }]", "another host's address"),
             ("hosts: [{ name: 'a b', address: '::1' }]", "letters, digits"),
+            ("clock: system\nhosts: [{ name: a, address: '::1' }]", "`exclusive: true` only"),
             ("data: tmp\nhosts: [{ name: a, address: '::1' }]", "absolute path"),
             (
                 "ports: { peer: 1, client: 1, http: 2 }\nhosts: [{ name: a, address: '::1' }]",

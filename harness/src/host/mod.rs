@@ -23,7 +23,8 @@ mod wire;
 pub(crate) use remote::{ClockSample, Remote, Stay};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
-    AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, Prepared, Secret, exchange,
+    AgentReply, AgentRequest, ClockRequest, HostReply, HostRequest, Means, NodeRequest, Prepared, Secret,
+    exchange,
 };
 
 use nemesis::InjectError;

@@ -3,10 +3,12 @@
 use crate::cluster::HostConf;
 use crate::host::agent::{RUNS, clock_us};
 use crate::host::ssh::{Program, Ssh};
-use crate::host::wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, converse, exchange};
+use crate::host::wire::{
+    AgentReply, AgentRequest, ClockRequest, HostReply, HostRequest, Means, NodeRequest, converse, exchange,
+};
 use anyhow::{Context, bail};
 use nemesis::InjectError;
-use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use nemesis::network::{HostLink, HostLinkCounters};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,10 @@ const BEAT_PATIENCE: Duration = Duration::from_secs(3);
 const SLOW_PATIENCE: Duration = Duration::from_secs(75);
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A clock that nobody moves may go wrong by so much: what crystals and a clock that is being put right do.
+const DRIFT_US_PER_S: i64 = 500;
+const DRIFT_US: i64 = 5_000;
+
 /// A host whose agent runs. Clones speak to the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
@@ -35,7 +41,7 @@ pub(crate) struct Remote {
 #[derive(Debug)]
 struct Inner {
     conf: HostConf,
-    means: HostMeans,
+    means: Means,
     /// Leads to the agent's socket, as long as the connection holds.
     socket: PathBuf,
     ssh: Mutex<Ssh>,
@@ -44,6 +50,8 @@ struct Inner {
     /// How often the agent took faults back because we were silent.
     expired: AtomicU64,
     clock: std::sync::Mutex<Vec<ClockSample>>,
+    /// The surest reading before its system clock was moved by us, and whether it was.
+    untouched: std::sync::Mutex<(Option<ClockSample>, bool)>,
     beat: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -96,6 +104,7 @@ impl Remote {
             dir: dir.to_owned(),
             expired: AtomicU64::new(0),
             clock: std::sync::Mutex::default(),
+            untouched: std::sync::Mutex::default(),
             beat: std::sync::Mutex::default(),
         });
         let beating = tokio::spawn(beat(Arc::downgrade(&inner)));
@@ -109,9 +118,9 @@ impl Remote {
         &self.inner.conf
     }
 
-    /// What can be done to packets there.
+    /// What can be done there to packets and clock.
     #[must_use]
-    pub(crate) fn means(&self) -> &HostMeans {
+    pub(crate) fn means(&self) -> &Means {
         &self.inner.means
     }
 
@@ -161,6 +170,38 @@ impl Remote {
             Ok(AgentReply::Host(reply)) => reply,
             other => Err(self.uncertain(other)),
         }
+    }
+
+    /// Asks something of its system clock: how far that is off now, microseconds. Where it is said to have been set right, it is
+    /// compared with ours, too.
+    ///
+    /// # Errors
+    /// Why it was not done, or is not seen.
+    pub(crate) async fn clock(&self, request: ClockRequest) -> Result<i64, InjectError> {
+        let name = &self.inner.conf.name;
+        if let ClockRequest::Set(_) = request {
+            self.inner.untouched.lock().expect("nobody panics with it").1 = true;
+        }
+        let error_us = match self.exchange(&AgentRequest::Clock(request), SLOW_PATIENCE).await {
+            Ok(AgentReply::Clock(Ok(error_us))) => error_us,
+            Ok(AgentReply::Clock(Err(words))) => {
+                return Err(InjectError::Failed(format!("host {name}: {words}")));
+            }
+            other => return Err(self.uncertain(other)),
+        };
+        let (before, was_moved) = *self.inner.untouched.lock().expect("nobody panics with it");
+        if let (ClockRequest::Heal, Some(before), true) = (request, before, was_moved) {
+            let beaten = timeout(BEAT_PATIENCE, self.inner.beat()).await;
+            let now = beaten.map_err(anyhow::Error::from).and_then(|beaten| beaten);
+            let now =
+                now.map_err(|error| InjectError::Failed(format!("host {name}: its clock: {error:#}")))?;
+            if let Some(apart_us) = apart_us(&before, &now) {
+                let words = format!("host {name}: by our clock, its own is {apart_us} us from where it was");
+                return Err(InjectError::Failed(words));
+            }
+            self.inner.untouched.lock().expect("nobody panics with it").1 = false;
+        }
+        Ok(error_us)
     }
 
     /// Asks something of its network.
@@ -250,6 +291,22 @@ impl Remote {
 }
 
 impl Inner {
+    /// Shows the agent that the controller is alive; what it says of its clock.
+    async fn beat(&self) -> anyhow::Result<ClockSample> {
+        // A connection that has to be made first is no part of how long the answer takes.
+        let stream = self.reach().await?;
+        let begun = (Instant::now(), clock_us());
+        match converse(stream, &AgentRequest::Beat).await? {
+            AgentReply::Beat { clock_us: host_us, expired } => {
+                self.expired.store(expired, Ordering::Relaxed);
+                let half = i64::try_from(begun.0.elapsed().as_micros() / 2).expect("some seconds");
+                let offset_us = host_us - (begun.1 + half);
+                Ok(ClockSample { at: begun.0, offset_us, uncertainty_us: half })
+            }
+            other => bail!("an odd answer to a beat: {other:?}"),
+        }
+    }
+
     /// A connection to the agent, by a new SSH connection if that is gone.
     async fn reach(&self) -> anyhow::Result<UnixStream> {
         if let Ok(stream) = UnixStream::connect(&self.socket).await {
@@ -281,27 +338,57 @@ async fn start_agent(ssh: &Ssh, conf: &HostConf, gauntlet: &Program, stay: Stay)
     if stay == Stay::Unattended {
         command.push("--unattended");
     }
+    if conf.exclusive {
+        command.push("--exclusive");
+    }
     ssh.output(&command).await.map(drop).context("starting its agent")
 }
 
 /// Shows the agent that the controller is alive, until nobody wants the host any more.
 async fn beat(host: std::sync::Weak<Inner>) {
     while let Some(inner) = host.upgrade() {
-        let begun = (Instant::now(), clock_us());
-        let beaten = async { converse::<_, AgentReply>(inner.reach().await?, &AgentRequest::Beat).await };
-        match timeout(BEAT_PATIENCE, beaten).await {
-            Ok(Ok(AgentReply::Beat { clock_us: host_us, expired })) => {
-                inner.expired.store(expired, Ordering::Relaxed);
-                let half = i64::try_from(begun.0.elapsed().as_micros() / 2).expect("some seconds");
-                let offset_us = host_us - (begun.1 + half);
-                let sample = ClockSample { at: begun.0, offset_us, uncertainty_us: half };
+        match timeout(BEAT_PATIENCE, inner.beat()).await {
+            Ok(Ok(sample)) => {
                 inner.clock.lock().expect("nobody panics with it").push(sample);
+                let mut untouched = inner.untouched.lock().expect("nobody panics with it");
+                if let (surest, false) = &mut *untouched
+                    && surest.is_none_or(|surest| sample.uncertainty_us <= surest.uncertainty_us)
+                {
+                    *surest = Some(sample);
+                }
             }
-            Ok(Ok(other)) => tracing::warn!(host = inner.conf.name, ?other, "an odd answer to a beat"),
             Ok(Err(error)) => tracing::warn!(host = inner.conf.name, %error, "a beat was not heard"),
             Err(_) => tracing::warn!(host = inner.conf.name, "a beat took longer than {BEAT_PATIENCE:?}"),
         }
         drop(inner);
         tokio::time::sleep(BEAT_EVERY).await;
+    }
+}
+
+/// How far a clock is from where it was, if that cannot be put down to how it was read, or to clocks that drift.
+fn apart_us(before: &ClockSample, now: &ClockSample) -> Option<i64> {
+    let apart_us = now.offset_us - before.offset_us;
+    let passed_us = now.at.saturating_duration_since(before.at).as_micros();
+    let drift_us = i64::try_from(passed_us).unwrap_or(i64::MAX) / 1_000_000 * DRIFT_US_PER_S + DRIFT_US;
+    (apart_us.abs() > before.uncertainty_us + now.uncertainty_us + drift_us).then_some(apart_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_elsewhere_is_told_from_one_that_is_read_badly() {
+        let begin = Instant::now();
+        let sample = |s, offset_us, uncertainty_us| ClockSample {
+            at: begin + Duration::from_secs(s),
+            offset_us,
+            uncertainty_us,
+        };
+        let before = sample(0, 100_000, 400);
+        assert_eq!(apart_us(&before, &sample(60, 5_100_000, 600)), Some(5_000_000));
+        assert_eq!(apart_us(&before, &sample(10, 80_000, 600)), Some(-20_000));
+        assert_eq!(apart_us(&before, &sample(60, 80_000, 20_000)), None, "who knows");
+        assert_eq!(apart_us(&before, &sample(600, 150_000, 600)), None, "in ten minutes it may drift");
     }
 }

@@ -12,7 +12,7 @@ use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
-use nemesis::{InjectError, Pressure, World};
+use nemesis::{InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::{ClockReading, HostRecord};
@@ -511,8 +511,12 @@ impl World for Cluster {
         Ok(status)
     }
 
-    fn link_means(&self, condition: &LinkCondition) -> &'static str {
+    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
         self.means_of(condition)
+    }
+
+    fn clock_means(&self) -> &'static str {
+        self.clocks_bent()
     }
 
     async fn administer(

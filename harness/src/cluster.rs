@@ -73,6 +73,14 @@ pub(crate) enum ClockConf {
     System,
 }
 
+impl HostConf {
+    /// What stands before a command that needs the agent's rights: what the agent makes is its user's.
+    #[must_use]
+    pub(crate) fn as_agent(&self) -> &'static [&'static str] {
+        if self.sudo { &["sudo", "-n"] } else { &[] }
+    }
+}
+
 /// How a host is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SshConf {

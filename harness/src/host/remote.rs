@@ -271,7 +271,8 @@ impl Remote {
     /// If it cannot be read there or written here.
     pub(crate) async fn fetch(&self, remote: &Path, local: &Path, without: &[&str]) -> anyhow::Result<()> {
         let ssh = self.inner.ssh.lock().await;
-        ssh.fetch(remote, local, without).await.with_context(|| format!("host {}", self.inner.conf.name))
+        let fetched = ssh.fetch(&self.inner.conf, remote, local, without).await;
+        fetched.with_context(|| format!("host {}", self.inner.conf.name))
     }
 
     /// Goes, and leaves the agent as it is.
@@ -333,7 +334,7 @@ async fn start_agent(ssh: &Ssh, conf: &HostConf, gauntlet: &Program, stay: Stay)
     let program = gauntlet.on(conf);
     let (program, data) = (program.display().to_string(), conf.data.display().to_string());
     let port = conf.ssh.port.to_string();
-    let mut command = if conf.sudo { vec!["sudo", "-n"] } else { Vec::new() };
+    let mut command = conf.as_agent().to_vec();
     command.extend([program.as_str(), "agent", "--dir", &data, "--ssh-port", &port]);
     if stay == Stay::Unattended {
         command.push("--unattended");

@@ -279,3 +279,38 @@ pub(super) fn means_in_words(Means { network, clock }: &Means) -> Vec<(String, S
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_condition_is_what_the_kernel_can_do() {
+        let no = || Some("no".to_owned());
+        let all = HostMeans::default();
+        let no_netem = HostMeans { netem: no(), ..HostMeans::default() };
+        let no_kernel = HostMeans { cut: no(), loss: no(), rate: no(), netem: no() };
+        let clear = LinkCondition::default();
+        let late = LinkCondition { jitter_us: 1, ..clear };
+        let lossy = LinkCondition { loss: 0.1, ..clear };
+        let twice = LinkCondition { duplicate: 0.1, ..clear };
+        for (condition, means, by) in [
+            (late, &all, Some("by the hosts' netem (packets)")),
+            (late, &no_netem, None),
+            (lossy, &all, Some("by the hosts' netem (packets)")),
+            (lossy, &no_netem, Some("by the hosts' firewalls (packets)")),
+            (lossy, &no_kernel, None),
+            (twice, &all, None),
+            (LinkCondition { blocked: true, ..clear }, &all, Some("by the hosts' firewalls")),
+            (
+                LinkCondition { rate_bytes_s: 1, ..clear },
+                &no_netem,
+                Some("by the hosts' traffic classes (htb)"),
+            ),
+        ] {
+            assert_eq!(by_host(&condition, means), by, "{condition:?}");
+        }
+        assert!(foreign_links(&all).contains("TCP"));
+        assert_eq!(foreign_links(&no_netem), "its links can be made bad by the host's kernel only: no");
+    }
+}

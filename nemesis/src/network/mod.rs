@@ -121,12 +121,12 @@ impl HostNetwork {
             Some(_) => cut.clone(),
             None => firewall::try_out(family, &trial(RuleKind::LoseOut(0.5))).await.err(),
         };
-        let rate = shaper::try_out(peer, Shape::default()).await.err();
+        let rate = shaper::try_out(self.ssh_port, peer, Shape::default()).await.err();
         let netem = match &rate {
             Some(_) => rate.clone(),
             None => {
                 let netem = Netem { latency_us: 1, ..Netem::default() };
-                shaper::try_out(peer, Shape { netem, ..Shape::default() }).await.err()
+                shaper::try_out(self.ssh_port, peer, Shape { netem, ..Shape::default() }).await.err()
             }
         };
         HostMeans { cut, loss, rate, netem }
@@ -156,7 +156,7 @@ impl HostNetwork {
         // A class that is replaced loses what it holds.
         if shapes(&links) != shapes(&self.in_force) {
             count_shapes(&self.shaper, &mut counted).await?;
-            self.shaper.set(&shapes(&links)).await?;
+            self.shaper.set(self.ssh_port, &shapes(&links)).await?;
         }
         (self.before, self.in_force) = (counted, links);
         Ok(())

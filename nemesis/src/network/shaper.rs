@@ -1,5 +1,5 @@
 //! A class of its own for what leaves to each peer whose link is slow or late, under a root of ours (htb), with netem as its leaf
-//! where packets are late or lost; all else passes it by. A device that has somebody else's root is left alone.
+//! where packets are late or lost; all else, SSH first of all, passes it by. A device that has somebody else's root is left alone.
 //!
 //! Jitter of netem is about a mean, a plan's comes on top. Packets that netem delays by different times overtake each other, unless
 //! it has a rate, which makes each wait for the one before: it gets one, so that order is kept as the nodes' conditioners keep it.
@@ -18,6 +18,9 @@ const BURST_MS: u64 = 8;
 const BURST_BYTES_MIN: u64 = 3_000;
 /// A rate that nobody notices.
 const RATE_FREE_BYTES_S: u64 = 10_000_000_000;
+/// Of the filters for SSH; those for peers come after them.
+const PRIO_SSH: u16 = 1;
+const PRIO_PEERS: u16 = 3;
 /// Netem loses what it cannot hold: so many packets a second of delay (2.4 Gbit/s of full ones), and some.
 const HELD_PER_S: u64 = 200_000;
 const HELD_MIN: u64 = 1_000;
@@ -46,7 +49,11 @@ struct Class {
 
 impl Shaper {
     /// Puts exactly these shapes in force.
-    pub(super) async fn set(&mut self, shapes: &BTreeMap<IpAddr, Shape>) -> Result<(), String> {
+    pub(super) async fn set(
+        &mut self,
+        ssh_port: u16,
+        shapes: &BTreeMap<IpAddr, Shape>,
+    ) -> Result<(), String> {
         self.classes.clear();
         remove().await?;
         let mut rooted = BTreeSet::new();
@@ -55,6 +62,9 @@ impl Shaper {
             if rooted.insert(device.clone()) {
                 check_free(&device).await?;
                 tc(&format!("qdisc add dev {device} root handle {ROOT} htb")).await?;
+                for command in ssh_passes(&device, ssh_port) {
+                    tc(&command).await?;
+                }
             }
             for command in class_commands(&device, number, *peer, shape) {
                 tc(&command).await?;
@@ -82,6 +92,18 @@ impl Shaper {
     }
 }
 
+/// What the host's SSH server sends and is sent goes straight to the device.
+fn ssh_passes(device: &str, ssh_port: u16) -> Vec<String> {
+    let filter = |(prio, protocol, header), end| {
+        format!(
+            "filter add dev {device} parent {ROOT} protocol {protocol} prio {prio} u32 \
+             match {header} protocol 6 0xff match {header} {end} {ssh_port} 0xffff flowid {ROOT}0"
+        )
+    };
+    let families = [(PRIO_SSH, "ip", "ip"), (PRIO_SSH + 1, "ipv6", "ip6")];
+    families.into_iter().flat_map(|family| ["sport", "dport"].map(|end| filter(family, end))).collect()
+}
+
 fn class_id(number: u16) -> String {
     format!("{ROOT}{number:x}")
 }
@@ -101,8 +123,9 @@ fn class_commands(device: &str, number: u16, peer: IpAddr, shape: &Shape) -> Vec
     if shape.netem != Netem::default() {
         commands.push(format!("qdisc add dev {device} parent {id} netem {}", netem_text(&shape.netem)));
     }
+    let prio = PRIO_PEERS + number;
     commands.push(format!(
-        "filter add dev {device} parent {ROOT} protocol {protocol} prio {number} u32 match {matched} flowid {id}"
+        "filter add dev {device} parent {ROOT} protocol {protocol} prio {prio} u32 match {matched} flowid {id}"
     ));
     commands
 }
@@ -206,8 +229,8 @@ async fn device_to(peer: IpAddr) -> Result<String, String> {
 }
 
 /// Whether the kernel can do it: tried on the device to this peer.
-pub(super) async fn try_out(peer: IpAddr, shape: Shape) -> Result<(), String> {
-    let tried = Shaper::default().set(&BTreeMap::from([(peer, shape)])).await;
+pub(super) async fn try_out(ssh_port: u16, peer: IpAddr, shape: Shape) -> Result<(), String> {
+    let tried = Shaper::default().set(ssh_port, &BTreeMap::from([(peer, shape)])).await;
     let removed = remove().await;
     tried.and(removed)
 }
@@ -258,13 +281,23 @@ mod tests {
             class_commands("eth0", 10, "fd00::2".parse().unwrap(), &shape),
             [
                 "class add dev eth0 parent 6a1e: classid 6a1e:a htb rate 200000bps burst 3000b quantum 1514",
-                "filter add dev eth0 parent 6a1e: protocol ipv6 prio 10 u32 match ip6 dst fd00::2/128 flowid 6a1e:a",
+                "filter add dev eth0 parent 6a1e: protocol ipv6 prio 13 u32 match ip6 dst fd00::2/128 flowid 6a1e:a",
             ]
         );
         let late = Shape { netem: LATE, ..Shape::default() };
         assert_eq!(
             class_commands("eth0", 1, "10.0.0.2".parse().unwrap(), &late)[1],
             "qdisc add dev eth0 parent 6a1e:1 netem limit 15000 delay 60000us 10000us rate 10000000000bps"
+        );
+    }
+
+    #[test]
+    fn ssh_passes_before_any_peer_is_looked_at() {
+        let filters = ssh_passes("eth0", 2222);
+        assert_eq!(filters.len(), 4);
+        assert_eq!(
+            filters[3],
+            "filter add dev eth0 parent 6a1e: protocol ipv6 prio 2 u32 match ip6 protocol 6 0xff match ip6 dport 2222 0xffff flowid 6a1e:0"
         );
     }
 

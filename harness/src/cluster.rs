@@ -228,6 +228,11 @@ impl ClusterConf {
         {
             bail!("{}: {} is another host's address", twice.name, twice.address);
         }
+        let mut exclusive = BTreeSet::new();
+        let mut hosts = self.servers.iter().filter(|host| host.exclusive);
+        if let Some(twice) = hosts.find(|host| !exclusive.insert(host.address)) {
+            bail!("{}: exclusive: {} is another host's address, too", twice.name, twice.address);
+        }
         Ok(())
     }
 
@@ -370,6 +375,10 @@ hosts:
             ("hosts: [{ name: a, address: '::1' }, { name: b, address: '::1' }]", "another host's address"),
             ("hosts: [{ name: 'a b', address: '::1' }]", "letters, digits"),
             ("clock: system\nhosts: [{ name: a, address: '::1' }]", "`exclusive: true` only"),
+            (
+                "exclusive: true\nhosts: [{ name: a, address: '::1' }, { name: b, address: '::1', ssh_port: 2 }]",
+                "another host's address, too",
+            ),
             ("data: tmp\nhosts: [{ name: a, address: '::1' }]", "absolute path"),
             (
                 "ports: { peer: 1, client: 1, http: 2 }\nhosts: [{ name: a, address: '::1' }]",

@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A clock that nobody moves may go wrong by so much: what crystals and a clock that is being put right do.
 const DRIFT_US_PER_S: i64 = 500;
 const DRIFT_US: i64 = 5_000;
+/// How long a reading of a clock that time daemons look after is worth something.
+const READING_COUNTS: Duration = Duration::from_secs(20);
 
 /// A host whose agent runs. Clones speak to the same one.
 #[derive(Debug, Clone)]
@@ -50,7 +52,7 @@ struct Inner {
     /// How often the agent took faults back because we were silent.
     expired: AtomicU64,
     clock: std::sync::Mutex<Vec<ClockSample>>,
-    /// The surest reading before its system clock was moved by us, and whether it was.
+    /// The surest of the last readings before its system clock was moved by us, and whether it was.
     untouched: std::sync::Mutex<(Option<ClockSample>, bool)>,
     beat: std::sync::Mutex<Option<AbortHandle>>,
 }
@@ -353,7 +355,7 @@ async fn beat(host: std::sync::Weak<Inner>) {
                 inner.clock.lock().expect("nobody panics with it").push(sample);
                 let mut untouched = inner.untouched.lock().expect("nobody panics with it");
                 if let (surest, false) = &mut *untouched
-                    && surest.is_none_or(|surest| sample.uncertainty_us <= surest.uncertainty_us)
+                    && surest.is_none_or(|surest| is_surer(&sample, &surest))
                 {
                     *surest = Some(sample);
                 }
@@ -364,6 +366,12 @@ async fn beat(host: std::sync::Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(BEAT_EVERY).await;
     }
+}
+
+/// Whether a reading says more of a clock than an earlier one: a time daemon may have moved the clock since.
+fn is_surer(sample: &ClockSample, before: &ClockSample) -> bool {
+    let is_old = sample.at.saturating_duration_since(before.at) > READING_COUNTS;
+    is_old || sample.uncertainty_us <= before.uncertainty_us
 }
 
 /// How far a clock is from where it was, if that cannot be put down to how it was read, or to clocks that drift.
@@ -391,5 +399,7 @@ mod tests {
         assert_eq!(apart_us(&before, &sample(10, 80_000, 600)), Some(-20_000));
         assert_eq!(apart_us(&before, &sample(60, 80_000, 20_000)), None, "who knows");
         assert_eq!(apart_us(&before, &sample(600, 150_000, 600)), None, "in ten minutes it may drift");
+        assert!(is_surer(&sample(1, 0, 300), &before) && !is_surer(&sample(1, 0, 500), &before));
+        assert!(is_surer(&sample(60, 0, 500), &before));
     }
 }

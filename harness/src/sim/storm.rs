@@ -434,7 +434,7 @@ impl Storm {
                     Fault::DiskFull => (now.refused_full - before.refused_full, "writes refused"),
                     _ => (now.syncs - before.syncs, "slow syncs"),
                 };
-                (bites > 0, format!("{bites} messages {of_what}"))
+                (bites > 0, format!("{bites} {of_what}"))
             }
         }
     }

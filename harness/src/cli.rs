@@ -147,7 +147,11 @@ pub(crate) enum Command {
     },
     /// Take back what an agent leaves behind
     #[command(hide = true)]
-    AgentGuard,
+    AgentGuard {
+        /// The agent's folder
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Use processors and memory until it is killed
     #[command(hide = true)]
     Burn {

@@ -58,6 +58,29 @@ pub(crate) struct HostConf {
     pub sudo: bool,
     /// How many processors its node may use, if it may not use all.
     pub cpu_quota: Option<f64>,
+    /// Whether it is there for nothing else, so that its system clock may be moved.
+    pub exclusive: bool,
+    /// Which clock a fault bends for nodes that have one of their own; for others it is always the system's.
+    pub clock: ClockConf,
+}
+
+/// A clock that faults can bend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ClockConf {
+    /// Each node's own.
+    #[default]
+    Node,
+    /// The host's.
+    System,
+}
+
+impl HostConf {
+    /// What stands before a command that needs the agent's rights: what the agent makes is its user's.
+    #[must_use]
+    pub(crate) fn as_agent(&self) -> &'static [&'static str] {
+        if self.sudo { &["sudo", "-n"] } else { &[] }
+    }
 }
 
 /// How a host is reached.
@@ -114,6 +137,10 @@ struct File {
     #[serde(default)]
     sudo: bool,
     cpu_quota: Option<f64>,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    clock: ClockConf,
 }
 
 fn ssh_port() -> u16 {
@@ -133,6 +160,8 @@ struct HostEntry {
     ports: Option<PortsConf>,
     sudo: Option<bool>,
     cpu_quota: Option<f64>,
+    exclusive: Option<bool>,
+    clock: Option<ClockConf>,
 }
 
 /// A host of the simple array.
@@ -203,11 +232,19 @@ impl ClusterConf {
                     host.data.display()
                 );
             }
+            if host.clock == ClockConf::System && !host.exclusive {
+                bail!("{}: clock: `system` may be moved on a host that is `exclusive: true` only", host.name);
+            }
         }
         let mut addresses = BTreeSet::new();
         let mut all = self.servers.iter().chain(&self.clients);
         if let Some(twice) = all.find(|host| !addresses.insert((host.address, host.ssh.port))) {
             bail!("{}: {} is another host's address", twice.name, twice.address);
+        }
+        let mut exclusive = BTreeSet::new();
+        let mut hosts = self.servers.iter().filter(|host| host.exclusive);
+        if let Some(twice) = hosts.find(|host| !exclusive.insert(host.address)) {
+            bail!("{}: exclusive: {} is another host's address, too", twice.name, twice.address);
         }
         Ok(())
     }
@@ -251,6 +288,8 @@ fn whole(file: &File, folder: &Path) -> ClusterConf {
         ports: entry.ports.or(file.ports).unwrap_or(PORTS),
         sudo: entry.sudo.unwrap_or(file.sudo),
         cpu_quota: entry.cpu_quota.or(file.cpu_quota),
+        exclusive: entry.exclusive.unwrap_or(file.exclusive),
+        clock: entry.clock.unwrap_or(file.clock),
     };
     ClusterConf {
         servers: file.hosts.iter().map(host).collect(),
@@ -273,6 +312,8 @@ fn simple(entries: Vec<SimpleEntry>) -> anyhow::Result<ClusterConf> {
             ports: PortsConf { client: port, http: port + 1, peer: port + 2 },
             sudo: false,
             cpu_quota: None,
+            exclusive: false,
+            clock: ClockConf::Node,
         };
         if role == Role::Server { conf.servers.push(host) } else { conf.clients.push(host) }
     }
@@ -305,9 +346,11 @@ key: keys/id
 known_hosts: known_hosts
 sudo: true
 cpu_quota: 0.5
+exclusive: true
+clock: system
 hosts:
   - { name: a, address: 10.0.0.1 }
-  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false, cpu_quota: 2 }
+  - { name: b, address: 'fd00::2', user: root, ssh_port: 2222, ports: { peer: 1, client: 2, http: 3 }, sudo: false, cpu_quota: 2, clock: node }
 ",
         )
         .unwrap();
@@ -316,6 +359,10 @@ hosts:
         assert_eq!(a.ssh.key.as_deref(), Some(Path::new("/conf/keys/id")));
         assert_eq!((b.ssh.user.as_deref(), b.ssh.port, b.sudo, b.ports.http), (Some("root"), 2222, false, 3));
         assert_eq!((a.cpu_quota, b.cpu_quota), (Some(0.5), Some(2.0)));
+        assert_eq!(
+            (a.exclusive, a.clock, b.exclusive, b.clock),
+            (true, ClockConf::System, true, ClockConf::Node)
+        );
         assert_eq!(conf.security, None);
         let conf = parse("security: plaintext\nhosts: [{ name: a, address: '::1' }]").unwrap();
         assert_eq!(conf.security, Some(Security::Plaintext));
@@ -344,6 +391,11 @@ hosts:
             ("hosts: [{ name: a, address: '::1' }, { name: a, address: '::2' }]", "two hosts are named `a`"),
             ("hosts: [{ name: a, address: '::1' }, { name: b, address: '::1' }]", "another host's address"),
             ("hosts: [{ name: 'a b', address: '::1' }]", "letters, digits"),
+            ("clock: system\nhosts: [{ name: a, address: '::1' }]", "`exclusive: true` only"),
+            (
+                "exclusive: true\nhosts: [{ name: a, address: '::1' }, { name: b, address: '::1', ssh_port: 2 }]",
+                "another host's address, too",
+            ),
             ("data: tmp\nhosts: [{ name: a, address: '::1' }]", "absolute path"),
             (
                 "ports: { peer: 1, client: 1, http: 2 }\nhosts: [{ name: a, address: '::1' }]",

@@ -112,7 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::List => list::print().map(|()| Exit::Valid),
         Command::Agent(args) => Ok(host::agent::run(&args)),
         Command::Load { dir } => elsewhere::make(&dir).map(|()| Exit::Valid),
-        Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
+        Command::AgentGuard { dir } => host::agent::guard(&dir).map(|()| Exit::Valid),
         Command::Burn { cpu, memory_mib } => host::burner::burn(cpu, memory_mib),
         Command::Leash { enter, parent, program, args } => {
             leash::become_leashed(parent, enter.as_deref(), &program, &args)

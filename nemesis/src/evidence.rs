@@ -56,22 +56,22 @@ pub fn add(total: &mut LinkCounters, now: &LinkCounters, before: &LinkCounters) 
     total.throttled += now.throttled.saturating_sub(before.throttled);
 }
 
-/// How often a condition bit between two readings, and in which way: that of the first of its parts that is not clear.
+/// How many messages or packets a condition bit between two readings, and what became of them: by the first of its parts that is not clear.
 #[must_use]
 pub fn bites(condition: &LinkCondition, before: &LinkCounters, after: &LinkCounters) -> (u64, &'static str) {
     let clear = LinkCondition::default();
     if condition.blocked {
-        (after.blocked - before.blocked, "messages blocked")
+        (after.blocked - before.blocked, "blocked")
     } else if condition.loss > clear.loss {
-        (after.lost - before.lost, "messages lost")
+        (after.lost - before.lost, "lost")
     } else if condition.duplicate > clear.duplicate {
-        (after.duplicated - before.duplicated, "messages duplicated")
+        (after.duplicated - before.duplicated, "duplicated")
     } else if condition.reorder > clear.reorder {
-        (after.reordered - before.reordered, "messages reordered")
+        (after.reordered - before.reordered, "reordered")
     } else if condition.rate_bytes_s > clear.rate_bytes_s {
-        (after.throttled - before.throttled, "messages throttled")
+        (after.throttled - before.throttled, "throttled")
     } else {
-        (after.delayed - before.delayed, "messages delayed")
+        (after.delayed - before.delayed, "delayed")
     }
 }
 

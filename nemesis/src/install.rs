@@ -5,7 +5,7 @@ use crate::links::{self, LinkFault};
 use crate::runner::{Active, Hold, Runner, Strobe};
 use crate::schedule::Injection;
 use crate::target::{Shape, Targets, names};
-use crate::world::{InjectError, Pressure, World};
+use crate::world::{InjectError, LinkMeans, Pressure, World};
 use checkers::history::FaultEvent;
 use protocol::ReplicaId;
 use protocol::control::ControlRequest;
@@ -35,7 +35,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             let hold =
                 self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
             let means = self.link_means(&injection.fault);
-            return Ok((hold, text, format!("links cut {means}")));
+            return Ok((hold, text, format!("links cut {}", means.by)));
         }
         let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
         let text = names(&targets);
@@ -71,7 +71,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                     return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
                 }
                 let hold = self.install_links(packet, directions).await;
-                hold.map(|hold| (hold, format!("links conditioned {}", self.link_means(packet))))
+                hold.map(|hold| (hold, format!("links conditioned {}", self.link_means(packet).by)))
             }
         };
         installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
@@ -187,7 +187,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.try_hold(hold).await
     }
 
-    fn link_means(&self, fault: &Fault) -> &'static str {
+    fn link_means(&self, fault: &Fault) -> LinkMeans {
         self.world.link_means(&links::condition(fault).expect("only link faults come here"))
     }
 
@@ -206,7 +206,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         };
         self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
         let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };
-        self.try_hold(hold).await.map(|hold| (hold, "clock set".into()))
+        let evidence = format!("{} set", self.world.clock_means());
+        self.try_hold(hold).await.map(|hold| (hold, evidence))
     }
 
     /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.

@@ -12,9 +12,12 @@
 //! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
 //! | `install.rs` | how each fault is put in force |
 //! | `network/` | [`network::HostNetwork`]: what a host's own kernel does to packets |
+//! | `clock/` | [`clock::HostClock`]: a host's system clock, moved and set right again |
+//! | `program.rs` | a host's own programs: iptables, tc, systemctl |
 //! | `members.rs` | how members are changed, disks lost, leaders replaced |
 //! | `disks.rs` | how disks forget |
 
+pub mod clock;
 mod disks;
 pub mod evidence;
 pub mod fault;
@@ -23,6 +26,7 @@ pub mod links;
 mod members;
 pub mod network;
 pub mod operator;
+mod program;
 pub mod runner;
 pub mod schedule;
 pub mod target;
@@ -32,4 +36,4 @@ pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};
 pub use target::{Shape, Targets};
-pub use world::{Comeback, InjectError, Pressure, World};
+pub use world::{Comeback, InjectError, LinkMeans, Pressure, World};

@@ -326,10 +326,11 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 let errors = self.apply().await;
                 let after = self.counters.sum(&link.directions);
                 let (count, what) = bites(&link.condition, &before, &after);
+                let unit = self.world.link_means(&link.condition).unit;
                 match (count, errors.is_empty()) {
                     (_, false) => (FaultStage::Indeterminate, list(&errors)),
-                    (0, true) => (FaultStage::NeverBit, format!("0 {what}")),
-                    (_, true) => (FaultStage::Healed, format!("{count} {what}")),
+                    (0, true) => (FaultStage::NeverBit, format!("0 {unit} {what}")),
+                    (_, true) => (FaultStage::Healed, format!("{count} {unit} {what}")),
                 }
             }
             Hold::Clock { error_us_most, .. } => {

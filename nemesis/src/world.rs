@@ -35,6 +35,15 @@ pub enum Comeback {
     Refused(String),
 }
 
+/// By what means links are made bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkMeans {
+    /// In a few words.
+    pub by: &'static str,
+    /// What is counted: messages, packets.
+    pub unit: &'static str,
+}
+
 /// A cluster whose processes and links can be broken. Every method that works says in a few words what shows it.
 #[expect(async_fn_in_trait, reason = "one task owns a world; its futures need not be Send")]
 pub trait World {
@@ -74,8 +83,11 @@ pub trait World {
     /// Asks the node itself: link conditions, clock.
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError>;
 
-    /// In a few words, by what means this condition comes about on links between nodes.
-    fn link_means(&self, condition: &LinkCondition) -> &'static str;
+    /// By what means this condition comes about on links between nodes.
+    fn link_means(&self, condition: &LinkCondition) -> LinkMeans;
+
+    /// In a few words, whose clocks a clock fault bends.
+    fn clock_means(&self) -> &'static str;
 
     /// Asks the node for other members, or another leader.
     async fn administer(

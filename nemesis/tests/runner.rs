@@ -2,7 +2,9 @@
 
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
-use nemesis::{Comeback, Fault, HealReport, InjectError, Injection, Pressure, Runner, Targets, World};
+use nemesis::{
+    Comeback, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
+};
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,8 +136,12 @@ impl World for Books {
         Ok("went on".into())
     }
 
-    fn link_means(&self, _condition: &LinkCondition) -> &'static str {
-        "in the books"
+    fn link_means(&self, _condition: &LinkCondition) -> LinkMeans {
+        LinkMeans { by: "in the books", unit: "messages" }
+    }
+
+    fn clock_means(&self) -> &'static str {
+        "clocks in the books"
     }
 
     async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {

@@ -1,18 +1,19 @@
-//! `gauntlet agent`: what runs on a host over SSH. It owns the host's nodes and its part of the network, and answers on a Unix
-//! socket (mode 0600) in its folder, which the controller reaches through SSH.
+//! `gauntlet agent`: what runs on a host over SSH. It owns the host's nodes, its part of the network and, where it may, the system
+//! clock, and answers on a Unix socket (mode 0600) in its folder, which the controller reaches through SSH.
 //!
 //! **Dead-man.** The controller beats every second. When it has not been heard for [`SILENCE_HEALS`], faults on this host are
 //! taken back and stopped nodes go on; after [`SILENCE_ENDS`] the nodes are stopped and the agent ends. Should the agent
 //! itself be killed, its nodes die with it (they are on its leash) and its *guard*, a process that only waits for that, takes
-//! back what it had done to the network.
+//! back what it had done to the network and the clock.
 
 use crate::binaries;
 use crate::elsewhere::{FOLDER, Tender};
 use crate::exit::Exit;
-use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
+use crate::host::wire::{AgentHello, AgentReply, AgentRequest, ClockRequest, Means, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel, quota};
 use crate::threads::single_threaded;
 use anyhow::{Context, bail};
+use nemesis::clock::HostClock;
 use nemesis::network::HostNetwork;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,6 +36,8 @@ pub(crate) const SOCKET: &str = "agent.sock";
 pub(crate) const RUNS: &str = "runs";
 const LOCK: &str = "agent.lock";
 const LOG: &str = "agent.log";
+/// What has to be put right of the system clock.
+const CLOCK: &str = "clock.json";
 
 /// Faults are taken back when the controller has been silent for so long.
 const SILENCE_HEALS: Duration = Duration::from_secs(8);
@@ -42,6 +45,8 @@ const SILENCE_HEALS: Duration = Duration::from_secs(8);
 const SILENCE_ENDS: Duration = Duration::from_secs(60);
 /// How often the dead-man looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often a system clock is moved that has to go at another rate.
+const STEP: Duration = Duration::from_millis(20);
 /// How long an agent may take to begin, and an earlier one to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,6 +62,9 @@ pub(crate) struct AgentArgs {
     /// Goes on without a controller: nodes run until they are stopped
     #[arg(long)]
     unattended: bool,
+    /// The host is there for nothing else: its system clock may be moved
+    #[arg(long)]
+    exclusive: bool,
     /// This is the agent itself, not the one who starts it
     #[arg(long)]
     detached: bool,
@@ -85,6 +93,9 @@ fn start(args: &AgentArgs) -> anyhow::Result<()> {
     if args.unattended {
         command.arg("--unattended");
     }
+    if args.exclusive {
+        command.arg("--exclusive");
+    }
     // A group of its own: what ends the SSH connection does not end it.
     let mut child = command
         .stdin(Stdio::null())
@@ -111,16 +122,21 @@ fn serve(args: &AgentArgs) -> anyhow::Result<()> {
         let mut network = HostNetwork::new(args.ssh_port);
         network.heal().await.map_err(anyhow::Error::msg).context("taking back what an earlier run left")?;
         quota::remove_leftovers();
+        let mut clock = HostClock::new(args.dir.join(CLOCK));
+        clock.heal().await.map_err(anyhow::Error::msg).context("setting right what an earlier run left")?;
         remove_runs(&args.dir)?;
-        let _guard = start_guard()?;
+        let _guard = start_guard(&args.dir)?;
         let listener = listen(&args.dir)?;
         let agent = Agent {
             dir: args.dir.clone(),
             ssh_port: args.ssh_port,
             unattended: args.unattended,
+            exclusive: args.exclusive,
             supervisor: Mutex::new(Supervisor::default()),
             network: Mutex::new(network),
             load: Mutex::new(Tender::default()),
+            clock: Mutex::new(clock),
+            clock_is_set: Notify::new(),
             heard: StdMutex::new(Heard { last: Instant::now(), expired: 0, is_healed: true }),
             quit: Notify::new(),
         };
@@ -192,10 +208,16 @@ fn listen(dir: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Dropping it lets the guard go, once it has looked that nothing is left.
-fn start_guard() -> anyhow::Result<std::process::ChildStdin> {
+fn start_guard(dir: &Path) -> anyhow::Result<std::process::ChildStdin> {
     let own = binaries::own()?;
     let mut command = Command::new(own);
-    command.arg("agent-guard").stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+    command
+        .arg("agent-guard")
+        .arg("--dir")
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .process_group(0);
     let mut child = command.spawn().context("starting the guard")?;
     Ok(child.stdin.take().expect("piped"))
 }
@@ -204,12 +226,15 @@ fn start_guard() -> anyhow::Result<std::process::ChildStdin> {
 ///
 /// # Errors
 /// If something is left still.
-pub(crate) fn guard() -> anyhow::Result<()> {
+pub(crate) fn guard(dir: &Path) -> anyhow::Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
     let runtime = single_threaded()?;
-    let healed = runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg);
-    quota::remove_leftovers();
-    healed
+    runtime.block_on(async {
+        let (mut clock, mut network) = (HostClock::new(dir.join(CLOCK)), HostNetwork::new(0));
+        let (clock, network) = tokio::join!(clock.heal(), network.heal());
+        quota::remove_leftovers();
+        clock.and(network).map_err(anyhow::Error::msg)
+    })
 }
 
 /// To the agent's log. What cannot be written there, because its disk is full, say, must not end the agent: faults are to be taken
@@ -223,9 +248,12 @@ struct Agent {
     dir: PathBuf,
     ssh_port: u16,
     unattended: bool,
+    exclusive: bool,
     supervisor: Mutex<Supervisor>,
     network: Mutex<HostNetwork>,
     load: Mutex<Tender>,
+    clock: Mutex<HostClock>,
+    clock_is_set: Notify,
     heard: StdMutex<Heard>,
     quit: Notify,
 }
@@ -243,6 +271,7 @@ struct Heard {
 impl Agent {
     async fn serve(self: Arc<Self>, listener: UnixListener) {
         let dead_man = tokio::spawn(Arc::clone(&self).watch());
+        let stepping = tokio::spawn(Arc::clone(&self).step_clock());
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -263,6 +292,7 @@ impl Agent {
             }
         }
         dead_man.abort();
+        stepping.abort();
         self.end().await;
         std::fs::remove_file(self.dir.join(SOCKET)).ok();
     }
@@ -273,11 +303,37 @@ impl Agent {
 
     /// Takes everything back and stops the nodes.
     async fn end(&self) {
-        if let Err(error) = self.network.lock().await.heal().await {
+        if let Err(error) = self.heal().await {
             say(&format!("{error}"));
         }
         *self.load.lock().await = Tender::default();
         self.supervisor.lock().await.stop_all().await;
+    }
+
+    /// Takes back what was done to the network and the clock, at once: one does not wait for the other.
+    async fn heal(&self) -> Result<(), String> {
+        let (mut clock, mut network) = (self.clock.lock().await, self.network.lock().await);
+        let (clock, network) = tokio::join!(clock.heal(), network.heal());
+        clock.and(network)
+    }
+
+    /// Moves the clock on while it has to go at another rate.
+    async fn step_clock(self: Arc<Self>) {
+        loop {
+            self.clock_is_set.notified().await;
+            loop {
+                let clock = self.clock.lock().await;
+                if !clock.runs_wrong() {
+                    break;
+                }
+                if let Err(error) = clock.step() {
+                    eprintln!("agent: {error}");
+                    break;
+                }
+                drop(clock);
+                tokio::time::sleep(STEP).await;
+            }
+        }
     }
 
     /// The dead-man.
@@ -288,7 +344,7 @@ impl Agent {
             let silent = heard.last.elapsed();
             if silent >= SILENCE_HEALS && !heard.is_healed {
                 say(&format!("the controller is silent for {silent:?}: taking faults back"));
-                match self.network.lock().await.heal().await {
+                match self.heal().await {
                     Ok(()) => {
                         let mut heard = self.heard();
                         heard.expired += 1;
@@ -347,7 +403,10 @@ impl Agent {
                     Err(error) => AgentReply::Refused(format!("{error:#}")),
                 }
             }
-            AgentRequest::Probe { peer } => AgentReply::Means(self.network.lock().await.probe(peer).await),
+            AgentRequest::Probe { peer } => {
+                let network = self.network.lock().await.probe(peer).await;
+                AgentReply::Means(Means { network, clock: self.probe_clock().await })
+            }
             AgentRequest::ProbeQuota => AgentReply::Quota(quota::probe().map_err(|why| format!("{why:#}"))),
             AgentRequest::Host(request) => {
                 if let HostRequest::Node {
@@ -375,6 +434,7 @@ impl Agent {
                 })
             }
             AgentRequest::CountNetwork => AgentReply::Network(self.network.lock().await.counters().await),
+            AgentRequest::Clock(request) => AgentReply::Clock(self.handle_clock(request).await),
             AgentRequest::KernelCounters => AgentReply::KernelCounters(kernel::counters()),
             AgentRequest::Load(request) => {
                 let done = self.load.lock().await.handle(request, &self.dir.join(RUNS).join(FOLDER)).await;
@@ -388,6 +448,31 @@ impl Agent {
                 AgentReply::Done
             }
         }
+    }
+}
+
+impl Agent {
+    async fn probe_clock(&self) -> Result<Vec<String>, String> {
+        if self.exclusive {
+            HostClock::probe().await
+        } else {
+            Err("cluster.conf does not say that it is `exclusive`".into())
+        }
+    }
+
+    async fn handle_clock(&self, request: ClockRequest) -> Result<i64, String> {
+        let mut clock = self.clock.lock().await;
+        match request {
+            ClockRequest::Look => {}
+            ClockRequest::Set(_) if !self.exclusive => self.probe_clock().await.map(drop)?,
+            ClockRequest::Set(setting) => {
+                self.heard().is_healed = false;
+                clock.set(setting).await?;
+                self.clock_is_set.notify_one();
+            }
+            ClockRequest::Heal => clock.heal().await?,
+        }
+        Ok(clock.error_us())
     }
 }
 

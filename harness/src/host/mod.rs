@@ -31,7 +31,8 @@ pub(crate) use quota::Throttling;
 pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay, Watched};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{
-    AgentReply, AgentRequest, HostReply, HostRequest, Log, NodeRequest, Prepared, Secret, exchange,
+    AgentReply, AgentRequest, ClockRequest, HostReply, HostRequest, Log, Means, NodeRequest, Prepared,
+    Secret, exchange,
 };
 
 use nemesis::InjectError;

@@ -4,10 +4,12 @@ use crate::cluster::HostConf;
 use crate::elsewhere::{LoadRequest, LoadState};
 use crate::host::agent::{RUNS, clock_us};
 use crate::host::ssh::{Program, Ssh};
-use crate::host::wire::{AgentReply, AgentRequest, HostReply, HostRequest, NodeRequest, converse, exchange};
+use crate::host::wire::{
+    AgentReply, AgentRequest, ClockRequest, HostReply, HostRequest, Means, NodeRequest, converse, exchange,
+};
 use anyhow::{Context, bail};
 use nemesis::InjectError;
-use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use nemesis::network::{HostLink, HostLinkCounters};
 use reports::stored::ClockReading;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,6 +33,12 @@ const BEAT_PATIENCE: Duration = Duration::from_secs(3);
 const SLOW_PATIENCE: Duration = Duration::from_secs(75);
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A clock that nobody moves may go wrong by so much: what crystals and a clock that is being put right do.
+const DRIFT_US_PER_S: i64 = 500;
+const DRIFT_US: i64 = 5_000;
+/// How long a reading of a clock that time daemons look after is worth something.
+const READING_COUNTS: Duration = Duration::from_secs(20);
+
 /// A host whose agent runs. Clones speak to the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
@@ -40,7 +48,7 @@ pub(crate) struct Remote {
 #[derive(Debug)]
 struct Inner {
     conf: HostConf,
-    means: HostMeans,
+    means: Means,
     /// Leads to the agent's socket, as long as the connection holds.
     socket: PathBuf,
     ssh: Mutex<Ssh>,
@@ -51,6 +59,8 @@ struct Inner {
     clock: std::sync::Mutex<Vec<ClockSample>>,
     /// What its kernel had counted when it was last begun to be watched.
     counted: std::sync::Mutex<BTreeMap<String, u64>>,
+    /// The surest of the last readings before its system clock was moved by us, and whether it was.
+    untouched: std::sync::Mutex<(Option<ClockSample>, bool)>,
     beat: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -76,6 +86,12 @@ pub(crate) struct ClockSample {
     pub uncertainty_ns: u64,
 }
 
+impl ClockSample {
+    fn uncertainty_us(&self) -> i64 {
+        i64::try_from(self.uncertainty_ns / 1_000).expect("some seconds")
+    }
+}
+
 /// What was seen of a host over some time.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
@@ -94,7 +110,7 @@ impl Watched {
             ClockReading {
                 at_ns: u64::try_from(at_ns).expect("less than 584 years"),
                 offset_us: sample.offset_us,
-                uncertainty_us: i64::try_from(sample.uncertainty_ns / 1_000).expect("some seconds"),
+                uncertainty_us: sample.uncertainty_us(),
             }
         };
         self.clock.iter().map(reading).collect()
@@ -142,6 +158,7 @@ impl Remote {
             expired: AtomicU64::new(0),
             clock: std::sync::Mutex::default(),
             counted: std::sync::Mutex::default(),
+            untouched: std::sync::Mutex::default(),
             beat: std::sync::Mutex::default(),
         });
         let beating = tokio::spawn(beat(Arc::downgrade(&inner)));
@@ -155,9 +172,9 @@ impl Remote {
         &self.inner.conf
     }
 
-    /// What can be done to packets there.
+    /// What can be done there to packets and clock.
     #[must_use]
-    pub(crate) fn means(&self) -> &HostMeans {
+    pub(crate) fn means(&self) -> &Means {
         &self.inner.means
     }
 
@@ -208,6 +225,38 @@ impl Remote {
             Ok(AgentReply::Host(reply)) => reply,
             other => Err(self.uncertain(other)),
         }
+    }
+
+    /// Asks something of its system clock: how far that is off now, microseconds. Where it is said to have been set right, it is
+    /// compared with ours, too.
+    ///
+    /// # Errors
+    /// Why it was not done, or is not seen.
+    pub(crate) async fn clock(&self, request: ClockRequest) -> Result<i64, InjectError> {
+        let name = &self.inner.conf.name;
+        if let ClockRequest::Set(_) = request {
+            self.inner.untouched.lock().expect("nobody panics with it").1 = true;
+        }
+        let error_us = match self.exchange(&AgentRequest::Clock(request), SLOW_PATIENCE).await {
+            Ok(AgentReply::Clock(Ok(error_us))) => error_us,
+            Ok(AgentReply::Clock(Err(words))) => {
+                return Err(InjectError::Failed(format!("host {name}: {words}")));
+            }
+            other => return Err(self.uncertain(other)),
+        };
+        let (before, was_moved) = *self.inner.untouched.lock().expect("nobody panics with it");
+        if let (ClockRequest::Heal, Some(before), true) = (request, before, was_moved) {
+            let beaten = timeout(BEAT_PATIENCE, self.inner.beat(&mut None)).await;
+            let now = beaten.map_err(anyhow::Error::from).and_then(|beaten| beaten);
+            let now =
+                now.map_err(|error| InjectError::Failed(format!("host {name}: its clock: {error:#}")))?;
+            if let Some(apart_us) = apart_us(&before, &now) {
+                let words = format!("host {name}: by our clock, its own is {apart_us} us from where it was");
+                return Err(InjectError::Failed(words));
+            }
+            self.inner.untouched.lock().expect("nobody panics with it").1 = false;
+        }
+        Ok(error_us)
     }
 
     /// Asks something of its network.
@@ -317,7 +366,8 @@ impl Remote {
     /// If it cannot be read there or written here.
     pub(crate) async fn fetch(&self, remote: &Path, local: &Path, without: &[&str]) -> anyhow::Result<()> {
         let ssh = self.inner.ssh.lock().await;
-        ssh.fetch(remote, local, without).await.with_context(|| format!("host {}", self.inner.conf.name))
+        let fetched = ssh.fetch(&self.inner.conf, remote, local, without).await;
+        fetched.with_context(|| format!("host {}", self.inner.conf.name))
     }
 
     /// Goes, and leaves the agent as it is.
@@ -363,10 +413,13 @@ async fn start_agent(ssh: &Ssh, conf: &HostConf, gauntlet: &Program, stay: Stay)
     let program = gauntlet.on(conf);
     let (program, data) = (program.display().to_string(), conf.data.display().to_string());
     let port = conf.ssh.port.to_string();
-    let mut command = if conf.sudo { vec!["sudo", "-n"] } else { Vec::new() };
+    let mut command = conf.as_agent().to_vec();
     command.extend([program.as_str(), "agent", "--dir", &data, "--ssh-port", &port]);
     if stay == Stay::Unattended {
         command.push("--unattended");
+    }
+    if conf.exclusive {
+        command.push("--exclusive");
     }
     ssh.output(&command).await.map(drop).context("starting its agent")
 }
@@ -376,7 +429,15 @@ async fn beat(host: std::sync::Weak<Inner>) {
     let mut stream = None;
     while let Some(inner) = host.upgrade() {
         match timeout(BEAT_PATIENCE, inner.beat(&mut stream)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(sample)) => {
+                inner.clock.lock().expect("nobody panics with it").push(sample);
+                let mut untouched = inner.untouched.lock().expect("nobody panics with it");
+                if let (surest, false) = &mut *untouched
+                    && surest.is_none_or(|surest| is_surer(&sample, &surest))
+                {
+                    *surest = Some(sample);
+                }
+            }
             Ok(Err(error)) => {
                 stream = None;
                 tracing::warn!(host = inner.conf.name, %error, "a beat was not heard");
@@ -394,7 +455,7 @@ async fn beat(host: std::sync::Weak<Inner>) {
 impl Inner {
     /// A beat, on a connection that stays: to make one would take longer than a beat. Its clock is what the shortest of some exchanges
     /// says of it.
-    async fn beat(&self, stream: &mut Option<BufReader<UnixStream>>) -> anyhow::Result<()> {
+    async fn beat(&self, stream: &mut Option<BufReader<UnixStream>>) -> anyhow::Result<ClockSample> {
         let stream = match stream {
             Some(stream) => stream,
             None => stream.insert(BufReader::new(self.reach().await?)),
@@ -404,8 +465,7 @@ impl Inner {
             let sample = self.ask_clock(stream).await?;
             surest = if sample.uncertainty_ns < surest.uncertainty_ns { sample } else { surest };
         }
-        self.clock.lock().expect("nobody panics with it").push(surest);
-        Ok(())
+        Ok(surest)
     }
 
     async fn ask_clock(&self, stream: &mut BufReader<UnixStream>) -> anyhow::Result<ClockSample> {
@@ -423,5 +483,42 @@ impl Inner {
             monotonic_ns,
             uncertainty_ns: u64::try_from(half.as_nanos()).expect("some seconds"),
         })
+    }
+}
+
+/// Whether a reading says more of a clock than an earlier one: a time daemon may have moved the clock since.
+fn is_surer(sample: &ClockSample, before: &ClockSample) -> bool {
+    let is_old = sample.at.saturating_duration_since(before.at) > READING_COUNTS;
+    is_old || sample.uncertainty_ns <= before.uncertainty_ns
+}
+
+/// How far a clock is from where it was, if that cannot be put down to how it was read, or to clocks that drift.
+fn apart_us(before: &ClockSample, now: &ClockSample) -> Option<i64> {
+    let apart_us = now.offset_us - before.offset_us;
+    let passed_us = now.at.saturating_duration_since(before.at).as_micros();
+    let drift_us = i64::try_from(passed_us).unwrap_or(i64::MAX) / 1_000_000 * DRIFT_US_PER_S + DRIFT_US;
+    (apart_us.abs() > before.uncertainty_us() + now.uncertainty_us() + drift_us).then_some(apart_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_elsewhere_is_told_from_one_that_is_read_badly() {
+        let begin = Instant::now();
+        let sample = |s, offset_us, uncertainty_us: u64| ClockSample {
+            at: begin + Duration::from_secs(s),
+            offset_us,
+            monotonic_ns: 0,
+            uncertainty_ns: uncertainty_us * 1_000,
+        };
+        let before = sample(0, 100_000, 400);
+        assert_eq!(apart_us(&before, &sample(60, 5_100_000, 600)), Some(5_000_000));
+        assert_eq!(apart_us(&before, &sample(10, 80_000, 600)), Some(-20_000));
+        assert_eq!(apart_us(&before, &sample(60, 80_000, 20_000)), None, "who knows");
+        assert_eq!(apart_us(&before, &sample(600, 150_000, 600)), None, "in ten minutes it may drift");
+        assert!(is_surer(&sample(1, 0, 300), &before) && !is_surer(&sample(1, 0, 500), &before));
+        assert!(is_surer(&sample(60, 0, 500), &before));
     }
 }

@@ -203,8 +203,14 @@ impl Ssh {
     ///
     /// # Errors
     /// If it cannot be read there or written here.
-    pub(crate) async fn fetch(&self, remote: &Path, local: &Path, without: &[&str]) -> anyhow::Result<()> {
-        let mut command = vec!["tar", "-C", path(remote)?, "-c"];
+    pub(crate) async fn fetch(
+        &self,
+        host: &HostConf,
+        remote: &Path,
+        local: &Path,
+        without: &[&str],
+    ) -> anyhow::Result<()> {
+        let mut command = [host.as_agent(), &["tar", "-C", path(remote)?, "-c"]].concat();
         let excluded: Vec<String> = without.iter().map(|name| format!("--exclude={name}")).collect();
         command.extend(excluded.iter().map(String::as_str));
         command.push(".");

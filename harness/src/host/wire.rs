@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use nemesis::{Comeback, InjectError, Pressure};
 use protocol::ReplicaId;
-use protocol::control::{ControlReply, ControlRequest};
+use protocol::control::{ClockSetting, ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -190,6 +190,8 @@ pub(crate) enum AgentRequest {
     CountNetwork,
     /// Takes back what is in force, and looks whether it is gone.
     HealNetwork,
+    /// Something of the host's system clock.
+    Clock(ClockRequest),
     /// What has the kernel counted?
     KernelCounters,
     /// Something of the load that is made there.
@@ -199,6 +201,26 @@ pub(crate) enum AgentRequest {
         /// Without asking them to stop.
         kill: bool,
     },
+}
+
+/// A request about a host's system clock.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum ClockRequest {
+    /// How far is it off?
+    Look,
+    /// Has it be off like this.
+    Set(ClockSetting),
+    /// Sets it right, and looks whether it is.
+    Heal,
+}
+
+/// What is possible on a host, besides looking after nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Means {
+    /// To packets.
+    pub network: HostMeans,
+    /// To its system clock: which time daemons would be stopped, or why nothing.
+    pub clock: Result<Vec<String>, String>,
 }
 
 /// What an agent answers.
@@ -218,13 +240,15 @@ pub(crate) enum AgentReply {
     /// Done.
     Done,
     /// What is possible.
-    Means(HostMeans),
+    Means(Means),
     /// They can, or why not.
     Quota(Result<(), String>),
     /// The host's answer.
     Host(Result<HostReply, InjectError>),
     /// What was done to packets, by peer; or what the kernel's tools said.
     Network(Result<BTreeMap<IpAddr, HostLinkCounters>, String>),
+    /// How far the host's clock is ahead of what it should be, microseconds; or why that was not done.
+    Clock(Result<i64, String>),
     /// By name, since the kernel started.
     KernelCounters(BTreeMap<String, u64>),
     /// How the load goes, or why there is none.

@@ -2,16 +2,19 @@
 
 use crate::binaries;
 use crate::campaign;
-use crate::cluster::{ClusterConf, HostConf};
+use crate::cluster::{ClockConf, ClusterConf, HostConf};
 use crate::exit::Exit;
 use crate::host::ssh::{Program, Ssh, path};
-use crate::host::{ClockSample, Remote, Stay};
+use crate::host::{ClockSample, Means, Remote, Stay};
 use crate::overrides::Overrides;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::store;
 use crate::threads::single_threaded;
-use nemesis::network::HostMeans;
+use crate::world::foreign_links;
+use nemesis::Fault;
+use nemesis::links::condition;
+use nemesis::network::{HostLink, HostMeans};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use tokio::task::JoinSet;
 
 /// A host must have so much room for data.
 const FREE_MIB_MIN: u64 = 512;
+/// Of the table.
+const COLUMNS: usize = 13;
 /// How long each host's clock is compared with ours.
 const CLOCK_WATCHED: Duration = Duration::from_millis(2_500);
 /// Prints `key value` lines. What is not there is left out.
@@ -29,8 +34,6 @@ echo machine "$(uname -m)"
 echo libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 echo cores "$(nproc 2>/dev/null)"
 mkdir -p "$1" && echo free_kib "$(df -Pk "$1" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
-for daemon in systemd-timesyncd chronyd ntpd; do pidof "$daemon" >/dev/null 2>&1 && echo time_daemon "$daemon"; done
-ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 && echo faketime yes
 [ -w /dev/fuse ] && echo fuse yes
 true
 "#;
@@ -43,10 +46,10 @@ struct Answer {
     free_mib: u64,
     /// The surest of some readings.
     clock: Option<ClockSample>,
-    means: HostMeans,
+    means: Means,
     /// Whether nodes can be kept to a share of the processors.
     quota: Result<(), String>,
-    /// Time daemons that run there; whether libfaketime and a FUSE device are there.
+    /// Whether a FUSE device is there.
     others: Vec<(&'static str, Result<String, String>)>,
 }
 
@@ -78,6 +81,8 @@ pub(super) fn check(file: &Path, plan: Option<&str>) -> anyhow::Result<Exit> {
         "cut",
         "loss",
         "rate",
+        "delay",
+        "system clock",
     ]);
     let mut why = Vec::new();
     for (host, answer) in &answers {
@@ -143,11 +148,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         clock,
         means,
         quota,
-        others: vec![
-            ("libfaketime", there("faketime", "libfaketime")),
-            ("FUSE", there("fuse", "/dev/fuse that may be written")),
-            ("time daemon", value("time_daemon").map_or_else(|| Ok("none runs".into()), Ok)),
-        ],
+        others: vec![("FUSE", there("fuse", "/dev/fuse that may be written"))],
     })
 }
 
@@ -161,7 +162,7 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
     let mut row = vec![host.name.clone(), host.address.to_string()];
     let Ok(answer) = answer else {
         row.push("no".into());
-        row.resize(11, "–".into());
+        row.resize(COLUMNS, "–".into());
         return row;
     };
     let libc = answer.libc.map_or("not glibc".into(), |(major, minor)| format!("glibc {major}.{minor}"));
@@ -170,8 +171,10 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
     row.push(answer.clock.map_or("–".into(), |ClockSample { offset_us, uncertainty_ns, .. }| {
         format!("{:+.1} ± {:.1} ms", offset_us as f64 / 1e3, uncertainty_ns as f64 / 1e6)
     }));
-    let HostMeans { cut, loss, rate } = &answer.means;
-    for (what, not) in [("cut", cut), ("loss", loss), ("rate", rate)] {
+    let HostMeans { cut, loss, rate, netem } = &answer.means.network;
+    // Either will do for losses.
+    let lossless = if netem.is_none() { netem } else { loss };
+    for (what, not) in [("cut", cut), ("loss", lossless), ("rate", rate), ("delay", netem)] {
         row.push(if not.is_none() { "kernel" } else { "node" }.into());
         if let Some(not) = not {
             why.push(format!("{}: {what} is left to the nodes: {not}", host.name));
@@ -180,6 +183,14 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
     if let Err(not) = &answer.quota {
         why.push(format!("{}: cpu_quota: {not}", host.name));
     }
+    row.push(if answer.means.clock.is_ok() { "may be moved" } else { "left alone" }.into());
+    why.push(match &answer.means.clock {
+        Ok(daemons) if daemons.is_empty() => format!("{}: system clock: no time daemon runs", host.name),
+        Ok(daemons) => {
+            format!("{}: system clock: a fault stops {} until it is healed", host.name, daemons.join(", "))
+        }
+        Err(not) => format!("{}: system clock: left alone: {not}", host.name),
+    });
     for (what, there) in &answer.others {
         match there {
             Ok(words) if words == "yes" => {}
@@ -231,33 +242,28 @@ fn impossible(plan: &Plan, conf: &ClusterConf, answers: &Answers) -> Vec<String>
         if let Err(error) = conf.hosts_for(plan.nodes(subject).len()) {
             problems.push(format!("{}: {error:#}", subject.name));
         }
-        if subject.system.is_ours() {
-            continue;
-        }
-        let faults = plan.nemesis.iter().flat_map(|spec| &spec.faults);
-        for condition in faults.filter_map(nemesis::links::condition) {
-            for (host, answer) in
-                answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().ok()?)))
+        let faults: Vec<&Fault> = plan.nemesis.iter().flat_map(|spec| &spec.faults).collect();
+        for (host, answer) in answers {
+            let Ok(answer) = answer else { continue };
+            let mut on_host = |why| problems.push(format!("{} on {}: {why}", subject.name, host.name));
+            let ours = subject.system.is_ours();
+            if let Err(why) = &answer.means.clock
+                && (!ours || host.clock == ClockConf::System)
+                && faults.iter().any(|fault| fault.clock_setting().is_some())
             {
+                on_host(format!("its system clock is left alone: {why}"));
+            }
+            let left_over = |condition| {
                 let mut left = condition;
-                nemesis::network::HostLink::default().take_outbound(&mut left, &answer.means);
-                if !left.is_clear() {
-                    problems.push(format!("{} on {}: {}", subject.name, host.name, foreign(&answer.means)));
-                    break;
-                }
+                HostLink::default().take_outbound(&mut left, &answer.means.network);
+                !left.is_clear()
+            };
+            if !ours && faults.iter().copied().filter_map(condition).any(left_over) {
+                on_host(foreign_links(&answer.means.network));
             }
         }
     }
     problems
-}
-
-fn foreign(means: &HostMeans) -> String {
-    let not: Vec<&str> =
-        [&means.cut, &means.loss, &means.rate].into_iter().flatten().map(String::as_str).collect();
-    match not.first() {
-        Some(why) => format!("its links can be made bad by the host's kernel only: {why}"),
-        None => "it has no link conditioner, and no host delays, duplicates or reorders packets".into(),
-    }
 }
 
 #[cfg(test)]
@@ -276,7 +282,7 @@ mod tests {
         let host = &conf.expect("the example").servers[0];
         let answer = Err(anyhow::anyhow!("connection refused"));
         let mut why = Vec::new();
-        assert_eq!(row(host, &answer, &mut why).len(), 11);
+        assert_eq!(row(host, &answer, &mut why).len(), COLUMNS);
         let own = Program::read(&std::env::current_exe().expect("a test is a program")).expect("readable");
         assert_eq!(unfit(host, &answer, &own), ["n1: connection refused"]);
     }

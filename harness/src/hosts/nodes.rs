@@ -153,8 +153,7 @@ pub(crate) fn clean(on: &OnHosts) -> anyhow::Result<()> {
         let data = path(&host.data)?;
         // The folder itself may be a disk of its own.
         let script = "find \"$1\" -mindepth 1 -delete && { rmdir \"$1\" 2>/dev/null || true; }";
-        let sudo = if host.sudo { &["sudo", "-n"][..] } else { &[] };
-        ssh.output(&[sudo, &["sh", "-c", script, "sh", data]].concat()).await?;
+        ssh.output(&[host.as_agent(), &["sh", "-c", script, "sh", data]].concat()).await?;
         ssh.close().await;
         Ok(String::new())
     })
@@ -169,7 +168,8 @@ pub(crate) fn logs(on: &OnHosts, lines: u32) -> anyhow::Result<()> {
         let runs = host.data.join(RUNS);
         let runs = path(&runs)?;
         let script = "cd \"$1\" 2>/dev/null || exit 0; for log in */node.log; do tail -n \"$2\" \"$log\" | sed \"s|^|${log%/node.log} |\"; done";
-        let text = ssh.text(&["sh", "-c", script, "sh", runs, &lines.to_string()]).await?;
+        let lines = lines.to_string();
+        let text = ssh.text(&[host.as_agent(), &["sh", "-c", script, "sh", runs, &lines]].concat()).await?;
         ssh.close().await;
         Ok(if text.is_empty() { format!("host {} has no logs", host.name) } else { text })
     })

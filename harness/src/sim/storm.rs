@@ -411,7 +411,7 @@ impl Storm {
             }
             Hold::Links { fault, all, before } => {
                 let (bites, of_what) = evidence::bites(&fault.condition, &before, &sum(&all, cluster));
-                (bites > 0, format!("{bites} {of_what}"))
+                (bites > 0, format!("{bites} messages {of_what}"))
             }
             Hold::Clock { nodes, mut error_us_most, .. } => {
                 look_at_clocks(&nodes, &mut error_us_most, cluster);

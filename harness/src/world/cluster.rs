@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
-use nemesis::{Comeback, InjectError, Pressure, World};
+use nemesis::{Comeback, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::HostRecord;
@@ -576,8 +576,12 @@ impl World for Cluster {
         Ok(status)
     }
 
-    fn link_means(&self, condition: &LinkCondition) -> &'static str {
+    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
         self.means_of(condition)
+    }
+
+    fn clock_means(&self) -> &'static str {
+        self.clocks_bent()
     }
 
     async fn administer(

@@ -9,4 +9,5 @@ pub(crate) mod settle;
 mod site;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use network::foreign_links;
 pub(crate) use site::Site;

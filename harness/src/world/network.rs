@@ -1,13 +1,15 @@
-//! Who does what to the links between nodes: a host's own kernel what it can, the node's conditioner the rest.
+//! Who does what to the links between nodes: a host's own kernel what it can, the node's conditioner the rest. And whose clock is
+//! bent: the node's own, or its host's.
 
-use crate::host::{Host, Remote};
+use crate::cluster::ClockConf;
+use crate::host::{ClockRequest, Host, Means, Remote};
 use crate::world::cluster::Cluster;
-use nemesis::InjectError;
 use nemesis::evidence::add;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
+use nemesis::{InjectError, LinkMeans};
 use protocol::ReplicaId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, NodeStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// By node and peer's address: what the node's host has counted, and how much of it an earlier life of the node had seen.
@@ -16,6 +18,8 @@ pub(super) struct Counted {
     /// The conditions that the node's host has been told, as a node would tell them.
     told: BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>>,
     seen: BTreeMap<ReplicaId, Seen>,
+    /// Nodes whose hosts' system clocks were moved.
+    clocks: BTreeSet<ReplicaId>,
 }
 
 #[derive(Debug, Default)]
@@ -28,24 +32,33 @@ struct Seen {
 
 impl Cluster {
     /// By what means a condition comes about.
-    pub(super) fn means_of(&self, condition: &LinkCondition) -> &'static str {
-        let by_hosts = |why_not: fn(&HostMeans) -> &Option<String>| {
-            self.hosts
-                .iter()
-                .all(|host| matches!(host, Host::There(remote) if why_not(remote.means()).is_none()))
+    pub(super) fn means_of(&self, condition: &LinkCondition) -> LinkMeans {
+        let of_host = |host: &Host| match host {
+            Host::There(remote) => by_host(condition, &remote.means().network),
+            Host::Here(_) => None,
         };
-        if condition.blocked && by_hosts(|means| &means.cut) {
-            "by the hosts' firewalls"
-        } else if condition.loss > 0.0 && by_hosts(|means| &means.loss) {
-            "by the hosts' firewalls (packets)"
-        } else if condition.rate_bytes_s > 0 && by_hosts(|means| &means.rate) {
-            "by the hosts' traffic classes (htb)"
-        } else {
-            "by the nodes' conditioners"
+        let by_hosts: BTreeSet<Option<&'static str>> = self.hosts.iter().map(of_host).collect();
+        match by_hosts.into_iter().collect::<Vec<_>>()[..] {
+            [Some(by)] => LinkMeans { by, unit: "packets" },
+            [None] => LinkMeans { by: "by the nodes' conditioners", unit: "messages" },
+            _ => LinkMeans {
+                by: "by some hosts' kernels and some nodes' conditioners",
+                unit: "packets and messages",
+            },
         }
     }
 
-    /// Asks a node, and its host for the part of the links that is its own.
+    /// Whose clocks a clock fault bends.
+    pub(super) fn clocks_bent(&self) -> &'static str {
+        let is_system = |host: &Host| matches!(host, Host::There(remote) if self.bends_system_clock(remote));
+        if self.hosts.iter().any(is_system) { "the hosts' system clocks" } else { "the nodes' own clocks" }
+    }
+
+    fn bends_system_clock(&self, remote: &Remote) -> bool {
+        !self.system().is_ours() || remote.conf().clock == ClockConf::System
+    }
+
+    /// Asks a node, and its host for what is its own: a part of the links, and maybe the clock.
     pub(super) async fn control_with_host(
         &mut self,
         node: ReplicaId,
@@ -55,11 +68,12 @@ impl Cluster {
         let Some(remote) = self.remote(node).cloned() else {
             return if is_ours { self.ask_status(node, request).await } else { Err(self.foreign()) };
         };
+        let clock_error_us = self.bend_system_clock(node, &remote, &request).await?;
         let (request, counters) = match request {
             ControlRequest::SetLinks { links, lease_ms } => {
                 let (links, at_host) = self.split(&remote, links);
                 if !is_ours && !links.is_empty() {
-                    return Err(self.foreign());
+                    return Err(self.not_by_host(&remote));
                 }
                 let by_address = self.by_address(&at_host);
                 let counters = remote.set_network(by_address).await?;
@@ -71,8 +85,9 @@ impl Cluster {
                 self.counted.told.remove(&node);
                 (ControlRequest::Heal, counters)
             }
-            ControlRequest::SetClock { clock, .. } if !is_ours && clock != ClockSetting::default() => {
-                return Err(self.foreign());
+            // Its host's was set.
+            ControlRequest::SetClock { .. } if self.bends_system_clock(&remote) => {
+                (ControlRequest::Status, remote.count_network().await?)
             }
             other => (other, remote.count_network().await?),
         };
@@ -83,14 +98,54 @@ impl Cluster {
         };
         self.add_host(&mut status, &counters);
         status.leases_expired += remote.expired();
+        status.clock_error_us = clock_error_us.unwrap_or(status.clock_error_us);
         Ok(status)
+    }
+
+    /// Has the host's system clock be as is asked, if it is the one that is bent; how far it is off, if it ever was by us.
+    async fn bend_system_clock(
+        &mut self,
+        node: ReplicaId,
+        remote: &Remote,
+        request: &ControlRequest,
+    ) -> Result<Option<i64>, InjectError> {
+        if !self.bends_system_clock(remote) {
+            return Ok(None);
+        }
+        let was_moved = self.counted.clocks.contains(&node);
+        let asked = match request {
+            ControlRequest::SetClock { clock, .. } if was_moved || *clock != ClockSetting::default() => {
+                if let Err(why) = &remote.means().clock {
+                    let host = &remote.conf().name;
+                    let words = format!("the system clock of host {host} is left alone: {why}");
+                    return Err(InjectError::Unsupported(words));
+                }
+                self.counted.clocks.insert(node);
+                ClockRequest::Set(*clock)
+            }
+            ControlRequest::Heal if was_moved => ClockRequest::Heal,
+            _ if was_moved => ClockRequest::Look,
+            _ => return Ok(None),
+        };
+        let error_us = remote.clock(asked).await?;
+        if asked == ClockRequest::Heal {
+            self.counted.clocks.remove(&node);
+        }
+        Ok(Some(error_us))
     }
 
     fn foreign(&self) -> InjectError {
         let name = self.system().name();
         InjectError::Unsupported(format!(
-            "{name} is a foreign process: it has no link conditioner or clock of ours"
+            "{name} is a foreign process: links and clock are those of this machine, which is not broken for it (libfaketime would \
+             not do: a Go program asks the kernel for the time by itself)"
         ))
+    }
+
+    fn not_by_host(&self, remote: &Remote) -> InjectError {
+        let (name, host) = (self.system().name(), &remote.conf().name);
+        let why = foreign_links(&remote.means().network);
+        InjectError::Unsupported(format!("{name} is a foreign process, and host {host}: {why}"))
     }
 
     /// What is left to the node, and what its host does.
@@ -102,8 +157,9 @@ impl Cluster {
         let (mut left, mut at_host) = (BTreeMap::new(), BTreeMap::new());
         for (peer, mut conditions) in links {
             let mut link = HostLink::default();
-            link.take_outbound(&mut conditions.outbound, remote.means());
-            if remote.means().cut.is_none() {
+            let means = &remote.means().network;
+            link.take_outbound(&mut conditions.outbound, means);
+            if means.cut.is_none() {
                 link.blocked_in = std::mem::take(&mut conditions.inbound.blocked);
             }
             if link != HostLink::default() {
@@ -140,6 +196,8 @@ impl Cluster {
             in_force.inbound.blocked |= told.inbound.blocked;
             in_force.outbound.loss = in_force.outbound.loss.max(told.outbound.loss);
             in_force.outbound.rate_bytes_s = in_force.outbound.rate_bytes_s.max(told.outbound.rate_bytes_s);
+            in_force.outbound.latency_us = in_force.outbound.latency_us.max(told.outbound.latency_us);
+            in_force.outbound.jitter_us = in_force.outbound.jitter_us.max(told.outbound.jitter_us);
         }
     }
 }
@@ -149,7 +207,9 @@ fn conditions(links: &BTreeMap<ReplicaId, HostLink>) -> BTreeMap<ReplicaId, Link
     let told = |link: &HostLink| LinkConditions {
         outbound: LinkCondition {
             blocked: link.blocked_out,
-            loss: link.loss_out,
+            loss: link.loss_out.max(link.netem_out.loss),
+            latency_us: link.netem_out.latency_us,
+            jitter_us: link.netem_out.jitter_us,
             rate_bytes_s: link.rate_out_bytes_s,
             ..LinkCondition::default()
         },
@@ -158,20 +218,99 @@ fn conditions(links: &BTreeMap<ReplicaId, HostLink>) -> BTreeMap<ReplicaId, Link
     links.iter().map(|(peer, link)| (*peer, told(link))).collect()
 }
 
-/// By what means a host's links are made bad, for reports.
-pub(super) fn means_in_words(means: &HostMeans) -> Vec<(String, String)> {
-    let HostMeans { cut, loss, rate } = means;
-    let by = |what: &str, not: &Option<String>, kernel: &str| {
+/// By what means a host's kernel makes a condition come about, if it does.
+fn by_host(condition: &LinkCondition, means: &HostMeans) -> Option<&'static str> {
+    let mut left = *condition;
+    HostLink::default().take_outbound(&mut left, means);
+    if !left.is_clear() {
+        return None;
+    }
+    Some(if condition.blocked {
+        "by the hosts' firewalls"
+    } else if means.netem.is_none() && (condition.latency_us > 0 || condition.jitter_us > 0) {
+        "by the hosts' netem (packets)"
+    } else if condition.loss > 0.0 {
+        if means.netem.is_none() {
+            "by the hosts' netem (packets)"
+        } else {
+            "by the hosts' firewalls (packets)"
+        }
+    } else {
+        "by the hosts' traffic classes (htb)"
+    })
+}
+
+/// Why a host's kernel does not do to a foreign system's links what was asked.
+pub(crate) fn foreign_links(means: &HostMeans) -> String {
+    let not = [&means.cut, &means.rate, &means.netem].into_iter().flatten().next();
+    match not {
+        Some(why) => format!("its links can be made bad by the host's kernel only: {why}"),
+        None => {
+            "packets that a host would duplicate or reorder TCP puts right before a node sees them".into()
+        }
+    }
+}
+
+/// By what means a host's links and clock are made bad, for reports.
+pub(super) fn means_in_words(Means { network, clock }: &Means) -> Vec<(String, String)> {
+    let HostMeans { cut, loss, rate, netem } = network;
+    let by = |what: &str, not: Option<&String>, kernel: &str| {
         let words = match not {
             None => kernel.to_owned(),
             Some(why) => format!("the nodes' conditioners ({why})"),
         };
         (what.to_owned(), words)
     };
+    let loses =
+        if netem.is_none() { "the host's netem, of packets" } else { "the host's firewall, of packets" };
     vec![
-        by("cut", cut, "the host's firewall"),
-        by("loss", loss, "the host's firewall, of packets"),
-        by("rate", rate, "the host's traffic classes (htb)"),
-        ("delay, duplicate, reorder".to_owned(), "the nodes' conditioners".to_owned()),
+        by("cut", cut.as_ref(), "the host's firewall"),
+        by("loss", loss.as_ref().and(netem.as_ref()), loses),
+        by("rate", rate.as_ref(), "the host's traffic classes (htb)"),
+        by("delay", netem.as_ref(), "the host's netem, of packets"),
+        ("duplicate, reorder".to_owned(), "the nodes' conditioners".to_owned()),
+        (
+            "system clock".to_owned(),
+            match clock {
+                Ok(daemons) if daemons.is_empty() => "may be moved".to_owned(),
+                Ok(daemons) => format!("may be moved: {} is stopped meanwhile", daemons.join(", ")),
+                Err(why) => format!("left alone: {why}"),
+            },
+        ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_condition_is_what_the_kernel_can_do() {
+        let no = || Some("no".to_owned());
+        let all = HostMeans::default();
+        let no_netem = HostMeans { netem: no(), ..HostMeans::default() };
+        let no_kernel = HostMeans { cut: no(), loss: no(), rate: no(), netem: no() };
+        let clear = LinkCondition::default();
+        let late = LinkCondition { jitter_us: 1, ..clear };
+        let lossy = LinkCondition { loss: 0.1, ..clear };
+        let twice = LinkCondition { duplicate: 0.1, ..clear };
+        for (condition, means, by) in [
+            (late, &all, Some("by the hosts' netem (packets)")),
+            (late, &no_netem, None),
+            (lossy, &all, Some("by the hosts' netem (packets)")),
+            (lossy, &no_netem, Some("by the hosts' firewalls (packets)")),
+            (lossy, &no_kernel, None),
+            (twice, &all, None),
+            (LinkCondition { blocked: true, ..clear }, &all, Some("by the hosts' firewalls")),
+            (
+                LinkCondition { rate_bytes_s: 1, ..clear },
+                &no_netem,
+                Some("by the hosts' traffic classes (htb)"),
+            ),
+        ] {
+            assert_eq!(by_host(&condition, means), by, "{condition:?}");
+        }
+        assert!(foreign_links(&all).contains("TCP"));
+        assert_eq!(foreign_links(&no_netem), "its links can be made bad by the host's kernel only: no");
+    }
 }

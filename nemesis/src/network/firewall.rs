@@ -1,6 +1,7 @@
 //! Two chains of our own in the filter table, one for what comes in, one for what goes out; nothing of others is touched.
 
-use super::{HostLink, run};
+use super::HostLink;
+use crate::program::run;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn ssh_passes_before_any_rule() {
         let peer: IpAddr = "10.0.0.2".parse().unwrap();
-        let link = HostLink { blocked_in: true, blocked_out: true, loss_out: 0.25, rate_out_bytes_s: 0 };
+        let link = HostLink { blocked_in: true, blocked_out: true, loss_out: 0.25, ..HostLink::default() };
         let rules = rules_of(&BTreeMap::from([(peer, link)]), Family::V4);
         assert_eq!(
             restore_text(22, &rules),

@@ -1,22 +1,21 @@
-//! What a host does to the packets of its peers, by means of its kernel: a firewall chain of our own for cuts and losses, a
-//! traffic class of our own for rates. Whatever else the host's firewall holds is left alone, and SSH always passes.
+//! What a host does to the packets of its peers, by means of its kernel: a firewall chain of our own for cuts, a traffic class of
+//! our own for rates, netem for delays and losses (the firewall for losses where there is no netem). Whatever else the host's firewall holds is left alone, and SSH always passes.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `firewall.rs` | iptables and ip6tables: two chains of our own |
-//! | `shaper.rs` | tc: a class for each slow peer |
+//! | `shaper.rs` | tc: a class for each peer whose link is slow, late or lossy |
 
 mod firewall;
 mod shaper;
 
+use crate::evidence::add;
 use firewall::{Family, Rule, RuleKind, rules_of};
 use protocol::control::{LinkCondition, LinkCounters};
 use serde::{Deserialize, Serialize};
+use shaper::{Shape, Shaper};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::Stdio;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 /// What happens to the packets between this host and one peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -25,10 +24,29 @@ pub struct HostLink {
     pub blocked_out: bool,
     /// Nothing is let in.
     pub blocked_in: bool,
-    /// Probability that a packet that leaves is lost, 0 to 1.
+    /// Probability that the firewall drops a packet that leaves, 0 to 1.
     pub loss_out: f64,
     /// Bytes a second that leave; 0 is unlimited.
     pub rate_out_bytes_s: u64,
+    /// What netem does to what leaves.
+    pub netem_out: Netem,
+}
+
+/// What netem does to packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Netem {
+    /// Added to each, microseconds.
+    pub latency_us: u64,
+    /// Added on top, drawn uniformly from 0 to this, microseconds. Order is kept.
+    pub jitter_us: u64,
+    /// Probability that one is lost, 0 to 1.
+    pub loss: f64,
+}
+
+impl Netem {
+    fn is_late(&self) -> bool {
+        self.latency_us > 0 || self.jitter_us > 0
+    }
 }
 
 impl HostLink {
@@ -36,6 +54,14 @@ impl HostLink {
     pub fn take_outbound(&mut self, condition: &mut LinkCondition, means: &HostMeans) {
         if means.cut.is_none() {
             self.blocked_out = std::mem::take(&mut condition.blocked);
+        }
+        if means.netem.is_none() {
+            self.netem_out = Netem {
+                latency_us: std::mem::take(&mut condition.latency_us),
+                jitter_us: std::mem::take(&mut condition.jitter_us),
+                // As on a wire: of what the firewall drops, the sender's own TCP is told.
+                loss: std::mem::take(&mut condition.loss),
+            };
         }
         if means.loss.is_none() {
             self.loss_out = std::mem::take(&mut condition.loss);
@@ -60,10 +86,12 @@ pub struct HostLinkCounters {
 pub struct HostMeans {
     /// Cuts.
     pub cut: Option<String>,
-    /// Losses.
+    /// Losses, by the firewall.
     pub loss: Option<String>,
     /// Rates.
     pub rate: Option<String>,
+    /// Delays, and losses.
+    pub netem: Option<String>,
 }
 
 /// The part of a host's network that is ours.
@@ -72,6 +100,7 @@ pub struct HostNetwork {
     /// Of the host's SSH server: it always passes.
     ssh_port: u16,
     in_force: BTreeMap<IpAddr, HostLink>,
+    shaper: Shaper,
     /// Counted by rules and classes that are gone.
     before: BTreeMap<IpAddr, HostLinkCounters>,
 }
@@ -80,7 +109,7 @@ impl HostNetwork {
     /// Nothing in force. Call [`HostNetwork::heal`] first where an earlier life may have left something.
     #[must_use]
     pub fn new(ssh_port: u16) -> Self {
-        Self { ssh_port, in_force: BTreeMap::new(), before: BTreeMap::new() }
+        Self { ssh_port, in_force: BTreeMap::new(), shaper: Shaper::default(), before: BTreeMap::new() }
     }
 
     /// Finds out what the kernel can do to packets to `peer`, by trying it on chains that nothing jumps to.
@@ -92,7 +121,15 @@ impl HostNetwork {
             Some(_) => cut.clone(),
             None => firewall::try_out(family, &trial(RuleKind::LoseOut(0.5))).await.err(),
         };
-        HostMeans { cut, loss, rate: shaper::try_out(peer).await.err() }
+        let rate = shaper::try_out(self.ssh_port, peer, Shape::default()).await.err();
+        let netem = match &rate {
+            Some(_) => rate.clone(),
+            None => {
+                let netem = Netem { latency_us: 1, ..Netem::default() };
+                shaper::try_out(self.ssh_port, peer, Shape { netem, ..Shape::default() }).await.err()
+            }
+        };
+        HostMeans { cut, loss, rate, netem }
     }
 
     /// Puts these in force, and nothing else. Peers not named are clear.
@@ -108,17 +145,20 @@ impl HostNetwork {
         if links.is_empty() {
             return self.heal().await;
         }
-        self.before = self.counters().await?;
+        let mut counted = self.before.clone();
         for family in Family::ALL {
-            let rules = rules_of(&links, family);
-            // What was set before and is clear now has to go, too.
-            if rules.is_empty() && rules_of(&self.in_force, family).is_empty() {
-                continue;
+            let (rules, replaced) = (rules_of(&links, family), rules_of(&self.in_force, family));
+            if rules != replaced {
+                count_rules(family, &replaced, &mut counted).await?;
+                firewall::set(family, self.ssh_port, &rules).await?;
             }
-            firewall::set(family, self.ssh_port, &rules).await?;
         }
-        shaper::set(&rates(&links)).await?;
-        self.in_force = links;
+        // A class that is replaced loses what it holds.
+        if shapes(&links) != shapes(&self.in_force) {
+            count_shapes(&self.shaper, &mut counted).await?;
+            self.shaper.set(self.ssh_port, &shapes(&links)).await?;
+        }
+        (self.before, self.in_force) = (counted, links);
         Ok(())
     }
 
@@ -129,22 +169,9 @@ impl HostNetwork {
     pub async fn counters(&self) -> Result<BTreeMap<IpAddr, HostLinkCounters>, String> {
         let mut counters = self.before.clone();
         for family in Family::ALL {
-            let rules = rules_of(&self.in_force, family);
-            if rules.is_empty() {
-                continue;
-            }
-            for (rule, packets) in firewall::counted(family, &rules).await? {
-                let of = counters.entry(rule.peer).or_default();
-                match rule.kind {
-                    RuleKind::BlockIn => of.inbound.blocked += packets,
-                    RuleKind::BlockOut => of.outbound.blocked += packets,
-                    RuleKind::LoseOut(_) => of.outbound.lost += packets,
-                }
-            }
+            count_rules(family, &rules_of(&self.in_force, family), &mut counters).await?;
         }
-        for (peer, packets) in shaper::counted(&rates(&self.in_force)).await? {
-            counters.entry(peer).or_default().outbound.throttled += packets;
-        }
+        count_shapes(&self.shaper, &mut counters).await?;
         Ok(counters)
     }
 
@@ -161,37 +188,40 @@ impl HostNetwork {
             firewall::remove(family).await?;
         }
         shaper::remove().await?;
+        self.shaper = Shaper::default();
         self.in_force.clear();
         Ok(())
     }
 }
 
-fn rates(links: &BTreeMap<IpAddr, HostLink>) -> BTreeMap<IpAddr, u64> {
-    let slow = links.iter().filter(|(_, link)| link.rate_out_bytes_s > 0);
-    slow.map(|(peer, link)| (*peer, link.rate_out_bytes_s)).collect()
+fn shapes(links: &BTreeMap<IpAddr, HostLink>) -> BTreeMap<IpAddr, Shape> {
+    let shape = |link: &HostLink| Shape { rate_bytes_s: link.rate_out_bytes_s, netem: link.netem_out };
+    let shapes = links.iter().map(|(peer, link)| (*peer, shape(link)));
+    shapes.filter(|(_, shape)| *shape != Shape::default()).collect()
 }
 
-/// Runs one of the kernel's tools.
-async fn run(program: &str, args: &[&str], input: &str) -> Result<String, String> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("there is no {program}"),
-        _ => format!("{program}: {error}"),
-    };
-    let mut command = Command::new(program);
-    // A user's PATH may leave out where these are.
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    command.args(args).env("PATH", path).kill_on_drop(true);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let mut stdin = child.stdin.take().expect("piped");
-    // One that does not want to hear it says so by how it ends.
-    stdin.write_all(input.as_bytes()).await.ok();
-    drop(stdin);
-    let output = child.wait_with_output().await.map_err(failed)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+type Counters = BTreeMap<IpAddr, HostLinkCounters>;
+
+/// Adds what these rules, which are in force, have caught.
+async fn count_rules(family: Family, rules: &[Rule], counters: &mut Counters) -> Result<(), String> {
+    if rules.is_empty() {
+        return Ok(());
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    let line = words.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
-    Err(format!("{program} {}: {line}", args.join(" ")))
+    for (rule, packets) in firewall::counted(family, rules).await? {
+        let of = counters.entry(rule.peer).or_default();
+        match rule.kind {
+            RuleKind::BlockIn => of.inbound.blocked += packets,
+            RuleKind::BlockOut => of.outbound.blocked += packets,
+            RuleKind::LoseOut(_) => of.outbound.lost += packets,
+        }
+    }
+    Ok(())
+}
+
+/// Adds what classes in force have done.
+async fn count_shapes(shaper: &Shaper, counters: &mut Counters) -> Result<(), String> {
+    for (peer, counted) in shaper.counted().await? {
+        add(&mut counters.entry(peer).or_default().outbound, &counted, &LinkCounters::default());
+    }
+    Ok(())
 }

@@ -382,7 +382,7 @@ nemesis:
     // A load host whose load dies takes what it knows with it: nothing can be said, and the others' histories are kept.
     let mut running = Running(hosts.run(&plan.replace("12s", "30s"), &["--seed", "2"]).spawn().unwrap());
     let loads = |hosts: &Hosts| -> Vec<(String, String)> {
-        let look = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q ' load --dir' && echo ${p#/proc/}; done; true";
+        let look = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q ' loa[d] --dir' && echo ${p#/proc/}; done; true";
         let pids = |container: String| {
             let pids = docker(&["exec", &container, "sh", "-c", look]);
             pids.lines().map(|pid| (container.clone(), pid.to_owned())).collect::<Vec<_>>()

@@ -271,7 +271,7 @@ impl Agent {
     /// Takes everything back and stops the nodes.
     async fn end(&self) {
         if let Err(error) = self.network.lock().await.heal().await {
-            say(&error.to_string());
+            say(&error);
         }
         self.supervisor.lock().await.stop_all().await;
     }
@@ -290,7 +290,7 @@ impl Agent {
                         heard.expired += 1;
                         heard.is_healed = true;
                     }
-                    Err(error) => say(&error.to_string()),
+                    Err(error) => say(&error),
                 }
                 self.supervisor.lock().await.relieve().await;
             }

@@ -54,15 +54,7 @@ pub(crate) fn temporary() -> anyhow::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("gauntlet-").tempdir().context("making a temporary folder")
 }
 
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// If it cannot be written (a full disk, say).
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let fresh = path.with_extension("tmp");
-    std::fs::write(&fresh, bytes).with_context(|| format!("writing {}", path.display()))?;
-    std::fs::rename(&fresh, path).with_context(|| format!("writing {}", path.display()))
-}
+pub(crate) use reports::stored::write_whole as write;
 
 #[cfg(test)]
 mod tests {

@@ -198,6 +198,41 @@ nemesis:
 }
 
 #[test]
+fn a_hosts_own_disk_is_filled_and_has_its_room_back_whoever_dies() {
+    let Some(hosts) = Hosts::up_with(&["--disk-mib", "128"]) else { return };
+    let is_full = |hosts: &Hosts| {
+        let look = "df -P /var/tmp/gauntlet | grep -c 100%; true";
+        let of = |container: &String| docker(&["exec", container, "sh", "-c", look]).trim() == "1";
+        hosts.containers().iter().any(of)
+    };
+    let plan = "
+world: ssh
+subjects: [raft]
+workloads: [{ put: { value_bytes: 1000 } }]
+duration: 14s
+load: { clients: 6, op_timeout: 1s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [disk-full], targets: one, start: 1s, for: 10s }
+";
+    let run = hosts.run(plan, &[]).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    let latest = hosts.path("store").join("latest");
+    let history = gauntlet(&["export", latest.to_str().unwrap()]).output().unwrap();
+    let history = String::from_utf8_lossy(&history.stdout).into_owned();
+    assert!(history.contains("0 bytes are free on /var/tmp/gauntlet"), "it was filled");
+    assert!(history.contains("No space left on device"), "the node met it");
+    assert!(!is_full(&hosts));
+
+    let long = plan.replace("14s", "200s").replace("10s", "150s");
+    let mut running = Running(hosts.run(&long, &[]).spawn().unwrap());
+    wait_until("full", DEADLINE, || is_full(&hosts));
+    running.0.kill().unwrap();
+    let killed = Instant::now();
+    wait_until("freed", DEADLINE, || !is_full(&hosts));
+    assert!(killed.elapsed() <= HEALED_WITHIN, "it took {:?}", killed.elapsed());
+}
+
+#[test]
 fn a_lost_ssh_connection_is_no_fault_of_a_node_and_a_second_controller_is_refused() {
     let Some(hosts) = Hosts::up() else { return };
     let plan = "

@@ -269,7 +269,21 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).context("our own types have JSON")?;
     bytes.push(b'\n');
-    std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+    write_whole(path, &bytes)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// If it cannot be written (a full disk, say).
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("tmp");
+    let written = std::fs::write(&fresh, bytes).and_then(|()| std::fs::rename(&fresh, path));
+    if written.is_err() {
+        // On a full disk its part would take the room of something else.
+        std::fs::remove_file(&fresh).ok();
+    }
+    written.with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

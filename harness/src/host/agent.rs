@@ -304,7 +304,7 @@ impl Agent {
     /// Takes everything back and stops the nodes.
     async fn end(&self) {
         if let Err(error) = self.heal().await {
-            say(&format!("{error}"));
+            say(&error);
         }
         *self.load.lock().await = Tender::default();
         self.supervisor.lock().await.stop_all().await;
@@ -350,7 +350,7 @@ impl Agent {
                         heard.expired += 1;
                         heard.is_healed = true;
                     }
-                    Err(error) => say(&format!("{error}")),
+                    Err(error) => say(&error),
                 }
                 self.supervisor.lock().await.relieve().await;
             }

@@ -1,7 +1,8 @@
 //! A child on a leash: it is killed when the controller dies, however the controller dies.
 //!
-//! `gauntlet leash PID PROGRAM ARGS…` (with `--enter FILE` it enters a control group first) asks the kernel for SIGKILL at its parent's death and becomes the program. So a
-//! `kill -9` of the controller leaves no process behind, not even a stopped one.
+//! `gauntlet leash PID PROGRAM ARGS…` asks the kernel for SIGKILL at its parent's death, enters a control group (with
+//! `--enter FILE`), and becomes the program. So a `kill -9` of the controller leaves no process behind, not even a stopped
+//! one.
 
 use crate::binaries;
 use anyhow::{Context, bail};

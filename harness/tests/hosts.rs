@@ -199,7 +199,7 @@ nemesis:
 
 #[test]
 fn a_hosts_own_disk_is_filled_and_has_its_room_back_whoever_dies() {
-    let Some(hosts) = Hosts::up_with(&["--disk-mib", "128"]) else { return };
+    let Some(hosts) = Hosts::up_with(&["--disk-mib", "256"]) else { return };
     let is_full = |hosts: &Hosts| {
         let look = "df -P /var/tmp/gauntlet | grep -c 100%; true";
         let of = |container: &String| docker(&["exec", container, "sh", "-c", look]).trim() == "1";
@@ -210,7 +210,7 @@ world: ssh
 subjects: [raft]
 workloads: [{ put: { value_bytes: 1000 } }]
 duration: 14s
-load: { clients: 6, op_timeout: 1s, attempt_timeout: 300ms }
+load: { clients: 6, rate: 400, op_timeout: 1s, attempt_timeout: 300ms }
 nemesis:
   - { faults: [disk-full], targets: one, start: 1s, for: 10s }
 ";

@@ -466,6 +466,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 }
 
-pub(crate) fn list(errors: &[InjectError]) -> String {
+fn list(errors: &[InjectError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -260,7 +260,6 @@ impl Supervised {
         let lost = self.lost.take().context("its disk has lost nothing")?;
         match self.start_and_watch().await {
             Ok(up) => {
-                self.quota = None;
                 self.disk.forget_others()?;
                 Ok(Comeback::Forgetful(format!("{lost}; {up}")))
             }

@@ -358,6 +358,21 @@ fn hosts_that_cannot_be_had_are_named_with_the_reason() {
         "{}",
         said(&check)
     );
+    // Containers whose clock, which is the machine's, is not to be touched whatever is said of them.
+    let of_etcd = "
+world: ssh
+subjects: [etcd]
+workloads: [register]
+duration: 9s
+nemesis: [{ faults: [{ clock-offset: { offset_ms: 1000 } }], targets: one, start: 1s, for: 1s }]
+";
+    fs::write(hosts.path("clock.yaml"), of_etcd).unwrap();
+    fs::write(hosts.path("cluster.conf"), format!("exclusive: true\n{conf}")).unwrap();
+    let mut check = gauntlet(&["hosts", "check", "--cluster"]);
+    let check = check.arg(hosts.path("cluster.conf")).arg(hosts.path("clock.yaml")).output().unwrap();
+    assert_eq!(check.status.code(), Some(255), "{}", said(&check));
+    let refused = "not possible: etcd on n1: its system clock is left alone: it is a container";
+    assert!(said(&check).contains(refused), "{}", said(&check));
     // Fewer hosts than nodes.
     fs::write(hosts.path("cluster.conf"), conf).unwrap();
     let refused = hosts.run(plan, &["--replicas", "5"]).output().unwrap();

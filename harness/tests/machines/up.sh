@@ -33,7 +33,7 @@ UP
   chmod 755 root/usr/local/sbin/machine-net
   cat >root/etc/systemd/system/machine-net.service <<'UNIT'
 [Unit]
-Before=ssh.service systemd-timesyncd.service
+Before=ssh.service
 [Service]
 Type=oneshot
 ExecStart=/usr/local/sbin/machine-net
@@ -61,7 +61,8 @@ run ip addr add fd77::fe/64 dev br0 nodad
 for n in 1 2 3; do
   run ip tuntap add tap$n mode tap
   run ip link set tap$n master br0 up
-  run qemu-system-x86_64 -accel "$2" -cpu max -m 512 -smp 1 -nodefaults -nographic -serial file:console$n \
+  # Not by way of a function: `$!` is the machine itself then, and nobody else holds on to this script's output.
+  ip netns exec "$netns" qemu-system-x86_64 -accel "$2" -cpu max -m 512 -smp 1 -nodefaults -nographic -serial file:console$n \
     -kernel vmlinuz -initrd initrd -append "root=/dev/vda rw console=ttyS0 machine=$n" \
     -drive file=disk.img,if=virtio,format=raw,snapshot=on,cache=unsafe -device virtio-rng-pci \
     -netdev tap,id=net,ifname=tap$n,script=no,downscript=no -device virtio-net-pci,netdev=net,romfile=,mac=52:54:00:77:00:0$n \

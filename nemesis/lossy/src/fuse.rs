@@ -11,6 +11,7 @@ use fuser::{
 use rustix::fs::{FallocateFlags, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -33,25 +34,51 @@ pub(crate) struct Served(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     tree: Tree,
-    /// Nothing becomes durable any more; who asks for it waits for the loss.
-    cut: bool,
+    power: Power,
     waiting: Vec<Waiting>,
     /// Folders that are being read: numbers, kinds and names as they were when that began.
     reading: BTreeMap<u64, Vec<(u64, FileType, OsString)>>,
     last_handle: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// Nothing becomes durable any more; who asks for it waits for the loss.
+    Going,
+    /// It was lost. Who had it is being killed, and changes nothing any more.
+    Off,
+}
+
+/// Who waits for this to be durable.
 #[derive(Debug)]
-enum Waiting {
+struct Waiting {
+    ino: u64,
+    only_data: bool,
+    reply: Reply,
+}
+
+#[derive(Debug)]
+enum Reply {
     Sync(ReplyEmpty),
-    Write(ReplyWrite),
+    Write(ReplyWrite, u32),
+}
+
+impl Reply {
+    fn answer(self, done: Result<(), rustix::io::Errno>) {
+        match (self, done) {
+            (Reply::Sync(reply), done) => answer(reply, done),
+            (Reply::Write(reply, length), Ok(())) => reply.written(length),
+            (Reply::Write(reply, _), Err(error)) => reply.error(to_fuse(error)),
+        }
+    }
 }
 
 impl Served {
     pub(crate) fn new(tree: Tree) -> Served {
         Served(Arc::new(Mutex::new(State {
             tree,
-            cut: false,
+            power: Power::On,
             waiting: Vec::new(),
             reading: BTreeMap::new(),
             last_handle: 0,
@@ -66,7 +93,8 @@ impl Served {
     /// The power goes: from now on nothing becomes durable.
     pub(crate) fn cut(&self) -> Lost {
         let mut state = self.state();
-        state.cut = true;
+        state.power = Power::Going;
+        state.tree.writes_back = false;
         state.tree.pending()
     }
 
@@ -74,14 +102,23 @@ impl Served {
     pub(crate) fn lose(&self) -> io::Result<Lost> {
         let mut state = self.state();
         let lost = state.tree.lose();
-        state.cut = false;
-        for waiting in std::mem::take(&mut state.waiting) {
-            match waiting {
-                Waiting::Sync(reply) => reply.error(Errno::EIO),
-                Waiting::Write(reply) => reply.error(Errno::EIO),
-            }
+        if state.power == Power::Going {
+            state.power = Power::Off;
+        }
+        for Waiting { reply, .. } in std::mem::take(&mut state.waiting) {
+            reply.answer(Err(rustix::io::Errno::IO));
         }
         lost
+    }
+
+    /// The power is there. If it had not gone yet, who waits has what he waits for.
+    pub(crate) fn mend(&self) {
+        let mut state = self.state();
+        state.power = Power::On;
+        state.tree.writes_back = true;
+        for Waiting { ino, only_data, reply } in std::mem::take(&mut state.waiting) {
+            reply.answer(state.tree.sync(ino, only_data).map(drop));
+        }
     }
 
     pub(crate) fn pending(&self) -> Lost {
@@ -93,32 +130,53 @@ impl Served {
         self.state().tree.sync_all()
     }
 
-    fn entry(&self, found: Result<u64, rustix::io::Errno>, state: &mut State, reply: ReplyEntry) {
-        let attr = found.and_then(|ino| state.tree.node(ino).map(|node| attr(ino, node)));
-        match attr {
-            Ok(attr) => {
-                state.tree.looked_up(attr.ino.0);
-                reply.entry(&NAMES_VALID, &attr, Generation(0));
-            }
-            Err(error) => reply.error(to_fuse(error)),
-        }
+    fn entry(
+        &self,
+        found: impl FnOnce(&mut Tree) -> Result<u64, rustix::io::Errno>,
+    ) -> Result<FileAttr, rustix::io::Errno> {
+        self.change(|tree| {
+            let ino = found(tree)?;
+            let attr = attr(ino, tree.node(ino)?);
+            tree.looked_up(ino);
+            Ok(attr)
+        })
     }
 
-    fn sync(&self, ino: INodeNo, only_data: bool, reply: ReplyEmpty) {
+    /// For a change; nobody makes one without power.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Tree) -> Result<T, rustix::io::Errno>,
+    ) -> Result<T, rustix::io::Errno> {
         let mut state = self.state();
-        if state.cut {
-            state.waiting.push(Waiting::Sync(reply));
-            return;
+        if state.power == Power::Off { Err(rustix::io::Errno::IO) } else { change(&mut state.tree) }
+    }
+
+    fn sync(&self, waiting: Waiting) {
+        let mut state = self.state();
+        match state.power {
+            Power::On => {}
+            Power::Going => {
+                state.waiting.push(waiting);
+                return;
+            }
+            Power::Off => {
+                waiting.reply.answer(Err(rustix::io::Errno::IO));
+                return;
+            }
         }
-        let synced = state.tree.sync(ino.0, only_data);
+        let synced = state.tree.sync(waiting.ino, waiting.only_data);
         drop(state);
         // The disk takes its time, and others do not wait for it.
-        answer(reply, synced.and_then(|file| file.map_or(Ok(()), |file| sync_for_real(&file))));
+        let for_real = |file: Option<Arc<File>>| file.map_or(Ok(()), |file| file.sync_data());
+        waiting.reply.answer(synced.and_then(|file| for_real(file).map_err(|error| errno(&error))));
     }
 }
 
-fn sync_for_real(file: &std::fs::File) -> Result<(), rustix::io::Errno> {
-    file.sync_data().map_err(|error| errno(&error))
+fn answer_entry(reply: ReplyEntry, entry: Result<FileAttr, rustix::io::Errno>) {
+    match entry {
+        Ok(attr) => reply.entry(&NAMES_VALID, &attr, Generation(0)),
+        Err(error) => reply.error(to_fuse(error)),
+    }
 }
 
 fn answer(reply: ReplyEmpty, done: Result<(), rustix::io::Errno>) {
@@ -183,9 +241,7 @@ impl Filesystem for Served {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let mut state = self.state();
-        let found = state.tree.find(at(parent, name));
-        self.entry(found, &mut state, reply);
+        answer_entry(reply, self.entry(|tree| tree.find(at(parent, name))));
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, lookups: u64) {
@@ -217,9 +273,7 @@ impl Filesystem for Served {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut state = self.state();
-        let tree = &mut state.tree;
-        let set = (|| {
+        let set = self.change(|tree| {
             if let Some(size) = size {
                 tree.set_size(ino.0, size)?;
             }
@@ -233,7 +287,7 @@ impl Filesystem for Served {
                 tree.set_times(ino.0, atime.map(time), mtime.map(time))?;
             }
             tree.node(ino.0).map(|node| attr(ino.0, node))
-        })();
+        });
         match set {
             Ok(attr) => reply.attr(&ATTRIBUTES_VALID, &attr),
             Err(error) => reply.error(to_fuse(error)),
@@ -249,23 +303,21 @@ impl Filesystem for Served {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
-        let mut state = self.state();
-        let made = state.tree.make_folder(at(parent, name), by(request, mode));
-        self.entry(made, &mut state, reply);
+        let maker = by(request, mode);
+        answer_entry(reply, self.entry(|tree| tree.make_folder(at(parent, name), maker)));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(reply, self.state().tree.unlink(at(parent, name)));
+        answer(reply, self.change(|tree| tree.unlink(at(parent, name))));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(reply, self.state().tree.remove_folder(at(parent, name)));
+        answer(reply, self.change(|tree| tree.remove_folder(at(parent, name))));
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let mut state = self.state();
-        let made = state.tree.make_link(at(parent, name), by(request, 0o777), target.as_os_str());
-        self.entry(made, &mut state, reply);
+        let maker = by(request, 0o777);
+        answer_entry(reply, self.entry(|tree| tree.make_link(at(parent, name), maker, target.as_os_str())));
     }
 
     fn rename(
@@ -279,21 +331,20 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         let (from, to) = (at(parent, name), at(new_parent, new_name));
-        let mut state = self.state();
-        let renamed = if flags == RenameFlags::RENAME_NOREPLACE && state.tree.find(to).is_ok() {
-            Err(rustix::io::Errno::EXIST)
-        } else if (flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
-            state.tree.rename(from, to)
-        } else {
-            Err(rustix::io::Errno::INVAL)
-        };
+        let renamed = self.change(|tree| {
+            if flags == RenameFlags::RENAME_NOREPLACE && tree.find(to).is_ok() {
+                Err(rustix::io::Errno::EXIST)
+            } else if (flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
+                tree.rename(from, to)
+            } else {
+                Err(rustix::io::Errno::INVAL)
+            }
+        });
         answer(reply, renamed);
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let mut state = self.state();
-        let linked = state.tree.link(ino.0, at(parent, name)).map(|()| ino.0);
-        self.entry(linked, &mut state, reply);
+        answer_entry(reply, self.entry(|tree| tree.link(ino.0, at(parent, name)).map(|()| ino.0)));
     }
 
     fn create(
@@ -306,11 +357,9 @@ impl Filesystem for Served {
         _: i32,
         reply: ReplyCreate,
     ) {
-        let mut state = self.state();
-        let made = state.tree.create(at(parent, name), by(request, mode));
-        match made.and_then(|ino| state.tree.node(ino).map(|node| attr(ino, node))) {
+        let maker = by(request, mode);
+        match self.entry(|tree| tree.create(at(parent, name), maker)) {
             Ok(attr) => {
-                state.tree.looked_up(attr.ino.0);
                 reply.created(&NAMES_VALID, &attr, Generation(0), FileHandle(0), CACHED);
             }
             Err(error) => reply.error(to_fuse(error)),
@@ -355,21 +404,12 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         let flags = OFlags::from_bits_retain(flags.0.cast_unsigned());
-        let mut state = self.state();
-        let written = state.tree.write(ino.0, offset, data);
-        let synced = match written {
-            Ok(()) if !flags.contains(OFlags::DSYNC) => Ok(None),
-            Ok(()) if state.cut => {
-                state.waiting.push(Waiting::Write(reply));
-                return;
-            }
-            Ok(()) => state.tree.sync(ino.0, !flags.contains(OFlags::SYNC)),
-            Err(error) => Err(error),
-        };
-        drop(state);
-        match synced.and_then(|file| file.map_or(Ok(()), |file| sync_for_real(&file))) {
-            Ok(()) => reply.written(u32::try_from(data.len()).expect("at most 16 MiB")),
-            Err(error) => reply.error(to_fuse(error)),
+        let written = self.change(|tree| tree.write(ino.0, offset, data));
+        let reply = Reply::Write(reply, u32::try_from(data.len()).expect("at most 16 MiB"));
+        if written.is_ok() && flags.contains(OFlags::DSYNC) {
+            self.sync(Waiting { ino: ino.0, only_data: !flags.contains(OFlags::SYNC), reply });
+        } else {
+            reply.answer(written);
         }
     }
 
@@ -380,11 +420,11 @@ impl Filesystem for Served {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.sync(ino, datasync, reply);
+        self.sync(Waiting { ino: ino.0, only_data: datasync, reply: Reply::Sync(reply) });
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.sync(ino, datasync, reply);
+        self.sync(Waiting { ino: ino.0, only_data: datasync, reply: Reply::Sync(reply) });
     }
 
     fn fallocate(
@@ -412,7 +452,7 @@ impl Filesystem for Served {
             reply.error(Errno::EOPNOTSUPP);
             return;
         };
-        answer(reply, self.state().tree.allocate(ino.0, offset, length, what));
+        answer(reply, self.change(|tree| tree.allocate(ino.0, offset, length, what)));
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {

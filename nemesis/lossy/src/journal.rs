@@ -1,13 +1,12 @@
 //! Changes of names and modes that are not durable, and how they become so: all at once, in order.
 
+use crate::tree::Ino;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use crate::tree::Ino;
 
 /// Paths are as they are when all changes before this one are done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 //!   the journal, too. Bytes written and not synced are not on disk when the journal is committed for somebody else: the file is
 //!   as short as it was, or has zeros where its size was set before.
 //! - A file that is renamed over another, or closed after it was cut to nothing, has its bytes go with the journal
-//!   (`auto_da_alloc`; ext4(5)).
+//!   (`auto_da_alloc`; ext4(5)). So have those of a file in which a hole was punched.
 //! - Times other than now are forgotten. Extended attributes, sockets and pipes there are none.
 //!
 //! A real power loss may keep some of that, and tears writes; this one keeps nothing, so torn writes are not its affair. Nothing becomes
@@ -44,6 +44,7 @@ mod tree;
 use crate::fuse::Served;
 use crate::tree::Tree;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ use std::path::{Path, PathBuf};
 const THREADS: usize = 4;
 
 /// What was not durable and is gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Changes of names: made, renamed, removed.
     pub names: u64,
@@ -77,9 +78,12 @@ impl fmt::Display for Lost {
         }
         let Lost { names, files, bytes } = self;
         let s = |n: &u64| if *n == 1 { "" } else { "s" };
-        write!(f, "{files} file{} lost {bytes} byte{} not synced", s(files), s(bytes))?;
+        if *files > 0 {
+            write!(f, "{files} file{} lost {bytes} byte{} not synced", s(files), s(bytes))?;
+        }
         if *names > 0 {
-            write!(f, ", {names} change{} of names undone", s(names))?;
+            let comma = if *files > 0 { ", " } else { "" };
+            write!(f, "{comma}{names} change{} of names undone", s(names))?;
         }
         Ok(())
     }
@@ -116,7 +120,13 @@ impl Layer {
         self.served.cut()
     }
 
-    /// Drops all that is not durable, and goes on with what is left. Nobody may have files open that he wants to use still.
+    /// The power is there. If it had not gone yet, who waits for durability has it now.
+    pub fn mend(&self) {
+        self.served.mend();
+    }
+
+    /// Drops all that is not durable, and goes on with what is left. Nobody may have files open that he wants to use still. After a
+    /// [`Layer::cut`] nothing can be changed until the power is back ([`Layer::mend`]): who had it may not be dead yet.
     ///
     /// # Errors
     /// If what is left cannot be read.

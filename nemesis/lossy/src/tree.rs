@@ -82,6 +82,8 @@ pub(crate) struct Tree {
     journal: Journal,
     /// Written since it was last counted how much is pending.
     written_bytes: u64,
+    /// Whether too much is written back; not while the power goes.
+    pub(crate) writes_back: bool,
 }
 
 impl Tree {
@@ -93,6 +95,7 @@ impl Tree {
             last: ROOT,
             journal: Journal::default(),
             written_bytes: 0,
+            writes_back: true,
         };
         tree.reload()?;
         Ok(tree)
@@ -478,6 +481,11 @@ impl Tree {
                     self.write(ino, at, &zeros[..usize::try_from(length).expect("at most 64 KiB")])?;
                     at += length;
                 }
+                // A hole is a change of blocks, which the journal knows.
+                if offset < end {
+                    self.content_mut(ino)?.attach_to_journal();
+                    self.journal.concern(ino, Concern::Data);
+                }
             }
         }
         Ok(())
@@ -543,6 +551,9 @@ impl Tree {
 
     /// Writes all back where it would be too much for memory.
     fn bound(&mut self) -> Result<(), Errno> {
+        if !self.writes_back {
+            return Ok(());
+        }
         if self.written_bytes > PENDING_BYTES_MAX {
             self.written_bytes = self.pending().bytes;
         }

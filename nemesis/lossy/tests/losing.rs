@@ -249,7 +249,28 @@ fn nothing_becomes_durable_once_the_power_goes_and_who_waits_for_it_is_not_told_
         assert_eq!(mounted.layer.lose().unwrap().bytes, 6);
         assert!(waiting.join().unwrap().is_err());
     });
+    let error = fs::write(mounted.path("late"), b"late").expect_err("who had the power may not be dead yet");
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    mounted.layer.mend();
+    fs::write(mounted.path("early"), b"early").unwrap();
     assert_eq!(read(&mounted, "a").as_deref(), Some(&b"before"[..]));
+}
+
+#[test]
+fn who_waits_is_answered_when_the_power_does_not_go_after_all() {
+    let Some(mounted) = Mounted::new() else { return };
+    let mut file = written(&mounted, "a", b"a");
+    assert_eq!(mounted.layer.cut(), Lost { names: 1, files: 1, bytes: 1 });
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || {
+            file.sync_all()?;
+            file.write_all(b"b")
+        });
+        mounted.layer.mend();
+        waiting.join().unwrap().unwrap();
+    });
+    assert_eq!(mounted.layer.lose().unwrap(), Lost { names: 0, files: 1, bytes: 1 });
+    assert_eq!(read(&mounted, "a").as_deref(), Some(&b"a"[..]));
 }
 
 #[test]
@@ -296,6 +317,15 @@ assert os.readlink("soft") == "db"
     let left = read(&mounted, "db").expect("its name was synced, and its removal not");
     // What was written through the map was flushed by the kernel with fsync.
     assert!(left.len() == 8192 && left[4095..4097] == *b"bb", "{:?}", &left[..4]);
+}
+
+#[test]
+fn what_was_lost_is_said_in_words() {
+    let words = |names, files, bytes| Lost { names, files, bytes }.to_string();
+    assert_eq!(words(0, 0, 0), "nothing was unsynced");
+    assert_eq!(words(0, 3, 4096), "3 files lost 4096 bytes not synced");
+    assert_eq!(words(1, 1, 1), "1 file lost 1 byte not synced, 1 change of names undone");
+    assert_eq!(words(2, 0, 0), "2 changes of names undone");
 }
 
 #[test]

@@ -308,6 +308,8 @@ fn step(mounted: &Mounted, model: &mut Model, chance: &mut Xoshiro256PlusPlus) -
                 fallocate(&file, punch, offset as u64, length as u64).unwrap();
                 if offset < size {
                     model.files[id].write(offset, &vec![0; length.min(size - offset)]);
+                    model.files[id].attach();
+                    model.concern(id, true);
                 }
                 format!("punch {name} {offset} {length}")
             }

@@ -30,4 +30,4 @@ pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};
 pub use target::{Shape, Targets};
-pub use world::{InjectError, Pressure, World};
+pub use world::{Dark, InjectError, Pressure, World};

@@ -109,6 +109,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Agent(args) => Ok(host::agent::run(&args)),
         Command::AgentGuard => host::agent::guard().map(|()| Exit::Valid),
         Command::Burn { cpu, memory_mib } => host::burner::burn(cpu, memory_mib),
+        Command::Lossy { backing, at } => host::disk::serve(&backing, &at).map(|()| Exit::Valid),
         Command::Leash { parent, program, args } => {
             leash::become_leashed(parent, &program, &args).context("leash").map(|()| Exit::Failed)
         }

@@ -12,6 +12,7 @@ use crate::host::wire::{AgentHello, AgentReply, AgentRequest, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel};
 use crate::threads::single_threaded;
 use anyhow::{Context, bail};
+use lossy::mounts;
 use nemesis::network::HostNetwork;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
@@ -165,6 +166,9 @@ async fn take_over(dir: &Path) -> anyhow::Result<File> {
 }
 
 fn remove_runs(dir: &Path) -> anyhow::Result<()> {
+    // What is mounted there is what an earlier agent could not take away; never is anything removed through it.
+    let runs = dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))?.join(RUNS);
+    mounts::clear(&runs)?;
     match std::fs::remove_dir_all(dir.join(RUNS)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", dir.join(RUNS).display()))
@@ -204,7 +208,10 @@ fn start_guard() -> anyhow::Result<std::process::ChildStdin> {
 pub(crate) fn guard() -> anyhow::Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
     let runtime = single_threaded()?;
-    runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg)
+    let healed = runtime.block_on(HostNetwork::new(0).heal()).map_err(anyhow::Error::msg);
+    // Disks take themselves away, unless somebody has killed them, too.
+    let cleared = mounts::clear_dead().context("unmounting disks that nobody serves");
+    healed.and(cleared.map(drop))
 }
 
 /// The agent of one host.

@@ -7,11 +7,13 @@
 //! | `ssh.rs`, `remote.rs` | reaching a host; its agent, as the controller sees it |
 //! | `supervisor.rs` | the nodes of one host |
 //! | `burner.rs` | programs that want a host's processors or memory |
+//! | `disk.rs` | a disk under a foreign node that can lose what was not synced |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
 pub(crate) mod agent;
 pub(crate) mod burner;
+pub(crate) mod disk;
 mod kernel;
 pub(crate) mod node;
 pub(crate) mod proc_stat;

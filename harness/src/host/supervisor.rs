@@ -1,11 +1,12 @@
 //! The nodes of one host: started, killed, stopped and asked on request.
 
 use crate::host::burner::Burner;
+use crate::host::disk::Disk;
 use crate::host::node::Node;
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
-use nemesis::{InjectError, Pressure};
+use nemesis::{Dark, InjectError, Pressure};
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,6 +26,10 @@ pub(crate) struct Supervisor {
 struct Supervised {
     process: Node,
     data: PathBuf,
+    /// What is mounted at `data`, if something is.
+    disk: Option<Disk>,
+    /// How programs that served it ended by themselves, until somebody is told.
+    disk_ends: Vec<String>,
     config: Option<PathBuf>,
     /// What other programs want of the host because of it.
     pressed: BTreeMap<Pressure, Burner>,
@@ -38,21 +43,34 @@ impl Supervisor {
     pub(crate) async fn handle(&mut self, request: HostRequest) -> Result<HostReply, InjectError> {
         match request {
             HostRequest::Prepare(prepared) => {
-                self.prepare(*prepared).map(|()| HostReply::Done(String::new())).map_err(failed)
+                self.prepare(*prepared).await.map(|()| HostReply::Done(String::new())).map_err(failed)
             }
             HostRequest::Node { node, request } => match self.nodes.get_mut(&node) {
                 Some(supervised) => supervised.handle(request).await,
                 None => Err(InjectError::Unsupported(format!("{node} does not run on this host"))),
             },
             HostRequest::Exits => {
-                let exit = |(id, node): (&ReplicaId, &mut Supervised)| {
-                    node.process.take_exit().map(|words| (*id, words))
-                };
-                Ok(HostReply::Exits(self.nodes.iter_mut().filter_map(exit).collect()))
+                let (mut nodes, mut disks) = (Vec::new(), Vec::new());
+                for (id, node) in &mut self.nodes {
+                    node.look_at_disk();
+                    disks.extend(node.disk_ends.drain(..).map(|words| format!("{id}: {words}")));
+                    match node.process.take_exit() {
+                        Some(words) if node.disk.as_mut().is_some_and(Disk::is_dead) => {
+                            tracing::warn!(node = %id, words, "it ended with its disk");
+                        }
+                        Some(words) => nodes.push((*id, words)),
+                        None => {}
+                    }
+                }
+                Ok(HostReply::Exits { nodes, disks })
             }
             HostRequest::CpuTime => {
                 Ok(HostReply::CpuTime(self.nodes.values().map(|node| node.process.cpu_s()).sum()))
             }
+            HostRequest::ProbeDisk => match Disk::probe().await {
+                Ok(()) => Ok(HostReply::Done(String::new())),
+                Err(why) => Err(InjectError::Unsupported(format!("{why:#}"))),
+            },
         }
     }
 
@@ -60,7 +78,9 @@ impl Supervisor {
     pub(crate) async fn stop_all(&mut self) {
         self.relieve().await;
         for node in self.nodes.values_mut() {
-            node.process.stop().await;
+            if let Err(error) = node.stop().await {
+                tracing::warn!(node = node.process.name(), %error, "stopping it");
+            }
         }
     }
 
@@ -77,6 +97,13 @@ impl Supervisor {
             // They are killed when they are dropped.
             node.pressed.clear();
         }
+        for node in self.nodes.values_mut() {
+            if let Some(disk) = &mut node.disk
+                && let Err(error) = disk.mend().await
+            {
+                tracing::warn!(node = node.process.name(), %error, "giving its disk its power back");
+            }
+        }
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
             if let Err(error) = node.process.resume().await {
                 tracing::warn!(node = node.process.name(), %error, "letting it go on");
@@ -84,8 +111,8 @@ impl Supervisor {
         }
     }
 
-    fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { node, recipe, config, secrets, data, data_link } = prepared;
+    async fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { node, recipe, config, secrets, data, data_link, on_lossy_disk } = prepared;
         for dir in [&recipe.dir, &data] {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
@@ -100,8 +127,10 @@ impl Supervisor {
             store::write(file, text.as_bytes())?;
         }
         let config = config.map(|(file, _)| file);
-        self.nodes
-            .insert(node, Supervised { process: Node::new(recipe), data, config, pressed: BTreeMap::new() });
+        let disk = if on_lossy_disk { Some(Disk::mount(&data).await?) } else { None };
+        let process = Node::new(recipe);
+        let (disk_ends, pressed) = (Vec::new(), BTreeMap::new());
+        self.nodes.insert(node, Supervised { process, data, disk, disk_ends, config, pressed });
         Ok(())
     }
 }
@@ -113,21 +142,21 @@ impl Supervised {
             NodeRequest::Start if node.is_up() => {
                 return Err(InjectError::Unsupported(format!("{} runs already", node.name())));
             }
-            NodeRequest::Start => {
-                let started = node.start().await;
-                started.map(|()| format!("runs again as pid {}", node.pid().unwrap_or_default()))
-            }
+            NodeRequest::Start => self.start().await,
             NodeRequest::Kill => node.kill().await,
             NodeRequest::Strike => {
                 node.strike();
                 Ok(String::new())
             }
+            NodeRequest::CutPower => {
+                return self.cut_power().await.map(HostReply::Unsynced).map_err(failed);
+            }
+            NodeRequest::LosePower => {
+                return self.lose_power().await.map(HostReply::Dark).map_err(failed);
+            }
             NodeRequest::Pause => node.pause().await,
             NodeRequest::Resume => node.resume().await,
-            NodeRequest::Stop => {
-                node.stop().await;
-                Ok(String::new())
-            }
+            NodeRequest::Stop => self.stop().await.map(|()| String::new()),
             NodeRequest::FlipBit { chance } => self.flip_bit(chance).await,
             NodeRequest::Wipe { config } => self.wipe(&config).await,
             NodeRequest::Press(pressure) => self.press(pressure).await,
@@ -142,6 +171,56 @@ impl Supervised {
             }
         };
         done.map(HostReply::Done).map_err(failed)
+    }
+
+    async fn start(&mut self) -> anyhow::Result<String> {
+        self.look_at_disk();
+        if let Some(disk) = self.disk.take_if(Disk::is_dead) {
+            self.disk = Some(disk.again().await?);
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.mend().await?;
+        }
+        self.process.start().await?;
+        Ok(format!("runs again as pid {}", self.process.pid().unwrap_or_default()))
+    }
+
+    fn look_at_disk(&mut self) {
+        self.disk_ends.extend(self.disk.as_mut().and_then(Disk::take_exit));
+    }
+
+    /// Ends it, politely where that works, and then its disk.
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut disk) = self.disk.take() else {
+            self.process.stop().await;
+            return Ok(());
+        };
+        // It could not end while it waits for a disk without power. A disk that is dead makes nobody wait.
+        let mended = disk.mend().await;
+        self.process.stop().await;
+        disk.end().await.and(mended)
+    }
+
+    fn disk(&mut self) -> anyhow::Result<&mut Disk> {
+        self.disk.as_mut().context("its disk loses nothing")
+    }
+
+    async fn cut_power(&mut self) -> anyhow::Result<bool> {
+        if !self.process.is_up() {
+            bail!("{} does not run", self.process.name());
+        }
+        Ok(!self.disk()?.cut().await?.is_nothing())
+    }
+
+    async fn lose_power(&mut self) -> anyhow::Result<Dark> {
+        self.process.strike();
+        // Its last requests are answered by this: until then it cannot end.
+        let lost = self.disk()?.lose().await;
+        let gone = self.process.kill().await?;
+        Ok(match lost {
+            Ok(lost) => Dark { evidence: format!("{gone}; {lost}"), lost_nothing: lost.is_nothing() },
+            Err(error) => Dark { evidence: format!("{gone}; {error:#}"), lost_nothing: false },
+        })
     }
 
     async fn press(&mut self, pressure: Pressure) -> anyhow::Result<String> {

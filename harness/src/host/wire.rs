@@ -3,7 +3,7 @@
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
-use nemesis::{InjectError, Pressure};
+use nemesis::{Dark, InjectError, Pressure};
 use protocol::ReplicaId;
 use protocol::control::{ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -33,6 +33,8 @@ pub(crate) enum HostRequest {
     Exits,
     /// Processor time of all nodes over all their lives.
     CpuTime,
+    /// Can a foreign node have a disk that loses what was not synced?
+    ProbeDisk,
 }
 
 /// A node before its first start.
@@ -50,6 +52,8 @@ pub(crate) struct Prepared {
     pub data: PathBuf,
     /// A short name for `data`.
     pub data_link: Option<PathBuf>,
+    /// `data` is a disk that can lose what was not synced.
+    pub on_lossy_disk: bool,
 }
 
 /// A file that only its owner may read.
@@ -89,6 +93,11 @@ pub(crate) enum NodeRequest {
     Kill,
     /// SIGKILL, to be seen through by [`NodeRequest::Kill`].
     Strike,
+    /// Nothing becomes durable on its disk any more, and whoever asks for it waits: what comes before [`NodeRequest::LosePower`]. Says
+    /// whether something is unsynced.
+    CutPower,
+    /// What its disk had not made durable is gone, and so is it, by a SIGKILL that it has been sent.
+    LosePower,
     /// SIGSTOP.
     Pause,
     /// SIGCONT.
@@ -118,12 +127,21 @@ pub(crate) enum NodeRequest {
 pub(crate) enum HostReply {
     /// Done; what shows it.
     Done(String),
+    /// Something is unsynced, or not.
+    Unsynced(bool),
+    /// It is gone with its power.
+    Dark(Dark),
     /// They have ended; what they had, or nothing to speak of.
     Released(Option<String>),
     /// The node's own words.
     Control(ControlReply),
-    /// Which ended by themselves, and what they left to say.
-    Exits(Vec<(ReplicaId, String)>),
+    /// What ended by itself.
+    Exits {
+        /// Nodes, and what they left to say.
+        nodes: Vec<(ReplicaId, String)>,
+        /// What served a node's disk, so that it is no fault of the node's: in words.
+        disks: Vec<String>,
+    },
     /// Seconds.
     CpuTime(f64),
 }

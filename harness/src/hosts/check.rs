@@ -5,12 +5,13 @@ use crate::campaign;
 use crate::cluster::{ClusterConf, HostConf};
 use crate::exit::Exit;
 use crate::host::ssh::{Program, Ssh, path};
-use crate::host::{ClockSample, Remote, Stay};
+use crate::host::{ClockSample, HostRequest, Remote, Stay};
 use crate::overrides::Overrides;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::store;
 use crate::threads::single_threaded;
+use nemesis::Fault;
 use nemesis::network::HostMeans;
 use std::net::IpAddr;
 use std::path::Path;
@@ -31,7 +32,6 @@ echo cores "$(nproc 2>/dev/null)"
 mkdir -p "$1" && echo free_kib "$(df -Pk "$1" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
 for daemon in systemd-timesyncd chronyd ntpd; do pidof "$daemon" >/dev/null 2>&1 && echo time_daemon "$daemon"; done
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 && echo faketime yes
-[ -w /dev/fuse ] && echo fuse yes
 true
 "#;
 
@@ -44,7 +44,9 @@ struct Answer {
     /// The surest of some readings.
     clock: Option<ClockSample>,
     means: HostMeans,
-    /// Time daemons that run there; whether libfaketime and a FUSE device are there.
+    /// Whether a foreign node can have a disk that loses what was not synced.
+    disk: Result<(), String>,
+    /// Time daemons that run there; whether libfaketime is there.
     others: Vec<(&'static str, Result<String, String>)>,
 }
 
@@ -128,6 +130,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
     let remote =
         Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer, Stay::WithController).await?;
     let means = remote.means().clone();
+    let disk = remote.ask(HostRequest::ProbeDisk).await.map(drop).map_err(|why| why.to_string());
     tokio::time::sleep(CLOCK_WATCHED).await;
     let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_us);
     remote.quit().await;
@@ -139,9 +142,9 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         free_mib: value("free_kib").and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
         clock,
         means,
+        disk,
         others: vec![
             ("libfaketime", there("faketime", "libfaketime")),
-            ("FUSE", there("fuse", "/dev/fuse that may be written")),
             ("time daemon", value("time_daemon").map_or_else(|| Ok("none runs".into()), Ok)),
         ],
     })
@@ -172,6 +175,12 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
         if let Some(not) = not {
             why.push(format!("{}: {what} is left to the nodes: {not}", host.name));
         }
+    }
+    if let Err(not) = &answer.disk {
+        why.push(format!(
+            "{}: no disks that lose what was not synced, so no power loss of a foreign system: {not}",
+            host.name
+        ));
     }
     for (what, there) in &answer.others {
         match there {
@@ -225,6 +234,13 @@ fn impossible(plan: &Plan, conf: &ClusterConf, answers: &Answers) -> Vec<String>
             continue;
         }
         let faults = plan.nemesis.iter().flat_map(|spec| &spec.faults);
+        if faults.clone().any(|fault| *fault == Fault::PowerLoss) {
+            for (host, answer) in answers {
+                if let Ok(Answer { disk: Err(why), .. }) = answer {
+                    problems.push(format!("{} on {}: power-loss: {why}", subject.name, host.name));
+                }
+            }
+        }
         for condition in faults.filter_map(nemesis::links::condition) {
             for (host, answer) in
                 answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().ok()?)))

@@ -15,10 +15,19 @@ pub(super) const DIR: &str = "hosts";
 /// What it writes there.
 pub(crate) const CONF: &str = "hosts/cluster.conf";
 
+/// What containers are given, or not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extras {
+    /// Processors that each may use at most.
+    pub(super) cpus: Option<f64>,
+    /// What mounting a FUSE file system needs.
+    pub(super) fuse: bool,
+}
+
 /// Whose containers, networks and disks they are: the folder that `up` wrote to.
 const LABEL: &str = "gauntlet.hosts";
 /// What each may do: its own network's firewall and traffic classes, and what an SSH server and programs that change their user need.
-/// Not the clock, which is the machine's, and no devices.
+/// Not the clock, which is the machine's, and no devices unless they are asked for.
 const CAPABILITIES: [&str; 9] =
     ["NET_ADMIN", "NET_RAW", "SYS_CHROOT", "SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL"];
 /// How long an SSH server may take to listen.
@@ -42,8 +51,8 @@ pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// If one cannot be had: none is left then.
-pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()> {
-    if let Some(cpus) = cpus
+pub(super) fn up(hosts: u32, dir: &Path, extras: Extras) -> anyhow::Result<()> {
+    if let Some(cpus) = extras.cpus
         && !(0.01..=1000.0).contains(&cpus)
     {
         bail!("--cpus {cpus} is not 0.01 to 1000");
@@ -55,7 +64,7 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
     }
     let progress = Progress::new("hosts");
     image::ensure(|step| progress.step(step))?;
-    let made = make(hosts, &dir, cpus, &progress);
+    let made = make(hosts, &dir, extras, &progress);
     progress.done();
     if made.is_err()
         && let Err(error) = remove(&dir)
@@ -67,7 +76,7 @@ pub(super) fn up(hosts: u32, dir: &Path, cpus: Option<f64>) -> anyhow::Result<()
     Ok(())
 }
 
-fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyhow::Result<()> {
+fn make(hosts: u32, dir: &Path, extras: Extras, progress: &Progress) -> anyhow::Result<()> {
     let (label, prefix) = (label(dir), prefix(dir));
     let key = dir.join("key");
     make_key(&key)?;
@@ -79,7 +88,7 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
         let name = format!("n{n}");
         progress.step(&format!("starting {name} of {hosts}"));
         let container = format!("{prefix}-{name}");
-        run(&container, &name, &prefix, &label, cpus)?;
+        run(&container, &name, &prefix, &label, extras)?;
         let address = address(&container)?;
         let listening = wait_for_ssh(address);
         listening.with_context(|| format!("{container}: docker logs {container} says more"))?;
@@ -95,7 +104,7 @@ fn make(hosts: u32, dir: &Path, cpus: Option<f64>, progress: &Progress) -> anyho
     store::write(&dir.join("cluster.conf"), conf.as_bytes())
 }
 
-fn run(container: &str, name: &str, network: &str, label: &str, cpus: Option<f64>) -> anyhow::Result<()> {
+fn run(container: &str, name: &str, network: &str, label: &str, extras: Extras) -> anyhow::Result<()> {
     let disk = format!("{container}:/var/tmp/gauntlet");
     docker(&["volume", "create", "--label", label, container])?;
     let mut args = vec!["run", "--detach", "--init", "--name", container, "--hostname", name];
@@ -104,7 +113,12 @@ fn run(container: &str, name: &str, network: &str, label: &str, cpus: Option<f64
         args.extend(["--cap-add", capability]);
     }
     args.extend(["--security-opt", "no-new-privileges"]);
-    let cpus = cpus.map(|cpus| cpus.to_string());
+    if extras.fuse {
+        // Docker's AppArmor profile forbids mount(2) whatever the capabilities; where there is no AppArmor this means nothing.
+        args.extend(["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"]);
+        args.extend(["--security-opt", "apparmor=unconfined"]);
+    }
+    let cpus = extras.cpus.map(|cpus| cpus.to_string());
     if let Some(cpus) = &cpus {
         args.extend(["--cpus", cpus]);
     }

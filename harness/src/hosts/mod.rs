@@ -16,6 +16,7 @@ pub(crate) use nodes::{clean, end, logs, start};
 
 use crate::exit::Exit;
 use clap::Subcommand;
+use docker::Extras;
 use std::path::PathBuf;
 
 /// What to do with hosts.
@@ -32,6 +33,10 @@ pub(crate) enum HostsCommand {
         /// Processors that each may use at most, such as 0.5
         #[arg(long)]
         cpus: Option<f64>,
+        /// Give them /dev/fuse and what mounting needs (CAP_SYS_ADMIN, no AppArmor profile), for power losses of foreign systems. Root in
+        /// such a container is close to root of this machine
+        #[arg(long)]
+        fuse: bool,
     },
     /// Remove the containers, their network, their disks and their keys
     Down {
@@ -58,7 +63,9 @@ pub(crate) enum HostsCommand {
 /// What could not be done.
 pub(crate) fn execute(command: HostsCommand) -> anyhow::Result<Exit> {
     match command {
-        HostsCommand::Up { docker, dir, cpus } => docker::up(docker, &dir, cpus).map(|()| Exit::Valid),
+        HostsCommand::Up { docker, dir, cpus, fuse } => {
+            docker::up(docker, &dir, Extras { cpus, fuse }).map(|()| Exit::Valid)
+        }
         HostsCommand::Down { dir, keep_image } => docker::down(&dir, keep_image).map(|()| Exit::Valid),
         HostsCommand::Check { cluster, plan } => check::check(&cluster, plan.as_deref()),
     }

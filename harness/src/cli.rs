@@ -162,6 +162,14 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 0)]
         memory_mib: usize,
     },
+    /// Serve a folder as a disk that can lose what was not synced, until standard input ends
+    #[command(hide = true)]
+    Lossy {
+        /// What is durable
+        backing: PathBuf,
+        /// Where it is mounted
+        at: PathBuf,
+    },
     /// Run a program that is killed when the controller dies
     #[command(hide = true)]
     Leash {

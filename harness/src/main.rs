@@ -114,6 +114,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Load { dir } => elsewhere::make(&dir).map(|()| Exit::Valid),
         Command::AgentGuard { dir } => host::agent::guard(&dir).map(|()| Exit::Valid),
         Command::Burn { cpu, memory_mib } => host::burner::burn(cpu, memory_mib),
+        Command::Lossy { backing, at } => host::lossy_disk::serve(&backing, &at).map(|()| Exit::Valid),
         Command::Leash { enter, parent, program, args } => {
             leash::become_leashed(parent, enter.as_deref(), &program, &args)
                 .context("leash")

@@ -14,7 +14,6 @@ use crate::plan::Cell;
 use crate::progress::Progress;
 use crate::store::{self, HISTORY, STATUSES};
 use crate::threads::single_threaded;
-use crate::world::recipes::unsynced;
 use crate::world::settle::{wait_for_agreement, wait_for_one_state};
 use crate::world::{Cluster, Site};
 use anyhow::{Context, anyhow};
@@ -23,7 +22,6 @@ use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
 use nemesis::{HealReport, Runner};
 use reports::stored::{CpuUse, HOSTS_FILE, HostRecord, RUN_FILE, RunInfo, RunOutcome, write_json};
-use runtime::Unsynced;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,6 +127,8 @@ async fn drive(
     info: &mut RunInfo,
 ) -> anyhow::Result<()> {
     let mut cluster = Cluster::start(cell, dir, site).await?;
+    let unsynced = cluster.unsynced_in_words();
+    info.facts.extend(unsynced.map(|words| ("unsynced writes".to_owned(), words.to_owned())));
     let recorder = match Recorder::create(dir.join(HISTORY)).context("creating the history") {
         Ok(recorder) => recorder,
         Err(error) => {
@@ -432,9 +432,6 @@ fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     if let Some(least) = cell.plan.journal_sync_min {
         let least = humantime::format_duration(least);
         facts.push(("journal syncs".into(), format!("{least} at least: a slow disk")));
-    }
-    if unsynced(cell) == Unsynced::Lost {
-        facts.push(("unsynced writes".into(), "in the node's memory: killed, it loses them".into()));
     }
     if cell.schedule().iter().any(|injection| injection.fault.is_amnesia()) {
         let promise = "some disks lose what was synced, which is more than a protocol that trusts its disk promises to survive";

@@ -452,3 +452,38 @@ nemesis:
         assert!(hosts.path("store").join("latest").join("load").join(host).join("history.bin").is_file());
     }
 }
+
+#[test]
+fn power_fails_under_etcd_where_containers_may_mount_and_is_refused_where_they_may_not() {
+    let Ok(true) = Command::new("etcd").arg("--version").output().map(|output| output.status.success())
+    else {
+        assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "etcd is required here and not on the PATH");
+        eprintln!("skipped: etcd is not on the PATH (Debian: apt-get install etcd-server)");
+        return;
+    };
+    let plan = "
+world: ssh
+subjects: [etcd]
+workloads: [set]
+duration: 6s
+load: { clients: 6, op_timeout: 2s, attempt_timeout: 500ms }
+nemesis: [{ faults: [power-loss], targets: all, start: 1s, for: 300ms }]
+";
+    for (args, code, words) in [(&["--fuse"][..], 0, " not synced"), (&[], 2, "there is no /dev/fuse")] {
+        let Some(hosts) = Hosts::up_with(args) else { return };
+        let run = hosts.run(plan, &["--seed", "1"]).output().unwrap();
+        assert_eq!(run.status.code(), Some(code), "{}", said(&run));
+        let latest = hosts.path("store").join("latest");
+        let history = gauntlet(&["export", latest.to_str().unwrap()]).output().unwrap();
+        assert!(String::from_utf8_lossy(&history.stdout).contains(words), "{words}");
+        for container in hosts.containers() {
+            let mounts = docker(&["exec", &container, "cat", "/proc/mounts"]);
+            assert!(!mounts.contains("gauntlet-lossy"), "{mounts}");
+        }
+        assert!(latest.join("n1/data/member").is_dir(), "what it held is fetched");
+        let (conf, file) = (hosts.path("cluster.conf"), hosts.path("plan.yaml"));
+        let check = gauntlet(&["hosts", "check", "--cluster"]).arg(conf).arg(file).output().unwrap();
+        assert_eq!(check.status.code(), Some(if code == 0 { 0 } else { 255 }), "{}", said(&check));
+        assert_eq!(said(&check).contains("no power loss of a foreign system"), code != 0, "{}", said(&check));
+    }
+}

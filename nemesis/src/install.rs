@@ -93,7 +93,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Why a process fault on this node has to wait, if it has to.
     pub(crate) fn occupied(&self, node: ReplicaId) -> Option<String> {
         self.active.iter().find_map(|(id, active)| match &active.hold {
-            Hold::Down(nodes) | Hold::Truncated(nodes) if nodes.contains(&node) => {
+            Hold::Down { nodes, .. } | Hold::Truncated(nodes) if nodes.contains(&node) => {
                 Some(format!("{node} is down by fault {id}"))
             }
             Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
@@ -130,17 +130,21 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         for node in self.free(targets)? {
             done.add(node, self.world.kill(node).await)?;
         }
-        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
+        Ok((Hold::Down { nodes: done.nodes, lost_nothing: false }, done.evidence.join("; ")))
     }
 
     async fn install_power_loss(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
         let mut done = Done::default();
         let nodes = self.free(targets)?;
         let results = self.world.lose_power(&nodes).await;
-        for (node, result) in nodes.into_iter().zip(results) {
-            done.add(node, result)?;
+        let lost_nothing = results.iter().flatten().all(|dark| dark.lost_nothing);
+        // All were struck: those that are gone have to come back, whoever else is not.
+        let (gone, not): (Vec<_>, Vec<_>) =
+            nodes.into_iter().zip(results).partition(|(_, result)| result.is_ok());
+        for (node, result) in gone.into_iter().chain(not) {
+            done.add(node, result.map(|dark| dark.evidence))?;
         }
-        Ok((Hold::Down(done.nodes), done.evidence.join("; ")))
+        Ok((Hold::Down { nodes: done.nodes, lost_nothing }, done.evidence.join("; ")))
     }
 
     async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {

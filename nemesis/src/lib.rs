@@ -36,4 +36,4 @@ pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};
 pub use target::{Shape, Targets};
-pub use world::{Comeback, InjectError, LinkMeans, Pressure, World};
+pub use world::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};

@@ -48,7 +48,11 @@ pub(crate) struct Active {
 /// What a fault holds on to.
 #[derive(Debug)]
 pub(crate) enum Hold {
-    Down(Vec<ReplicaId>),
+    Down {
+        nodes: Vec<ReplicaId>,
+        /// They lost their power, and nothing with it.
+        lost_nothing: bool,
+    },
     Paused(Vec<ReplicaId>),
     Links {
         fault: LinkFault,
@@ -320,7 +324,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.look_at_full_disks().await;
         let Some(Active { name, fault, targets, hold, .. }) = self.active.remove(&id) else { return };
         let (stage, detail) = match hold {
-            Hold::Down(nodes) => self.restart(nodes).await,
+            Hold::Down { nodes, lost_nothing } => match self.restart(nodes).await {
+                (FaultStage::Healed, words) if lost_nothing => {
+                    (FaultStage::NeverBit, format!("nothing was unsynced when the power went; {words}"))
+                }
+                restarted => restarted,
+            },
             Hold::Paused(nodes) => self.resume(nodes).await,
             Hold::Links { fault: link, before } => {
                 let errors = self.apply().await;

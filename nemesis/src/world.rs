@@ -44,6 +44,15 @@ pub struct LinkMeans {
     pub unit: &'static str,
 }
 
+/// A process that is gone with its power.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dark {
+    /// What shows it.
+    pub evidence: String,
+    /// It is known that nothing was unsynced: no more happened than at a kill.
+    pub lost_nothing: bool,
+}
+
 /// A cluster whose processes and links can be broken. Every method that works says in a few words what shows it.
 #[expect(async_fn_in_trait, reason = "one task owns a world; its futures need not be Send")]
 pub trait World {
@@ -63,7 +72,7 @@ pub trait World {
     async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError>;
 
     /// Ends the processes at once, and with them what they had not synced; an answer for each.
-    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>>;
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>>;
 
     /// Starts a killed process again and waits until it serves.
     async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError>;

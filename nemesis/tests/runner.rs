@@ -3,7 +3,7 @@
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
 use nemesis::{
-    Comeback, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
+    Comeback, Dark, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
 };
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
@@ -35,6 +35,8 @@ struct Books {
     /// Processes that ended by themselves, and what those say who meet a full disk.
     exits: Vec<(ReplicaId, String)>,
     last_words: Option<&'static str>,
+    /// On whose disk everything is.
+    synced: BTreeSet<ReplicaId>,
     /// Whoever is asked for other members or leaders refuses.
     stubborn: bool,
 }
@@ -103,13 +105,14 @@ impl World for Books {
         Ok("gone".into())
     }
 
-    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>> {
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
         if self.foreign {
             return nodes.iter().map(|_| Err(InjectError::Unsupported("it keeps it".into()))).collect();
         }
         let mut gone = Vec::new();
         for node in nodes {
-            gone.push(self.kill(*node).await);
+            let killed = self.kill(*node).await;
+            gone.push(killed.map(|evidence| Dark { evidence, lost_nothing: self.synced.contains(node) }));
         }
         gone
     }
@@ -366,6 +369,22 @@ async fn power_is_lost_where_that_differs_from_a_kill_and_by_those_only_that_hav
     let (events, books, report) = run(Books { foreign: true, ..Books::new() }, schedule(&[1]), 10).await;
     assert_eq!(stages(&events), [(1, Installed), (2, Skipped), (1, Healed)]);
     assert_eq!(events[1].detail, "it keeps it");
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_loss_that_is_known_to_have_lost_nothing_anywhere_never_bit() {
+    let synced = |nodes: &[u32]| nodes.iter().copied().map(ReplicaId).collect();
+    let all = || Targets::Nodes((1..=3).map(ReplicaId).collect());
+    let schedule = || vec![injection(1, 2, Fault::PowerLoss, all())];
+    let books = Books { synced: synced(&[1, 2]), ..Books::new() };
+    let (events, books, report) = run(books, schedule(), 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Healed)], "the third had something to lose");
+    assert_healed(&books, &report);
+    let books = Books { synced: synced(&[1, 2, 3]), ..Books::new() };
+    let (events, books, report) = run(books, schedule(), 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, NeverBit)]);
+    assert!(events[1].detail.starts_with("nothing was unsynced when the power went"), "{}", events[1].detail);
     assert_healed(&books, &report);
 }
 

@@ -13,6 +13,7 @@ use crate::host::wire::{AgentHello, AgentReply, AgentRequest, ClockRequest, Mean
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel, quota};
 use crate::threads::single_threaded;
 use anyhow::{Context, bail};
+use lossy::mounts;
 use nemesis::clock::HostClock;
 use nemesis::network::HostNetwork;
 use rustix::fs::FlockOperation;
@@ -184,6 +185,9 @@ async fn take_over(dir: &Path) -> anyhow::Result<File> {
 }
 
 fn remove_runs(dir: &Path) -> anyhow::Result<()> {
+    // What is mounted there is what an earlier agent could not take away; never is anything removed through it.
+    let runs = dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))?.join(RUNS);
+    mounts::clear(&runs)?;
     match std::fs::remove_dir_all(dir.join(RUNS)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", dir.join(RUNS).display()))
@@ -233,7 +237,9 @@ pub(crate) fn guard(dir: &Path) -> anyhow::Result<()> {
         let (mut clock, mut network) = (HostClock::new(dir.join(CLOCK)), HostNetwork::new(0));
         let (clock, network) = tokio::join!(clock.heal(), network.heal());
         quota::remove_leftovers();
-        clock.and(network).map_err(anyhow::Error::msg)
+        // Disks take themselves away, unless somebody has killed them, too.
+        let cleared = mounts::clear_dead().context("unmounting disks that nobody serves");
+        clock.and(network).map_err(anyhow::Error::msg).and(cleared.map(drop))
     })
 }
 

@@ -10,6 +10,7 @@
 //! | `filler.rs` | file systems without room |
 //! | `burner.rs` | programs that want a host's processors or memory |
 //! | `quota.rs` | how much processor time a node may have |
+//! | `lossy_disk.rs` | a disk under a foreign node that can lose what was not synced |
 //! | `kernel.rs` | what a host's kernel counts |
 //! | `node.rs`, `proc_stat.rs` | one node: its process |
 
@@ -18,6 +19,7 @@ pub(crate) mod burner;
 mod disks;
 mod filler;
 mod kernel;
+pub(crate) mod lossy_disk;
 pub(crate) mod node;
 pub(crate) mod proc_stat;
 mod quota;

@@ -3,12 +3,13 @@
 use crate::host::burner::Burner;
 use crate::host::disks::{self, Disk};
 use crate::host::filler::{FileSystem, Filler};
+use crate::host::lossy_disk::LossyDisk;
 use crate::host::node::Node;
 use crate::host::quota::{self, Quota};
 use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
-use nemesis::{Comeback, InjectError, Pressure};
+use nemesis::{Comeback, Dark, InjectError, Pressure};
 use protocol::ReplicaId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,10 @@ pub(crate) struct Supervisor {
 struct Supervised {
     process: Node,
     disk: Disk,
+    /// What is mounted there, if something is.
+    mounted: Option<LossyDisk>,
+    /// How programs that served that ended by themselves, until somebody is told.
+    mount_ends: Vec<String>,
     config: Option<PathBuf>,
     /// What its disk has lost since it was up.
     lost: Option<String>,
@@ -49,18 +54,27 @@ impl Supervisor {
     pub(crate) async fn handle(&mut self, request: HostRequest) -> Result<HostReply, InjectError> {
         match request {
             HostRequest::Prepare(prepared) => {
-                self.prepare(*prepared).map(|()| HostReply::Done(String::new())).map_err(failed)
+                self.prepare(*prepared).await.map(|()| HostReply::Done(String::new())).map_err(failed)
             }
             HostRequest::Node { node, request } => match self.nodes.get_mut(&node) {
                 Some(supervised) => supervised.handle(request).await,
                 None => Err(InjectError::Unsupported(format!("{node} does not run on this host"))),
             },
             HostRequest::Exits => {
-                let exit = |(id, node): (&ReplicaId, &mut Supervised)| {
-                    let words = node.process.take_exit()?;
-                    Some((*id, if node.filler.is_some() { on_full_disk(words) } else { words }))
-                };
-                Ok(HostReply::Exits(self.nodes.iter_mut().filter_map(exit).collect()))
+                let (mut nodes, mut disks) = (Vec::new(), Vec::new());
+                for (id, node) in &mut self.nodes {
+                    node.look_at_mount();
+                    disks.extend(node.mount_ends.drain(..).map(|words| format!("{id}: {words}")));
+                    match node.process.take_exit() {
+                        Some(words) if node.mounted.as_mut().is_some_and(LossyDisk::is_dead) => {
+                            tracing::warn!(node = %id, words, "it ended with its disk");
+                        }
+                        Some(words) if node.filler.is_some() => nodes.push((*id, on_full_disk(words))),
+                        Some(words) => nodes.push((*id, words)),
+                        None => {}
+                    }
+                }
+                Ok(HostReply::Exits { nodes, disks })
             }
             HostRequest::Throttling => {
                 let told =
@@ -72,6 +86,10 @@ impl Supervisor {
             HostRequest::CpuTime => {
                 Ok(HostReply::CpuTime(self.nodes.values().map(|node| node.process.cpu_s()).sum()))
             }
+            HostRequest::ProbeDisk => match LossyDisk::probe().await {
+                Ok(()) => Ok(HostReply::Done(String::new())),
+                Err(why) => Err(InjectError::Unsupported(format!("{why:#}"))),
+            },
         }
     }
 
@@ -79,7 +97,9 @@ impl Supervisor {
     pub(crate) async fn stop_all(&mut self) {
         self.relieve().await;
         for node in self.nodes.values_mut() {
-            node.process.stop().await;
+            if let Err(error) = node.stop().await {
+                tracing::warn!(node = node.process.name(), %error, "stopping it");
+            }
             node.quota = None;
         }
     }
@@ -98,6 +118,13 @@ impl Supervisor {
             node.pressed.clear();
             node.filler = None;
         }
+        for node in self.nodes.values_mut() {
+            if let Some(disk) = &mut node.mounted
+                && let Err(error) = disk.mend().await
+            {
+                tracing::warn!(node = node.process.name(), %error, "giving its disk its power back");
+            }
+        }
         for node in self.nodes.values_mut().filter(|node| node.process.is_paused()) {
             if let Err(error) = node.process.resume().await {
                 tracing::warn!(node = node.process.name(), %error, "letting it go on");
@@ -105,8 +132,9 @@ impl Supervisor {
         }
     }
 
-    fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { node, recipe, config, secrets, data, data_link, cpu_quota, log } = prepared;
+    async fn prepare(&mut self, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { node, recipe, config, secrets, data, data_link, cpu_quota, log, on_lossy_disk } =
+            prepared;
         for dir in [&recipe.dir, &data] {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
@@ -127,10 +155,21 @@ impl Supervisor {
                 .with_context(|| format!("cpu_quota {cpus} cannot be had for {}", recipe.name))
         });
         let quota = quota.transpose()?;
+        let mounted = if on_lossy_disk { Some(LossyDisk::mount(&data).await?) } else { None };
         let (process, disk) = (Node::new(recipe, quota.as_ref().map(Quota::entrance)), Disk::new(data, log));
         self.nodes.insert(
             node,
-            Supervised { process, disk, config, lost: None, filler: None, quota, pressed: BTreeMap::new() },
+            Supervised {
+                process,
+                disk,
+                mounted,
+                mount_ends: Vec::new(),
+                config,
+                lost: None,
+                filler: None,
+                quota,
+                pressed: BTreeMap::new(),
+            },
         );
         Ok(())
     }
@@ -143,21 +182,24 @@ impl Supervised {
             NodeRequest::Start if node.is_up() => {
                 return Err(InjectError::Unsupported(format!("{} runs already", node.name())));
             }
-            NodeRequest::Start => {
-                let started = node.start().await;
-                started.map(|()| format!("runs again as pid {}", node.pid().unwrap_or_default()))
-            }
+            NodeRequest::Start => self.start().await,
             NodeRequest::Kill => node.kill().await,
             NodeRequest::Strike => {
                 node.strike();
                 Ok(String::new())
             }
+            NodeRequest::CutPower => {
+                return self.cut_power().await.map(HostReply::Unsynced).map_err(failed);
+            }
+            NodeRequest::LosePower => {
+                return self.lose_power().await.map(HostReply::Dark).map_err(failed);
+            }
             NodeRequest::Pause => node.pause().await,
             NodeRequest::Resume => node.resume().await,
             NodeRequest::Stop => {
-                node.stop().await;
+                let stopped = self.stop().await;
                 self.quota = None;
-                self.disk.forget_others().map(|()| String::new())
+                self.disk.forget_others().and(stopped).map(|()| String::new())
             }
             NodeRequest::FillDisk => return self.fill().await.map(HostReply::Done),
             NodeRequest::FreeDisk => {
@@ -183,6 +225,56 @@ impl Supervised {
             }
         };
         done.map(HostReply::Done).map_err(failed)
+    }
+
+    async fn start(&mut self) -> anyhow::Result<String> {
+        self.look_at_mount();
+        if let Some(disk) = self.mounted.take_if(LossyDisk::is_dead) {
+            self.mounted = Some(disk.again().await?);
+        }
+        if let Some(disk) = &mut self.mounted {
+            disk.mend().await?;
+        }
+        self.process.start().await?;
+        Ok(format!("runs again as pid {}", self.process.pid().unwrap_or_default()))
+    }
+
+    fn look_at_mount(&mut self) {
+        self.mount_ends.extend(self.mounted.as_mut().and_then(LossyDisk::take_exit));
+    }
+
+    /// Ends it, politely where that works, and then its disk.
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut disk) = self.mounted.take() else {
+            self.process.stop().await;
+            return Ok(());
+        };
+        // It could not end while it waits for a disk without power. A disk that is dead makes nobody wait.
+        let mended = disk.mend().await;
+        self.process.stop().await;
+        disk.end().await.and(mended)
+    }
+
+    fn mounted(&mut self) -> anyhow::Result<&mut LossyDisk> {
+        self.mounted.as_mut().context("its disk loses nothing")
+    }
+
+    async fn cut_power(&mut self) -> anyhow::Result<bool> {
+        if !self.process.is_up() {
+            bail!("{} does not run", self.process.name());
+        }
+        Ok(!self.mounted()?.cut().await?.is_nothing())
+    }
+
+    async fn lose_power(&mut self) -> anyhow::Result<Dark> {
+        self.process.strike();
+        // Its last requests are answered by this: until then it cannot end.
+        let lost = self.mounted()?.lose().await;
+        let gone = self.process.kill().await?;
+        Ok(match lost {
+            Ok(lost) => Dark { evidence: format!("{gone}; {lost}"), lost_nothing: lost.is_nothing() },
+            Err(error) => Dark { evidence: format!("{gone}; {error:#}"), lost_nothing: false },
+        })
     }
 
     async fn press(&mut self, pressure: Pressure) -> anyhow::Result<String> {

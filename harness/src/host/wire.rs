@@ -5,7 +5,7 @@ use crate::host::Throttling;
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
-use nemesis::{Comeback, InjectError, Pressure};
+use nemesis::{Comeback, Dark, InjectError, Pressure};
 use protocol::ReplicaId;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -37,6 +37,8 @@ pub(crate) enum HostRequest {
     CpuTime,
     /// How often nodes had used up what processor time they may have.
     Throttling,
+    /// Can a foreign node have a disk that loses what was not synced?
+    ProbeDisk,
 }
 
 /// A node before its first start.
@@ -58,6 +60,8 @@ pub(crate) struct Prepared {
     pub cpu_quota: Option<f64>,
     /// Where in `data` it writes what it has promised to remember.
     pub log: Log,
+    /// `data` is a disk that can lose what was not synced.
+    pub on_lossy_disk: bool,
 }
 
 /// In which files a node writes what it has promised to remember. Paths are relative to its data folder.
@@ -111,6 +115,11 @@ pub(crate) enum NodeRequest {
     Kill,
     /// SIGKILL, to be seen through by [`NodeRequest::Kill`].
     Strike,
+    /// Nothing becomes durable on its disk any more, and whoever asks for it waits: what comes before [`NodeRequest::LosePower`]. Says
+    /// whether something is unsynced.
+    CutPower,
+    /// What its disk had not made durable is gone, and so is it, by a SIGKILL that it has been sent.
+    LosePower,
     /// SIGSTOP.
     Pause,
     /// SIGCONT.
@@ -152,14 +161,23 @@ pub(crate) enum NodeRequest {
 pub(crate) enum HostReply {
     /// Done; what shows it.
     Done(String),
+    /// Something is unsynced, or not.
+    Unsynced(bool),
+    /// It is gone with its power.
+    Dark(Dark),
     /// They have ended; what they had, or nothing to speak of.
     Released(Option<String>),
     /// How it came back on a disk that had lost what was synced.
     CameBack(Comeback),
     /// The node's own words.
     Control(ControlReply),
-    /// Which ended by themselves, and what they left to say.
-    Exits(Vec<(ReplicaId, String)>),
+    /// What ended by itself.
+    Exits {
+        /// Nodes, and what they left to say.
+        nodes: Vec<(ReplicaId, String)>,
+        /// What served a node's disk, so that it is no fault of the node's: in words.
+        disks: Vec<String>,
+    },
     /// Seconds.
     CpuTime(f64),
     /// Of nodes with a quota.

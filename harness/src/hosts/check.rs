@@ -5,7 +5,7 @@ use crate::campaign;
 use crate::cluster::{ClockConf, ClusterConf, HostConf};
 use crate::exit::Exit;
 use crate::host::ssh::{Program, Ssh, path};
-use crate::host::{ClockSample, Means, Remote, Stay};
+use crate::host::{ClockSample, HostRequest, Means, Remote, Stay};
 use crate::overrides::Overrides;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -34,7 +34,6 @@ echo machine "$(uname -m)"
 echo libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 echo cores "$(nproc 2>/dev/null)"
 mkdir -p "$1" && echo free_kib "$(df -Pk "$1" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
-[ -w /dev/fuse ] && echo fuse yes
 true
 "#;
 
@@ -49,8 +48,8 @@ struct Answer {
     means: Means,
     /// Whether nodes can be kept to a share of the processors.
     quota: Result<(), String>,
-    /// Whether a FUSE device is there.
-    others: Vec<(&'static str, Result<String, String>)>,
+    /// Whether a foreign node can have a disk that loses what was not synced.
+    disk: Result<(), String>,
 }
 
 /// Asks all hosts, prints tables; valid if the plan can be run there (without one: if all are reachable and fit).
@@ -136,10 +135,10 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         Remote::begin(host.clone(), std::slice::from_ref(gauntlet), dir, peer, Stay::WithController).await?;
     let means = remote.means().clone();
     let quota = remote.probe_quota().await;
+    let disk = remote.ask(HostRequest::ProbeDisk).await.map(drop).map_err(|why| why.to_string());
     tokio::time::sleep(CLOCK_WATCHED).await;
     let clock = remote.take_clock_samples().into_iter().min_by_key(|sample| sample.uncertainty_ns);
     remote.quit().await;
-    let there = |key: &str, what: &str| value(key).ok_or_else(|| format!("there is no {what}"));
     Ok(Answer {
         machine: value("machine").unwrap_or_default(),
         libc: value("libc").and_then(|text| glibc(&text)),
@@ -148,7 +147,7 @@ async fn ask(host: &HostConf, gauntlet: &Program, dir: &Path, peer: IpAddr) -> a
         clock,
         means,
         quota,
-        others: vec![("FUSE", there("fuse", "/dev/fuse that may be written"))],
+        disk,
     })
 }
 
@@ -191,12 +190,11 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
         }
         Err(not) => format!("{}: system clock: left alone: {not}", host.name),
     });
-    for (what, there) in &answer.others {
-        match there {
-            Ok(words) if words == "yes" => {}
-            Ok(words) => why.push(format!("{}: {what}: {words}", host.name)),
-            Err(not) => why.push(format!("{}: {what}: {not}", host.name)),
-        }
+    if let Err(not) = &answer.disk {
+        why.push(format!(
+            "{}: no disks that lose what was not synced, so no power loss of a foreign system: {not}",
+            host.name
+        ));
     }
     row
 }
@@ -247,6 +245,12 @@ fn impossible(plan: &Plan, conf: &ClusterConf, answers: &Answers) -> Vec<String>
             let Ok(answer) = answer else { continue };
             let mut on_host = |why| problems.push(format!("{} on {}: {why}", subject.name, host.name));
             let ours = subject.system.is_ours();
+            if let Err(why) = &answer.disk
+                && !ours
+                && faults.contains(&&Fault::PowerLoss)
+            {
+                on_host(format!("power-loss: {why}"));
+            }
             if let Err(why) = &answer.means.clock
                 && (!ours || host.clock == ClockConf::System)
                 && faults.iter().any(|fault| fault.clock_setting().is_some())

@@ -18,7 +18,7 @@ pub(crate) const CONF: &str = "hosts/cluster.conf";
 /// Whose containers, networks and disks they are: the folder that `up` wrote to.
 const LABEL: &str = "gauntlet.hosts";
 /// What each may do: its own network's firewall and traffic classes, and what an SSH server and programs that change their user need.
-/// Not the clock, which is the machine's, and no devices.
+/// Not the clock, which is the machine's, and no devices unless they are asked for.
 const CAPABILITIES: [&str; 9] =
     ["NET_ADMIN", "NET_RAW", "SYS_CHROOT", "SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL"];
 /// How long an SSH server may take to listen.
@@ -38,7 +38,7 @@ pub(super) fn docker(args: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// How large each is.
+/// What each gets.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Size {
     /// Processors that each may use at most, such as 0.5
@@ -47,6 +47,10 @@ pub(crate) struct Size {
     /// A disk of its own for each, of so many mebibytes, which `disk-full` can fill: in memory, so that a sync costs nothing
     #[arg(long, value_name = "MEBIBYTES")]
     disk_mib: Option<u32>,
+    /// Give them /dev/fuse and what mounting needs (CAP_SYS_ADMIN, no AppArmor profile), for power losses of foreign systems. Root in
+    /// such a container is close to root of this machine
+    #[arg(long)]
+    fuse: bool,
 }
 
 /// Starts so many for nodes and so many that make load, and writes how they are reached.
@@ -130,6 +134,11 @@ fn run(container: &str, name: &str, network: &str, label: &str, size: &Size) -> 
         args.extend(["--cap-add", capability]);
     }
     args.extend(["--security-opt", "no-new-privileges"]);
+    if size.fuse {
+        // Docker's AppArmor profile forbids mount(2) whatever the capabilities; where there is no AppArmor this means nothing.
+        args.extend(["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"]);
+        args.extend(["--security-opt", "apparmor=unconfined"]);
+    }
     let cpus = size.cpus.map(|cpus| cpus.to_string());
     if let Some(cpus) = &cpus {
         args.extend(["--cpus", cpus]);

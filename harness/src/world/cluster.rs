@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
-use nemesis::{Comeback, InjectError, LinkMeans, Pressure, World};
+use nemesis::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
 use reports::stored::HostRecord;
@@ -34,6 +34,9 @@ use workloads::load::Endpoint;
 
 /// The most states that are taken down on the way: hours of polling.
 const SIGHTINGS_MAX: usize = 100_000;
+/// A disk that stops with nothing to lose is looked at so often again, after so long.
+const CUT_LOOKS: u32 = 10;
+const CUT_LOOK: Duration = Duration::from_millis(20);
 /// What is not fetched from a host: sockets, and what nobody but the node may know.
 const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
 
@@ -43,8 +46,10 @@ pub(crate) struct Cluster {
     system: System,
     serializable_reads: bool,
     durability: Durability,
-    /// What becomes of what a killed node had not synced.
+    /// What becomes of what a node had not synced when its power fails.
     unsynced: Unsynced,
+    /// Why foreign nodes have no disks that can lose that, if they were to have some.
+    no_disk: Option<String>,
     pub(super) hosts: Vec<Host>,
     /// Which of the hosts each node is on, and in which folder.
     places: BTreeMap<ReplicaId, NodePlace>,
@@ -64,6 +69,8 @@ pub(crate) struct Cluster {
     pub(super) counted: Counted,
     /// How often nodes with a quota had used it up when the run phase began.
     throttling: BTreeMap<ReplicaId, Throttling>,
+    /// What of ours did not hold, so that what it was to do may not have been done.
+    lapses: Vec<String>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
     _short: tempfile::TempDir,
 }
@@ -106,6 +113,7 @@ impl Cluster {
             serializable_reads: subject.reads == Reads::Local,
             durability: subject.durability,
             unsynced: unsynced(cell),
+            no_disk: None,
             hosts,
             places: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -116,8 +124,12 @@ impl Cluster {
             sightings: BTreeSet::new(),
             counted: Counted::default(),
             throttling: BTreeMap::new(),
+            lapses: Vec::new(),
             _short: short,
         };
+        if cluster.wants_lossy_disks() {
+            cluster.no_disk = cluster.probe_disks().await;
+        }
         for (i, id) in ids.iter().enumerate() {
             let conf = match &site.ground {
                 Ground::Here(conf) => conf.as_ref().map(|conf| &conf.servers[i]),
@@ -165,9 +177,42 @@ impl Cluster {
         let cpu_quota = quota.as_ref().map(|(_, cpus)| *cpus);
         self.places.insert(id, NodePlace { host, dir: layout.dir, quota });
         let (data, data_link) = (layout.data, layout.data_link);
-        let prepared = Prepared { node: id, recipe, config, secrets, data, data_link, cpu_quota, log };
+        let on_lossy_disk = self.wants_lossy_disks() && self.no_disk.is_none();
+        let prepared =
+            Prepared { node: id, recipe, config, secrets, data, data_link, cpu_quota, log, on_lossy_disk };
         self.hosts[host].ask(HostRequest::Prepare(Box::new(prepared))).await?;
         Ok(())
+    }
+
+    fn wants_lossy_disks(&self) -> bool {
+        !self.system.is_ours() && self.unsynced == Unsynced::Lost
+    }
+
+    /// Why not all hosts can give a foreign node a disk that loses what was not synced; `None` if they can.
+    async fn probe_disks(&mut self) -> Option<String> {
+        for host in &mut self.hosts {
+            if let Err(why) = host.ask(HostRequest::ProbeDisk).await {
+                let name = match host {
+                    Host::Here(_) => "this machine".to_owned(),
+                    Host::There(remote) => format!("host {}", remote.conf().name),
+                };
+                return Some(format!("what a foreign process has not synced outlives it on {name}: {why}"));
+            }
+        }
+        None
+    }
+
+    /// What a reader of the report has to know of how power is lost, if it is.
+    #[must_use]
+    pub(crate) fn unsynced_in_words(&self) -> Option<&'static str> {
+        match (self.unsynced, self.system.is_ours(), &self.no_disk) {
+            (Unsynced::Kept, ..) => None,
+            (Unsynced::Lost, true, _) => Some("in the node's memory: killed, it loses them"),
+            (Unsynced::Lost, false, None) => Some(
+                "in a file system of ours below the node: it loses them with the power, not when it is killed",
+            ),
+            (Unsynced::Lost, false, Some(_)) => Some("kept by the hosts: no power is lost"),
+        }
     }
 
     /// What clients need to be let in, written to files of this folder; `None` if everybody is.
@@ -286,9 +331,9 @@ impl Cluster {
     }
 
     /// What other hosts say of the run phase, which is over; times are since `origin`. A host that does not answer has no counters. And
-    /// which hosts took faults back by themselves, so that less was in force than is written.
+    /// which hosts took faults back by themselves, or what else of ours did not hold, so that less was in force than is written.
     pub(crate) async fn end_watch(&mut self, origin: Instant) -> (Vec<HostRecord>, Vec<String>) {
-        let (mut records, mut lapses) = (Vec::new(), Vec::new());
+        let (mut records, mut lapses) = (Vec::new(), std::mem::take(&mut self.lapses));
         for (i, remote) in self.remotes().into_iter().enumerate() {
             let name = remote.conf().name.clone();
             if remote.expired() > 0 {
@@ -450,21 +495,51 @@ impl Cluster {
         }
     }
 
-    /// SIGKILL for all of these at once, as far as that can be had.
-    async fn strike(&mut self, nodes: &[ReplicaId]) {
-        let mut striking = JoinSet::new();
+    /// The same for all of these at once, as far as that can be had.
+    async fn ask_at_once(
+        &mut self,
+        nodes: &[ReplicaId],
+        request: &NodeRequest,
+    ) -> BTreeMap<ReplicaId, Result<HostReply, InjectError>> {
+        let (mut answers, mut asking) = (BTreeMap::new(), JoinSet::new());
         for node in nodes {
-            let request = HostRequest::Node { node: *node, request: NodeRequest::Strike };
-            match &mut self.hosts[self.places[node].host] {
-                here @ Host::Here(_) => drop(here.ask(request).await),
+            let (node, request) = (*node, HostRequest::Node { node: *node, request: request.clone() });
+            match &mut self.hosts[self.places[&node].host] {
+                here @ Host::Here(_) => drop(answers.insert(node, here.ask(request).await)),
                 Host::There(remote) => {
                     let remote = remote.clone();
-                    striking.spawn(async move { remote.ask(request).await });
+                    asking.spawn(async move { (node, remote.ask(request).await) });
                 }
             }
         }
-        // Whether they are gone is seen by the kill that follows.
-        striking.join_all().await;
+        answers.extend(asking.join_all().await);
+        answers
+    }
+
+    /// Cuts the power of foreign nodes, whose disks can lose what was not synced.
+    async fn cut_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
+        // What one had sent before must not become durable on another in the meantime, so all disks stop first. They are not dark before
+        // they have something to lose, or have been asked for nothing for a while.
+        let mut synced = nodes.to_vec();
+        for _ in 0..CUT_LOOKS {
+            let answers = self.ask_at_once(&synced, &NodeRequest::CutPower).await;
+            synced.retain(|node| matches!(answers[node], Ok(HostReply::Unsynced(false))));
+            if synced.is_empty() {
+                break;
+            }
+            tokio::time::sleep(CUT_LOOK).await;
+        }
+        // Whether they are gone is seen by what follows.
+        self.ask_at_once(nodes, &NodeRequest::Strike).await;
+        let mut dark = Vec::new();
+        for node in nodes {
+            dark.push(match self.ask(*node, NodeRequest::LosePower).await {
+                Ok(HostReply::Dark(gone)) => Ok(gone),
+                Ok(other) => Err(odd(*node, &other)),
+                Err(error) => Err(error),
+            });
+        }
+        dark
     }
 }
 
@@ -526,21 +601,26 @@ impl World for Cluster {
         self.done(node, NodeRequest::Kill).await
     }
 
-    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<String, InjectError>> {
-        if self.unsynced == Unsynced::Kept {
-            let why = match (self.system.is_ours(), self.durability) {
-                (false, _) => "it is a foreign process: what it has not synced outlives it",
-                (true, Durability::Memory) => "nothing is on disk, so a kill says it all",
-                (true, Durability::Fsync) => "its nodes were started with `unsynced: kept`",
-            };
-            return nodes.iter().map(|_| Err(InjectError::Unsupported(why.into()))).collect();
+    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
+        let why_not = match (self.unsynced, self.durability) {
+            (Unsynced::Lost, _) => self.no_disk.as_deref(),
+            (Unsynced::Kept, Durability::Memory) => Some("nothing is on disk, so a kill says it all"),
+            (Unsynced::Kept, Durability::Fsync) => Some("its nodes were started with `unsynced: kept`"),
+        };
+        if let Some(why) = why_not {
+            return nodes.iter().map(|_| Err(InjectError::Unsupported(why.to_owned()))).collect();
         }
-        // All at once: what one had sent before it went must not become durable on another in the meantime.
-        self.strike(nodes).await;
+        if !self.system.is_ours() {
+            return self.cut_power(nodes).await;
+        }
+        // All at once: what one had sent before it went must not become durable on another in the meantime. Whether they are gone is
+        // seen by the kill that follows.
+        self.ask_at_once(nodes, &NodeRequest::Strike).await;
         let mut gone = Vec::new();
         for node in nodes {
             let killed = self.done(*node, NodeRequest::Kill).await;
-            gone.push(killed.map(|words| words + ", and what it had not synced with it"));
+            let evidence = killed.map(|words| words + ", and what it had not synced with it");
+            gone.push(evidence.map(|evidence| Dark { evidence, lost_nothing: false }));
         }
         gone
     }
@@ -670,7 +750,10 @@ impl World for Cluster {
         let mut exits = Vec::new();
         for host in &mut self.hosts {
             match host.ask(HostRequest::Exits).await {
-                Ok(HostReply::Exits(ended)) => exits.extend(ended),
+                Ok(HostReply::Exits { nodes, disks }) => {
+                    exits.extend(nodes);
+                    self.lapses.extend(disks);
+                }
                 other => tracing::warn!(?other, "a host does not tell which nodes ended"),
             }
         }

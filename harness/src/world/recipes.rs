@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tls::TlsFiles;
 
-/// What becomes of what the cell's nodes have not synced when they are killed. It is lost if the plan has power losses, in which
-/// a kill and a power loss are the same.
+/// What becomes of what the cell's nodes have not synced when their power fails. It is lost if the plan has power losses. Our own nodes keep
+/// it in their memory for that, so that a kill and a power loss are the same; foreign ones are given a disk that can lose it.
 #[must_use]
 pub(crate) fn unsynced(cell: &Cell) -> Unsynced {
     let subject = cell.subject();
-    let on_disk = subject.system.is_ours() && subject.durability == Durability::Fsync;
+    let on_disk = subject.durability == Durability::Fsync;
     let loses_power = cell.schedule().iter().any(|injection| injection.fault == Fault::PowerLoss);
     if on_disk && loses_power { Unsynced::Lost } else { Unsynced::Kept }
 }

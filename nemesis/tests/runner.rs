@@ -35,6 +35,8 @@ struct Books {
     /// Processes that ended by themselves, and what those say who meet a full disk.
     exits: Vec<(ReplicaId, String)>,
     last_words: Option<&'static str>,
+    /// Who has ended by itself when he is to lose his power.
+    ended: BTreeSet<ReplicaId>,
     /// On whose disk everything is.
     synced: BTreeSet<ReplicaId>,
     /// Whoever is asked for other members or leaders refuses.
@@ -111,6 +113,10 @@ impl World for Books {
         }
         let mut gone = Vec::new();
         for node in nodes {
+            if self.ended.contains(node) {
+                gone.push(Err(InjectError::Failed("it ended by itself first".into())));
+                continue;
+            }
             let killed = self.kill(*node).await;
             gone.push(killed.map(|evidence| Dark { evidence, lost_nothing: self.synced.contains(node) }));
         }
@@ -385,6 +391,16 @@ async fn a_power_loss_that_is_known_to_have_lost_nothing_anywhere_never_bit() {
     let (events, books, report) = run(books, schedule(), 10).await;
     assert_eq!(stages(&events), [(1, Installed), (1, NeverBit)]);
     assert!(events[1].detail.starts_with("nothing was unsynced when the power went"), "{}", events[1].detail);
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_lost_their_power_come_back_although_one_before_them_had_ended_by_itself() {
+    let books = Books { ended: BTreeSet::from([ReplicaId(1)]), ..Books::new() };
+    let all = Targets::Nodes((1..=3).map(ReplicaId).collect());
+    let (events, books, report) = run(books, vec![injection(1, 2, Fault::PowerLoss, all)], 10).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
+    assert_eq!(events[0].detail, "n2: gone; n3: gone; n1: not done: it ended by itself first");
     assert_healed(&books, &report);
 }
 

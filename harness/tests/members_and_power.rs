@@ -156,8 +156,9 @@ nemesis:
 #[test]
 fn disks_that_lose_what_was_synced_are_told_with_what_they_lost_and_replaced_in_the_end() {
     let arena = Arena::new();
-    // One of three has forgotten, and the others stay up: nobody misses what it knew.
-    assert_exit(&arena.run(FORGETTING), 0);
+    let run = arena.run(FORGETTING);
+    // One of three has forgotten. Nobody misses what it knew unless another is elected with its vote before the end: a real violation.
+    assert!(matches!(run.status.code(), Some(0 | 1)), "{run:?}");
     assert_eq!(arena.check("faults"), ("valid".to_owned(), "2 faults bit, 0 skipped".to_owned()));
     assert!(json(&arena.latest().join("run.json"))["facts"].to_string().contains("amnesia"));
     for kind in ["rollback", "truncate"] {

@@ -7,7 +7,7 @@
 //! is of it is judged.
 
 use crate::cpu::CpuMeter;
-use crate::elsewhere::{LoadHosts, share_out};
+use crate::elsewhere::{LoadHosts, own_history, share_out};
 use crate::exit::Exit;
 use crate::judge;
 use crate::plan::Cell;
@@ -129,7 +129,7 @@ async fn drive(
     let mut cluster = Cluster::start(cell, dir, site).await?;
     let unsynced = cluster.unsynced_in_words();
     info.facts.extend(unsynced.map(|words| ("unsynced writes".to_owned(), words.to_owned())));
-    let recorder = match Recorder::create(dir.join(HISTORY)).context("creating the history") {
+    let recorder = match create_history(dir, site) {
         Ok(recorder) => recorder,
         Err(error) => {
             cluster.stop(dir).await;
@@ -159,11 +159,22 @@ async fn drive(
         Some(recorder) => {
             let origin = recorder.origin();
             let saved = recorder.finish().context("writing the end of the history");
-            saved.and_then(|()| steps.merge(origin, info))
+            match saved {
+                Ok(()) => steps.merge(origin, info).await,
+                Err(error) => Err(error),
+            }
         }
         None => Err(anyhow!("the load generator panicked: its history ends early")),
     };
     driven.and(saved).and(told)
+}
+
+/// Where other hosts record, too, there is a history only when all is together.
+fn create_history(dir: &Path, site: &Site) -> anyhow::Result<Recorder> {
+    let file = if site.load_hosts().is_empty() { dir.join(HISTORY) } else { own_history(dir) };
+    let folder = file.parent().expect("it is in a folder");
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    Recorder::create(file).context("creating the history")
 }
 
 struct Steps<'a> {
@@ -239,11 +250,12 @@ impl Steps<'_> {
         let handle = self.recorder.as_ref().expect("nobody loads now").handle();
         cluster.begin_watch().await;
         let origin = self.recorder.as_ref().expect("nobody loads now").origin();
-        let meter = CpuMeter::begin(cluster.cpu_s().await);
-        let begun_elsewhere = match self.begin_elsewhere(&cluster).await {
+        let nodes_s = cluster.cpu_s().await;
+        let mut begun_elsewhere = match self.begin_elsewhere(&cluster).await {
             Ok(begun) => begun,
             Err(error) => return (cluster, Err(error)),
         };
+        let meter = CpuMeter::begin(nodes_s);
         let (stop_nemesis, nemesis_stopped) = watch::channel(false);
         let recording = handle.clone();
         let runner =
@@ -252,8 +264,11 @@ impl Steps<'_> {
         let config = self.load_config();
         let interrupted = self.interrupt.set.clone();
         let load = async {
-            let loaded = match begun_elsewhere {
-                Some(hosts) => self.see_through(hosts, &interrupted).await,
+            let loaded = match &mut begun_elsewhere {
+                Some(hosts) => {
+                    let recorder = self.recorder.as_mut().expect("nobody loads now");
+                    hosts.wait(recorder, &interrupted).await
+                }
                 None => self.load(Phase::Run, config, interrupted).await.map(drop),
             };
             stop_nemesis.send_replace(true);
@@ -262,6 +277,10 @@ impl Steps<'_> {
         let ((mut cluster, healed), (loaded, used)) = tokio::select! {
             both = async { tokio::join!(runner.run(nemesis_stopped), load) } => both,
             () = watching => unreachable!("watching does not end by itself"),
+        };
+        let loaded = match begun_elsewhere {
+            Some(hosts) if loaded.is_ok() => self.collect(hosts).await,
+            _ => loaded,
         };
         let (hosts, lapses) = cluster.end_watch(origin).await;
         self.hosts = hosts;
@@ -281,27 +300,22 @@ impl Steps<'_> {
         }
         let config = self.load_config();
         let recorder = self.recorder.as_mut().expect("nobody loads now");
-        recorder.phase(Phase::Run).context("writing the history")?;
-        let first = recorder.processes_used();
         let target = |dir: &Path| cluster.load_target(dir);
-        LoadHosts::begin(remotes, &config, self.cell.workload(), target, first).await.map(Some)
+        LoadHosts::begin(remotes, &config, self.cell.workload(), target, recorder).await.map(Some)
     }
 
-    async fn see_through(
-        &mut self,
-        mut hosts: LoadHosts,
-        stop: &watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
+    /// Fetches what hosts have recorded that have ended.
+    async fn collect(&mut self, mut hosts: LoadHosts) -> anyhow::Result<()> {
         let recorder = self.recorder.as_mut().expect("nobody loads now");
-        hosts.see_through(recorder, stop, self.dir).await?;
+        hosts.collect(recorder, self.dir).await?;
         self.elsewhere = Some(hosts);
         Ok(())
     }
 
     /// Makes one history of all that was recorded, here and elsewhere.
-    fn merge(&mut self, origin: tokio::time::Instant, info: &mut RunInfo) -> anyhow::Result<()> {
+    async fn merge(&mut self, origin: tokio::time::Instant, info: &mut RunInfo) -> anyhow::Result<()> {
         let Some(hosts) = &self.elsewhere else { return Ok(()) };
-        let off = hosts.merge(self.dir, origin).context("merging what was recorded")?;
+        let off = hosts.merge(self.dir, origin).await.context("merging what was recorded")?;
         info.facts.push(("load made on".into(), hosts.in_words(off)));
         Ok(())
     }

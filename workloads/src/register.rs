@@ -130,7 +130,7 @@ fn only_reads(worker: u32, share: f64) -> bool {
 impl Generator for RegisterRun {
     fn next(&mut self, _now_ns: u64, worker: u32) -> Next {
         let slot = self.chance.random_range(0..self.active.len());
-        let reads_only = only_reads(worker, self.readers);
+        let reads_only = only_reads(worker * self.share.of + self.share.index, self.readers);
         let kind = if reads_only { OpKind::Read } else { self.kinds.pick(&mut self.chance) };
         let share = self.share;
         let register = &mut self.active[slot];

@@ -117,7 +117,8 @@ fn translate(history: &History, transactions: &[u32]) -> adya::History {
         let entry = |kind, time: Option<u64>, value| Entry {
             index: op.index,
             kind,
-            process: Some(i64::from(op.process.0)),
+            // One for each: an op that may have been longer than it seemed may reach into its process's next.
+            process: Some(i64::from(*position)),
             value,
             time: time.and_then(|time| i64::try_from(time).ok()),
         };

@@ -34,7 +34,8 @@ pub struct Part<E> {
     pub timeline: Timeline,
 }
 
-/// Writes the controller's own entries and those of the parts, in the order of time; all of the parts is in the run phase.
+/// Writes the controller's own entries and those of the parts, in the order of time, but for the borders of the run phase: all of the parts
+/// is in it, whatever their clocks say.
 /// Process `p` of part `i` becomes `first_process + p * parts + i`. `uncertainty`: by how much their times may be off, nanoseconds.
 ///
 /// # Errors
@@ -50,8 +51,11 @@ where
     E: Iterator<Item = Result<Entry, HistoryError>>,
 {
     let count = u32::try_from(parts.len()).expect("a few hosts");
-    let translated = (0..).zip(parts).map(|(index, Part { entries, timeline })| {
-        let process = move |ProcessId(p): ProcessId| ProcessId(first_process + p * count + index);
+    let translated = (0_u32..).zip(parts).map(|(index, Part { entries, timeline })| {
+        let process = move |ProcessId(p): ProcessId| {
+            let merged = u64::from(first_process) + u64::from(p) * u64::from(count) + u64::from(index);
+            ProcessId(u32::try_from(merged).expect("there are fewer clients than 32 bits can tell"))
+        };
         let entries = entries.filter_map(move |entry| match entry {
             Ok(Entry::Invoke { time, intended, process: by, call }) => Some(Ok(Entry::Invoke {
                 time: timeline.at(time),

@@ -30,6 +30,9 @@ fn entry(at: usize, line: &Value, open: &mut HashMap<ProcessId, Call>) -> Entry 
         if f == "phase" {
             return Entry::Phase { time, phase: as_type::<Phase>(value) };
         }
+        if f == "clock-uncertainty" {
+            return Entry::Clocks { time, uncertainty: as_type(value) };
+        }
         let (id, stage) = (as_type(&value["id"]), as_type(&value["stage"]));
         let (targets, detail) = (text(&value["targets"]), text(&value["detail"]));
         return Entry::Fault { time, event: FaultEvent { id, fault: f, targets, stage, detail } };

@@ -6,7 +6,7 @@ use super::order::{LoadEnded, LoadOrder, LoadRequest, LoadState, LoadTarget};
 use crate::host::{ClockSample, LoadFailure, Remote, Secret, Watched};
 use crate::store::HISTORY;
 use anyhow::{Context, bail};
-use checkers::history::{Ending, Part, Reader, Timeline, Writer, merge};
+use checkers::history::{Ending, Part, Phase, Reader, Timeline, Writer, merge};
 use futures_util::future::join_all;
 use reports::stored::HostRecord;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const OWN: &str = "controller.bin";
 /// What is not fetched: what only the host may know.
 const NOT_FETCHED: [&str; 1] = ["*.key"];
+
+/// Where the controller records if others record, too: what it has seen alone is no history.
+#[must_use]
+pub(crate) fn own_history(dir: &Path) -> PathBuf {
+    dir.join(FOLDER).join(OWN)
+}
+
+/// Ends what these hosts do, at once.
+async fn end_all(remotes: impl Iterator<Item = &Remote>) {
+    for ended in join_all(remotes.map(Remote::begin_run)).await {
+        if let Err(error) = ended {
+            tracing::warn!(%error, "ending a load");
+        }
+    }
+}
 
 /// Hosts that make the load of a run phase.
 #[derive(Debug)]
@@ -46,6 +61,9 @@ struct LoadHost {
 /// Divides a load among hosts, as evenly as it goes; hosts beyond the number of clients get nothing.
 #[must_use]
 pub(crate) fn share_out(config: &LoadConfig, hosts: usize) -> Vec<LoadConfig> {
+    if hosts == 0 {
+        return Vec::new();
+    }
     let of = u32::try_from(hosts).expect("a few hosts").min(config.clients);
     let share = |index| {
         let clients = config.clients / of + u32::from(index < config.clients % of);
@@ -63,7 +81,8 @@ pub(crate) fn share_out(config: &LoadConfig, hosts: usize) -> Vec<LoadConfig> {
 }
 
 impl LoadHosts {
-    /// Begins the run phase on all of them. `target`: where load goes, and what that needs, from this folder of a host.
+    /// Begins the run phase on all of them, and in the history. `target`: where load goes, and what that needs, from this folder of a
+    /// host.
     ///
     /// # Errors
     /// If one does not begin: which, and what it said. None makes load then.
@@ -72,56 +91,53 @@ impl LoadHosts {
         config: &LoadConfig,
         spec: &Spec,
         target: impl Fn(&Path) -> (LoadTarget, Vec<Secret>),
-        first_process: u32,
+        recorder: &mut Recorder,
     ) -> anyhow::Result<LoadHosts> {
         let configs = share_out(config, remotes.len());
+        join_all(remotes.iter().map(Remote::begin_watch)).await;
+        let first_process = recorder.processes_used();
+        recorder.phase(Phase::Run).context("writing the history")?;
         let begun = join_all(remotes.iter().zip(&configs).map(async |(remote, config)| {
-            remote.begin_run().await?;
-            remote.begin_watch().await;
             let (target, secrets) = target(&remote.runs().join(FOLDER));
             let order = Box::new(LoadOrder { target, spec: spec.clone(), config: config.clone() });
-            anyhow::Ok(remote.load(LoadRequest::Begin { order, secrets }).await?)
+            remote.load(LoadRequest::Begin { order, secrets }).await
         }));
-        let (mut hosts, mut problems) = (Vec::new(), Vec::new());
-        for ((begun, remote), config) in begun.await.into_iter().zip(remotes).zip(configs) {
-            match begun {
-                Ok(state) => hosts.push(LoadHost {
-                    remote: remote.clone(),
-                    config,
-                    state,
-                    problem: None,
-                    watched: Watched::default(),
-                }),
-                Err(error) => problems.push(format!("{error:#}")),
+        let begun = begun.await.into_iter().zip(remotes).zip(configs);
+        let host = |((begun, remote), config): ((Result<LoadState, LoadFailure>, &Remote), LoadConfig)| {
+            let state = begun.with_context(|| format!("load host {}", remote.conf().name))?;
+            let (remote, watched) = (remote.clone(), Watched::default());
+            anyhow::Ok(LoadHost { remote, config, state, problem: None, watched })
+        };
+        match begun.map(host).collect() {
+            Ok(hosts) => Ok(LoadHosts { hosts, first_process }),
+            Err(error) => {
+                // One that did not answer may load all the same.
+                end_all(remotes.iter()).await;
+                Err(error)
             }
         }
-        let mut hosts = LoadHosts { hosts, first_process };
-        if !problems.is_empty() {
-            hosts.ask_all(|| LoadRequest::Stop).await;
-            bail!("{}", problems.join("; "));
-        }
-        Ok(hosts)
     }
 
-    /// Waits until all have ended, and fetches what they recorded into the run's folder. Whoever watches `recorder`'s progress sees
-    /// theirs.
+    /// Waits until all have ended. Whoever watches `recorder`'s progress sees theirs.
     ///
     /// # Errors
-    /// If a host did not come to its end, or what it has recorded cannot be had: there is no history then, since clients would
-    /// seem to read what nobody has written.
-    pub(crate) async fn see_through(
+    /// If the controller's own history cannot be written. None makes load any more then.
+    pub(crate) async fn wait(
         &mut self,
         recorder: &mut Recorder,
         stop: &watch::Receiver<bool>,
-        dir: &Path,
     ) -> anyhow::Result<()> {
         let config = &self.hosts.first().context("there are hosts")?.config;
         let deadline = Instant::now() + config.time_limit + config.op_timeout + PATIENCE;
         while self.hosts.iter().any(LoadHost::is_open) {
             tokio::time::sleep(LOOK_EVERY).await;
-            let is_stopped = *stop.borrow();
-            self.ask_all(|| if is_stopped { LoadRequest::Stop } else { LoadRequest::Look }).await;
-            recorder.flush().context("writing the history")?;
+            // Without what one host has recorded, what the others record says nothing.
+            let is_over = *stop.borrow() || self.hosts.iter().any(|host| host.problem.is_some());
+            self.ask_all(|| if is_over { LoadRequest::Stop } else { LoadRequest::Look }).await;
+            if let Err(error) = recorder.flush() {
+                end_all(self.hosts.iter().map(|host| &host.remote)).await;
+                return Err(error).context("writing the history");
+            }
             recorder.handle().tell(self.progress());
             if Instant::now() >= deadline {
                 for host in self.hosts.iter_mut().filter(|host| host.is_open()) {
@@ -129,19 +145,30 @@ impl LoadHosts {
                 }
             }
         }
-        for host in &mut self.hosts {
+        Ok(())
+    }
+
+    /// Fetches what they recorded into the run's folder.
+    ///
+    /// # Errors
+    /// If a host did not come to its end, or what it has recorded cannot be had: there is no history then, since clients would
+    /// seem to read what nobody has written.
+    pub(crate) async fn collect(&mut self, recorder: &mut Recorder, dir: &Path) -> anyhow::Result<()> {
+        join_all(self.hosts.iter_mut().map(async |host| {
             host.watched = host.remote.end_watch().await;
             let (there, here) = (host.remote.runs().join(FOLDER), host.folder(dir));
             if let Err(error) = host.remote.fetch(&there, &here, &NOT_FETCHED).await {
                 host.problem.get_or_insert(format!("what it recorded cannot be fetched: {error:#}"));
             }
-        }
+        }))
+        .await;
         let broken = self.hosts.iter().filter_map(|host| {
             let why = host.problem.as_ref()?;
             Some(format!("load host {}: {why}", host.name()))
         });
         let broken: Vec<_> = broken.collect();
         if !broken.is_empty() {
+            end_all(self.hosts.iter().map(|host| &host.remote)).await;
             bail!("{}; what was recorded is in {}", broken.join("; "), dir.join(FOLDER).display());
         }
         let parts = u32::try_from(self.hosts.len()).expect("a few hosts");
@@ -176,30 +203,33 @@ impl LoadHosts {
         })
     }
 
-    /// Makes one history, in the run's folder, of what the controller has recorded there and what hosts have; by how much the times
-    /// in it may be off. `origin`: when the run began.
+    /// Makes the run's history of what the controller has recorded and what hosts have; by how much the times in it may be off.
+    /// `origin`: when the run began.
     ///
     /// # Errors
-    /// If something of it is missing, or cannot be read or written. What there was is there still.
-    pub(crate) fn merge(&self, dir: &Path, origin: Instant) -> anyhow::Result<Duration> {
-        let mut parts = Vec::new();
-        let mut uncertainty = 0;
+    /// If something of it is missing, or cannot be read or written: there is no history then, and all that was recorded is there still.
+    pub(crate) async fn merge(&self, dir: &Path, origin: Instant) -> anyhow::Result<Duration> {
+        let (mut parts, mut uncertainty) = (Vec::new(), 0);
         for host in &self.hosts {
             let (timeline, off) = host.timeline(origin).with_context(|| host.name().to_owned())?;
-            let file = host.folder(dir).join(HISTORY);
-            check_whole(&file)?;
-            parts.push(Part { entries: Reader::open(&file)?, timeline });
+            parts.push((host.folder(dir).join(HISTORY), timeline));
             uncertainty = uncertainty.max(off);
         }
-        let history = dir.join(HISTORY);
-        let merged = dir.join(format!("{HISTORY}.part"));
-        let mut writer = Writer::create(&merged)?;
-        merge(Reader::open(&history)?, parts, self.first_process, uncertainty, &mut writer)?;
-        writer.finish()?;
-        let own = dir.join(FOLDER).join(OWN);
-        std::fs::rename(&history, &own)
-            .and_then(|()| std::fs::rename(&merged, &history))
-            .with_context(|| format!("putting the merged history in place of {}", history.display()))?;
+        let (dir, first_process) = (dir.to_owned(), self.first_process);
+        // Hosts are to hear of the controller meanwhile.
+        let merging = tokio::task::spawn_blocking(move || {
+            let open = |(file, timeline): (PathBuf, Timeline)| {
+                check_whole(&file)?;
+                anyhow::Ok(Part { entries: Reader::open(&file)?, timeline })
+            };
+            let parts = parts.into_iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+            let merged = dir.join(format!("{HISTORY}.part"));
+            let mut writer = Writer::create(&merged)?;
+            merge(Reader::open(own_history(&dir))?, parts, first_process, uncertainty, &mut writer)?;
+            writer.finish()?;
+            std::fs::rename(&merged, dir.join(HISTORY)).context("putting the merged history in its place")
+        });
+        merging.await.context("merging panicked")??;
         Ok(Duration::from_nanos(uncertainty))
     }
 
@@ -243,9 +273,10 @@ impl LoadHost {
     }
 
     fn timeline(&self, origin: Instant) -> anyhow::Result<(Timeline, u64)> {
-        let begin = self.state.origin_ns;
+        let (begin, ended) = (self.state.origin_ns, self.ended().context("its load did not end")?);
         let samples = self.watched.clock.iter();
-        compare(&samples.map(|sample| reading(sample, origin, begin)).collect::<Vec<_>>())
+        let readings: Vec<_> = samples.map(|sample| reading(sample, origin, begin)).collect();
+        compare(&readings, ended.ended_ns)
     }
 }
 

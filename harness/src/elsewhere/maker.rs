@@ -20,6 +20,7 @@ use workloads::{Recorder, RecorderHandle, run_load};
 pub(super) const ORDER: &str = "order.json";
 /// How often it says how it goes.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+const ORIGIN_QUESTIONS: usize = 100;
 
 /// Makes the load that is ordered in this folder.
 ///
@@ -31,7 +32,7 @@ pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
     let order: LoadOrder = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
     let endpoint = order.target.endpoint()?;
     let mut recorder = Recorder::create(dir.join(HISTORY)).context("creating the history")?;
-    let origin_ns = monotonic_ns() - recorder.now_ns();
+    let origin_ns = origin_ns(&recorder);
     let stop = stop_at_sigterm()?;
     let (over, is_over) = channel::<()>();
     let handle = recorder.handle();
@@ -51,10 +52,22 @@ pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
         end: summary.end,
         keys_used: recorder.keys_used(),
         processes_used: recorder.processes_used(),
+        ended_ns: recorder.now_ns(),
     };
     let handle = recorder.handle();
     recorder.finish().context("writing the end of the history")?;
     tell(origin_ns, &handle, Some(ended))
+}
+
+/// When the history begins, by the machine's monotonic clock: asked until nothing came between the two questions.
+fn origin_ns(recorder: &Recorder) -> u64 {
+    let ask = || {
+        let before = monotonic_ns();
+        let since = recorder.now_ns();
+        let took = monotonic_ns() - before;
+        (took, before + took / 2 - since)
+    };
+    (0..ORIGIN_QUESTIONS).map(|_| ask()).min().expect("there are some").1
 }
 
 fn tell(origin_ns: u64, handle: &RecorderHandle, ended: Option<LoadEnded>) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ mod maker;
 mod order;
 mod tender;
 
-pub(crate) use hosts::{LoadHosts, share_out};
+pub(crate) use hosts::{LoadHosts, own_history, share_out};
 pub(crate) use maker::make;
 pub(crate) use order::{LoadRequest, LoadState, LoadTarget};
 pub(crate) use tender::Tender;

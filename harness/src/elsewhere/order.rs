@@ -95,4 +95,6 @@ pub(crate) struct LoadEnded {
     pub keys_used: u64,
     /// Processes 0 up to this have asked something.
     pub processes_used: u32,
+    /// When, nanoseconds since its history began.
+    pub ended_ns: u64,
 }

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 const LOG: &str = "load.log";
 /// How long it may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// No more of what it says is passed on, characters.
+const WORDS_MAX: usize = 1_000;
 
 /// The load of one host, if there is one.
 #[derive(Debug, Default)]
@@ -104,5 +106,6 @@ impl Running {
 
 fn words(log: &Path) -> String {
     let words = std::fs::read_to_string(log).unwrap_or_default();
-    if words.trim().is_empty() { "it said nothing".to_owned() } else { words.trim().to_owned() }
+    let last = words.trim().lines().next_back();
+    last.map_or("it said nothing".to_owned(), |line| line.chars().take(WORDS_MAX).collect())
 }

@@ -201,7 +201,7 @@ impl Remote {
     /// # Errors
     /// If what an earlier one left cannot be taken away.
     pub(crate) async fn begin_run(&self) -> anyhow::Result<()> {
-        match self.exchange(&AgentRequest::Begin, PATIENCE).await {
+        match self.exchange(&AgentRequest::Begin, SLOW_PATIENCE).await {
             Ok(AgentReply::Done) => Ok(()),
             Ok(other) => bail!("host {}: {other:?}", self.inner.conf.name),
             Err(error) => Err(error).with_context(|| format!("host {}", self.inner.conf.name)),
@@ -278,12 +278,14 @@ impl Remote {
     /// What is known of it is of what begins now.
     pub(crate) async fn begin_watch(&self) {
         drop(self.take_clock_samples());
+        self.look_at_clock().await;
         let counted = self.kernel_counters().await;
         *self.inner.counted.lock().expect("nobody panics with it") = counted;
     }
 
     /// What its clock and its kernel said since it was begun to be watched.
     pub(crate) async fn end_watch(&self) -> Watched {
+        self.look_at_clock().await;
         let now = self.kernel_counters().await;
         let before = std::mem::take(&mut *self.inner.counted.lock().expect("nobody panics with it"));
         let grown = |(name, now): (String, u64)| {
@@ -291,6 +293,14 @@ impl Remote {
             Some((name, grown))
         };
         Watched { clock: self.take_clock_samples(), counters: now.into_iter().filter_map(grown).collect() }
+    }
+
+    /// A beat of its own: the next may come late, or never.
+    async fn look_at_clock(&self) {
+        match timeout(BEAT_PATIENCE, self.inner.beat(&mut None)).await {
+            Ok(Ok(sample)) => self.inner.clock.lock().expect("nobody panics with it").push(sample),
+            other => tracing::warn!(host = self.inner.conf.name, ?other, "its clock is not told"),
+        }
     }
 
     /// What its kernel has counted since it started, by name; nothing if nobody answers.
@@ -365,8 +375,17 @@ impl Remote {
     /// # Errors
     /// If it cannot be read there or written here.
     pub(crate) async fn fetch(&self, remote: &Path, local: &Path, without: &[&str]) -> anyhow::Result<()> {
-        let ssh = self.inner.ssh.lock().await;
-        let fetched = ssh.fetch(&self.inner.conf, remote, local, without).await;
+        let fetch = async || {
+            // The connection is made again if it is gone.
+            self.inner.reach().await?;
+            self.inner.ssh.lock().await.fetch(&self.inner.conf, remote, local, without).await
+        };
+        let mut fetched = fetch().await;
+        if let Err(error) = &fetched {
+            // To read again harms nobody.
+            tracing::warn!(host = self.inner.conf.name, %error, "fetching once more");
+            fetched = fetch().await;
+        }
         fetched.with_context(|| format!("host {}", self.inner.conf.name))
     }
 

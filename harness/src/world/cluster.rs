@@ -13,7 +13,7 @@ use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
 use crate::world::recipes::{Layout, OwnNode, etcd_log, etcd_recipe, unsynced};
 use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use checkers::digests::{Settled, Sighting, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
@@ -99,7 +99,7 @@ impl Cluster {
                 (ports, held, vec![Host::Here(Supervisor::default())])
             }
             Ground::There(fleet) => {
-                begin_runs(&fleet.hosts).await?;
+                begin_runs(fleet.all()).await?;
                 let hosts = fleet.hosts[..ids.len()].iter().cloned().map(Host::There).collect();
                 (fixed_ports(&ids, &fleet.hosts), HeldPorts::new(), hosts)
             }
@@ -548,17 +548,8 @@ fn odd(node: ReplicaId, answer: &impl fmt::Debug) -> InjectError {
 }
 
 /// Hosts forget an earlier run, all at once.
-async fn begin_runs(hosts: &[Remote]) -> anyhow::Result<()> {
-    let mut beginning = JoinSet::new();
-    for host in hosts {
-        let host = host.clone();
-        beginning.spawn(async move { host.begin_run().await });
-    }
-    let problems: Vec<_> = beginning.join_all().await.into_iter().filter_map(Result::err).collect();
-    match problems.into_iter().next() {
-        Some(problem) => bail!(problem),
-        None => Ok(()),
-    }
+async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> {
+    join_all(hosts.map(Remote::begin_run)).await.into_iter().collect()
 }
 
 pub(crate) fn sighting(status: &NodeStatus) -> Sighting {

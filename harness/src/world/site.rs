@@ -171,7 +171,7 @@ impl Fleet {
         })
     }
 
-    fn all(&self) -> impl Iterator<Item = &Remote> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Remote> {
         self.hosts.iter().chain(&self.load_hosts)
     }
 

@@ -81,10 +81,12 @@ impl Worker<'_, '_> {
 impl Client {
     fn new(engine: &Engine<'_>, slot: u32) -> Self {
         let attempt_timeout = engine.config.attempt_timeout;
+        // Shares begin at different replicas, so that all are asked even where each has few clients.
+        let turn = (slot + engine.config.share.index) as usize;
         match &engine.endpoint {
             Endpoint::Kv { replicas, tls } => {
                 let bound_to = match engine.binding {
-                    Binding::Replica => replicas.keys().nth(slot as usize % replicas.len()).copied(),
+                    Binding::Replica => replicas.keys().nth(turn % replicas.len()).copied(),
                     Binding::Leader => None,
                 };
                 Client::Kv(Box::new(KvClient::new(&KvClientConfig {
@@ -97,7 +99,7 @@ impl Client {
             }
             Endpoint::Etcd { members, serializable_reads } => {
                 let target = match engine.binding {
-                    Binding::Replica => Target::Member(members[slot as usize % members.len()]),
+                    Binding::Replica => Target::Member(members[turn % members.len()]),
                     Binding::Leader => Target::Leader(engine.finder.clone()),
                 };
                 let serializable_reads = *serializable_reads;

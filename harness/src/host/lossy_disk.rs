@@ -254,6 +254,23 @@ fn tell(answer: &Answer) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_disk_that_answers_late_is_ended_so_that_nothing_it_says_is_taken_for_another_answer() {
+        let mut command = tokio::process::Command::new("sleep");
+        let mut child = command.arg("60").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (answers, nowhere) = (BufReader::new(answers).lines(), PathBuf::from("nowhere"));
+        let (data, backing) = (nowhere.clone(), nowhere);
+        let mut disk =
+            LossyDisk { child, orders, answers, data, backing, is_cut: true, given_up: None, told: false };
+        assert!(!disk.is_dead());
+        let silent = disk.answer(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(silent.to_string(), "its disk is silent");
+        assert!(disk.is_dead());
+        assert_eq!(disk.take_exit().as_deref(), Some("its disk was silent for 50ms"));
+        assert_eq!(disk.take_exit(), None, "once");
+    }
+
     #[test]
     fn orders_and_answers_are_lines_that_are_read_back() {
         for order in [Order::Cut, Order::Mend, Order::Lose, Order::End] {

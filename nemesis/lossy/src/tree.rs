@@ -623,3 +623,26 @@ impl Node {
 pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_where_what_is_left_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let backing = dir.path().join("backing");
+        std::fs::create_dir(&backing).unwrap();
+        let mut tree = Tree::load(backing.clone()).unwrap();
+        let place = Place { folder: ROOT, name: OsStr::new("file") };
+        tree.create(place, Maker { mode: 0o600, uid: 0, gid: 0 }).unwrap();
+        let pending = tree.pending();
+        assert!(!pending.is_nothing());
+        std::fs::remove_dir(&backing).unwrap();
+        tree.lose().unwrap_err();
+        assert_eq!(tree.pending(), pending);
+        std::fs::create_dir(&backing).unwrap();
+        assert_eq!(tree.lose().unwrap(), pending);
+        assert!(tree.pending().is_nothing() && tree.find(place).is_err());
+    }
+}

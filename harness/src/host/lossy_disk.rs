@@ -20,7 +20,7 @@ use tokio::time::timeout;
 /// How long it may take to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to make everything durable, and end.
-const END_PATIENCE: Duration = Duration::from_secs(60);
+const END_PATIENCE: Duration = Duration::from_secs(40);
 
 /// What the process is told, a line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,8 +65,10 @@ fn main() -> ExitCode {
             return if help { ExitCode::SUCCESS } else { Exit::Usage.code() };
         }
     };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("GAUNTLET_LOG").unwrap_or_else(|_| "error".into());
+    // An agent's log is looked at when something is wrong, and nobody sees it otherwise.
+    let is_agent = matches!(cli.command, Command::Agent(_) | Command::AgentGuard { .. });
+    let level = if is_agent { "warn" } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GAUNTLET_LOG").unwrap_or_else(|_| level.into());
     // What cannot be logged, on a full disk, must not end the program.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();

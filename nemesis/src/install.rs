@@ -138,12 +138,19 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let nodes = self.free(targets)?;
         let results = self.world.lose_power(&nodes).await;
         let lost_nothing = results.iter().flatten().all(|dark| dark.lost_nothing);
-        // All were struck: those that are gone have to come back, whoever else is not.
         let (gone, not): (Vec<_>, Vec<_>) =
             nodes.into_iter().zip(results).partition(|(_, result)| result.is_ok());
+        // All were struck: they have to come back, even those of whom it is not certain that they are gone.
+        let is_failed = |result: &Result<_, _>| matches!(result, Err(InjectError::Failed(_)));
+        let struck: Vec<_> =
+            not.iter().filter(|(_, result)| is_failed(result)).map(|(node, _)| *node).collect();
+        if gone.is_empty() {
+            self.restart(struck.clone()).await;
+        }
         for (node, result) in gone.into_iter().chain(not) {
             done.add(node, result.map(|dark| dark.evidence))?;
         }
+        done.nodes.extend(struck);
         Ok((Hold::Down { nodes: done.nodes, lost_nothing }, done.evidence.join("; ")))
     }
 

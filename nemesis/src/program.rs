@@ -25,10 +25,13 @@ pub(crate) async fn run(program: &str, args: &[&str], input: &str) -> Result<Str
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let mut stdin = child.stdin.take().expect("piped");
-    // One that does not want to hear it says so by how it ends.
-    stdin.write_all(input.as_bytes()).await.ok();
-    drop(stdin);
-    let ended = timeout(PATIENCE, child.wait_with_output()).await;
+    let heard = async {
+        // One that does not want to hear it says so by how it ends.
+        stdin.write_all(input.as_bytes()).await.ok();
+        drop(stdin);
+        child.wait_with_output().await
+    };
+    let ended = timeout(PATIENCE, heard).await;
     let output = ended.map_err(|_| format!("{program} is not done after {PATIENCE:?}"))?.map_err(failed)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -361,12 +361,13 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.say(id, &name, &targets, stage, detail);
     }
 
-    async fn restart(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+    /// Starts those again that are down; one may not be, if it is not certain that it was struck.
+    pub(crate) async fn restart(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
         let mut evidence = Vec::new();
         let mut stage = FaultStage::Healed;
         for node in nodes {
             match self.world.restart(node).await {
-                Ok(words) => evidence.push(format!("{node}: {words}")),
+                Ok(words) | Err(InjectError::Unsupported(words)) => evidence.push(format!("{node}: {words}")),
                 Err(error) => {
                     stage = FaultStage::Indeterminate;
                     evidence.push(format!("{node}: {error}"));
@@ -431,8 +432,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             self.say(id, &injection.name, "–", FaultStage::Skipped, why);
         }
         self.look_for_exits().await;
-        let crashed: BTreeSet<ReplicaId> = self.crashes.iter().map(|(node, _)| *node).collect();
-        for node in crashed {
+        // Those that did not come back from what their disks have lost may be down, too.
+        let crashed = self.crashes.iter().map(|(node, _)| *node);
+        let down: BTreeSet<ReplicaId> = crashed.chain(self.forgetful.iter().copied()).collect();
+        for node in down {
             match self.world.restart(node).await {
                 Ok(_) | Err(InjectError::Unsupported(_)) => {}
                 Err(error) => {

@@ -24,6 +24,10 @@ struct Books {
     /// A clock that cannot be set back.
     stuck_clock: bool,
     restarts_fail: bool,
+    /// Nobody hears how the cut of a disk ended.
+    cuts_fail: bool,
+    /// Who does not come back when he is to.
+    lost: BTreeSet<ReplicaId>,
     lives: u32,
     /// How often each disk was lost.
     disks: BTreeMap<ReplicaId, Incarnation>,
@@ -114,6 +118,7 @@ impl World for Books {
         let mut gone = Vec::new();
         for node in nodes {
             if self.ended.contains(node) {
+                self.up.insert(*node, false);
                 gone.push(Err(InjectError::Failed("it ended by itself first".into())));
                 continue;
             }
@@ -127,7 +132,9 @@ impl World for Books {
         if self.restarts_fail {
             return Err(InjectError::Failed("it will not start".into()));
         }
-        assert!(!self.up.insert(node, true).unwrap(), "{node} started twice");
+        if self.up.insert(node, true).unwrap() {
+            return Err(InjectError::Unsupported("runs already".into()));
+        }
         self.lives += 1;
         let core = self.status[&node].core.clone();
         let fresh = NodeStatus { replica: node, pid: 100 + self.lives, core, ..Default::default() };
@@ -238,10 +245,20 @@ impl World for Books {
 
     async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
         self.kill(node).await?;
+        if self.cuts_fail {
+            return Err(InjectError::Failed("nobody answers".into()));
+        }
         Ok(format!("gone, {bytes} bytes cut off"))
     }
 
     async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+        if self.lost.contains(&node) {
+            return Err(InjectError::Failed("no room for its disk".into()));
+        }
+        if self.synced.contains(&node) {
+            self.restart(node).await?;
+            return Ok(Comeback::Whole("up".into()));
+        }
         self.restart(node).await?;
         Ok(self.comeback.unwrap_or(Comeback::Forgetful)("3 records are lost".into()))
     }
@@ -401,6 +418,10 @@ async fn those_that_lost_their_power_come_back_although_one_before_them_had_ende
     let (events, books, report) = run(books, vec![injection(1, 2, Fault::PowerLoss, all)], 10).await;
     assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
     assert_eq!(events[0].detail, "n2: gone; n3: gone; n1: not done: it ended by itself first");
+    assert_healed(&books, &report);
+    let books = Books { ended: BTreeSet::from([ReplicaId(1)]), ..Books::new() };
+    let (events, books, report) = run(books, vec![injection(1, 2, Fault::PowerLoss, on(1))], 10).await;
+    assert_eq!(stages(&events), [(1, Indeterminate)], "nobody else lost it");
     assert_healed(&books, &report);
 }
 
@@ -605,6 +626,34 @@ async fn whoever_refuses_a_disk_that_has_forgotten_is_left_with_the_one_it_had()
     let books = Books { stubborn: true, ..Books::with_members() };
     let (_, _, report) = run(books, schedule(), 6).await;
     assert!(report.problems[0].contains("has forgotten what it had promised"), "{:?}", report.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_has_bitten_if_one_disk_has_forgotten() {
+    let books = Books { synced: BTreeSet::from([ReplicaId(2)]), ..Books::new() };
+    let (events, books, report) = run(books, vec![injection(1, 2, Fault::Rollback, these(&[2, 3]))], 6).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
+    assert_healed(&books, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_have_forgotten_is_started_again_and_replaced_and_not_accused() {
+    let books = Books { lost: BTreeSet::from([ReplicaId(2)]), ..Books::with_members() };
+    let (events, books, report) = run(books, vec![injection(1, 2, Fault::Rollback, on(2))], 6).await;
+    assert_eq!(stages(&events), [(1, Installed), (1, Indeterminate)]);
+    assert_eq!(report.crashes, []);
+    assert_eq!(
+        report.problems,
+        ["n2: it did not come back on a disk that was to forget: no room for its disk"]
+    );
+    assert!(books.up.values().all(|up| *up), "a node is down");
+    assert_eq!(books.voters(), [(1, 0), (2, 1), (3, 0)]);
+
+    let cut = || vec![injection(1, 2, Fault::Truncate { bytes: Some(100) }, on(2))];
+    let (events, books, report) = run(Books { cuts_fail: true, ..Books::with_members() }, cut(), 6).await;
+    assert_eq!(stages(&events), [(1, Indeterminate)]);
+    assert_eq!(books.voters(), [(1, 0), (2, 1), (3, 0)]);
+    assert_healed(&books, &report);
 }
 
 #[tokio::test(start_paused = true)]

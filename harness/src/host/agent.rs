@@ -50,6 +50,17 @@ const LOOK: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(20);
 /// How long an agent may take to begin, and an earlier one to end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the dead-man waits for whoever is at work.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long faults may take to be taken back before that is tried again.
+const HEAL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long nodes may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// Whatever keeps the agent from ending, it has ended when the controller has been silent for so long.
+const SILENCE_EXITS: Duration = Duration::from_secs(180);
+/// For so long a guard tries again to take back what it could not, so often.
+const GUARD_PATIENCE: Duration = Duration::from_secs(60);
+const GUARD_LOOK: Duration = Duration::from_secs(1);
 
 /// How an agent is started.
 #[derive(Debug, clap::Args)]
@@ -118,7 +129,7 @@ fn start(args: &AgentArgs) -> anyhow::Result<()> {
 
 fn serve(args: &AgentArgs) -> anyhow::Result<()> {
     let runtime = single_threaded()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let _lock = take_over(&args.dir).await?;
         let mut network = HostNetwork::new(args.ssh_port);
         network.heal().await.map_err(anyhow::Error::msg).context("taking back what an earlier run left")?;
@@ -145,7 +156,10 @@ fn serve(args: &AgentArgs) -> anyhow::Result<()> {
         std::io::stdout().flush().context("telling that it runs")?;
         Arc::new(agent).serve(listener).await;
         Ok(())
-    })
+    });
+    // Whatever does not end keeps nobody: what this process leaves, its guard and the leash clean up.
+    runtime.shutdown_background();
+    served
 }
 
 /// Ends the agent of an earlier run, unless its controller is alive.
@@ -231,16 +245,36 @@ fn start_guard(dir: &Path) -> anyhow::Result<std::process::ChildStdin> {
 /// # Errors
 /// If something is left still.
 pub(crate) fn guard(dir: &Path) -> anyhow::Result<()> {
+    let holder = || std::fs::read(dir.join(LOCK)).ok();
+    let agent = holder();
     std::io::stdin().read_to_end(&mut Vec::new()).context("waiting for the agent's end")?;
     let runtime = single_threaded()?;
     runtime.block_on(async {
         let (mut clock, mut network) = (HostClock::new(dir.join(CLOCK)), HostNetwork::new(0));
-        let (clock, network) = tokio::join!(clock.heal(), network.heal());
+        let until = Instant::now() + GUARD_PATIENCE;
+        let healed = loop {
+            let (clock, network) = tokio::join!(clock.heal(), network.heal());
+            let healed = clock.and(network);
+            if healed.is_ok() || Instant::now() >= until {
+                break healed;
+            }
+            tokio::time::sleep(GUARD_LOOK).await;
+            // What an agent that follows does is its own, and it begins by taking back what was left.
+            if holder() != agent {
+                break healed;
+            }
+        };
         quota::remove_leftovers();
         // Disks take themselves away, unless somebody has killed them, too.
         let cleared = mounts::clear_dead().context("unmounting disks that nobody serves");
-        clock.and(network).map_err(anyhow::Error::msg).and(cleared.map(drop))
+        healed.map_err(anyhow::Error::msg).and(cleared.map(drop))
     })
+}
+
+/// Takes a lock, or says that whoever has it does not end.
+async fn lock<'a, T>(mutex: &'a Mutex<T>, what: &str) -> Result<tokio::sync::MutexGuard<'a, T>, String> {
+    let locked = timeout(LOCK_PATIENCE, mutex.lock()).await;
+    locked.map_err(|_| format!("somebody is at work on {what} and does not end"))
 }
 
 /// To the agent's log. What cannot be written there, because its disk is full, say, must not end the agent: faults are to be taken
@@ -276,6 +310,10 @@ struct Heard {
 
 impl Agent {
     async fn serve(self: Arc<Self>, listener: UnixListener) {
+        if !self.unattended {
+            let agent = Arc::clone(&self);
+            std::thread::spawn(move || agent.watch_from_outside());
+        }
         let dead_man = tokio::spawn(Arc::clone(&self).watch());
         let stepping = tokio::spawn(Arc::clone(&self).step_clock());
         loop {
@@ -299,7 +337,9 @@ impl Agent {
         }
         dead_man.abort();
         stepping.abort();
-        self.end().await;
+        if let Err(error) = self.end().await {
+            say(&error);
+        }
         std::fs::remove_file(self.dir.join(SOCKET)).ok();
     }
 
@@ -307,20 +347,37 @@ impl Agent {
         self.heard.lock().expect("nobody panics with it")
     }
 
-    /// Takes everything back and stops the nodes.
-    async fn end(&self) {
-        if let Err(error) = self.heal().await {
-            say(&error);
-        }
-        *self.load.lock().await = Tender::default();
-        self.supervisor.lock().await.stop_all().await;
+    /// Takes everything back and stops the nodes, and then what makes load on them. What does not end in time is left to the end of
+    /// this process.
+    async fn end(&self) -> Result<(), String> {
+        let healed = self.heal().await;
+        let stop = async {
+            lock(&self.supervisor, "the nodes").await?.stop_all().await;
+            Ok(())
+        };
+        let late = |_| Err(format!("its nodes have not stopped after {STOP_PATIENCE:?}"));
+        let stopped = timeout(STOP_PATIENCE, stop).await.unwrap_or_else(late);
+        let load = lock(&self.load, "the load").await.map(|mut load| *load = Tender::default());
+        healed.and(stopped).and(load)
     }
 
     /// Takes back what was done to the network and the clock, at once: one does not wait for the other.
     async fn heal(&self) -> Result<(), String> {
-        let (mut clock, mut network) = (self.clock.lock().await, self.network.lock().await);
-        let (clock, network) = tokio::join!(clock.heal(), network.heal());
-        clock.and(network)
+        let clock = async { lock(&self.clock, "the clock").await?.heal().await };
+        let network = async { lock(&self.network, "the network").await?.heal().await };
+        let (clock, network) = tokio::join!(timeout(HEAL_PATIENCE, clock), timeout(HEAL_PATIENCE, network));
+        let late = |_| Err(format!("not all is taken back after {HEAL_PATIENCE:?}"));
+        clock.unwrap_or_else(late).and(network.unwrap_or_else(late))
+    }
+
+    /// Lets nodes go on.
+    async fn relieve(&self) -> Result<(), String> {
+        let relieve = async {
+            lock(&self.supervisor, "the nodes").await?.relieve().await;
+            Ok(())
+        };
+        let late = |_| Err(format!("not all nodes go on after {HEAL_PATIENCE:?}"));
+        timeout(HEAL_PATIENCE, relieve).await.unwrap_or_else(late)
     }
 
     /// Moves the clock on while it has to go at another rate.
@@ -333,7 +390,7 @@ impl Agent {
                     break;
                 }
                 if let Err(error) = clock.step() {
-                    eprintln!("agent: {error}");
+                    say(&error);
                     break;
                 }
                 drop(clock);
@@ -342,27 +399,38 @@ impl Agent {
         }
     }
 
+    /// The dead-man's own: the one thread that everything is done on may stand still.
+    fn watch_from_outside(&self) {
+        while self.heard().last.elapsed() < SILENCE_EXITS {
+            std::thread::sleep(LOOK);
+        }
+        say("it does not end: leaving everything to its guard");
+        std::process::exit(1);
+    }
+
     /// The dead-man.
     async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;
             let heard = *self.heard();
             let silent = heard.last.elapsed();
-            if silent >= SILENCE_HEALS && !heard.is_healed {
-                say(&format!("the controller is silent for {silent:?}: taking faults back"));
-                match self.heal().await {
-                    Ok(()) => {
-                        let mut heard = self.heard();
-                        heard.expired += 1;
-                        heard.is_healed = true;
-                    }
-                    Err(error) => say(&error),
-                }
-                self.supervisor.lock().await.relieve().await;
-            }
+            // First, so that nothing that does not end keeps it from ending.
             if silent >= SILENCE_ENDS && !self.unattended {
                 say(&format!("the controller is silent for {silent:?}: ending"));
                 self.quit.notify_one();
+            }
+            if silent >= SILENCE_HEALS && !heard.is_healed {
+                say(&format!("the controller is silent for {silent:?}: taking faults back"));
+                // Before, so that what is put in force meanwhile is not taken for healed.
+                self.heard().is_healed = true;
+                let (healed, relieved) = tokio::join!(self.heal(), self.relieve());
+                match healed.and(relieved) {
+                    Ok(()) => self.heard().expired += 1,
+                    Err(error) => {
+                        self.heard().is_healed = false;
+                        say(&error);
+                    }
+                }
             }
         }
     }
@@ -398,7 +466,9 @@ impl Agent {
                 }
             }
             AgentRequest::Begin => {
-                self.end().await;
+                if let Err(error) = self.end().await {
+                    return AgentReply::Refused(error);
+                }
                 match remove_runs(&self.dir) {
                     Ok(()) => {
                         *self.supervisor.lock().await = Supervisor::default();
@@ -416,7 +486,13 @@ impl Agent {
             AgentRequest::ProbeQuota => AgentReply::Quota(quota::probe().map_err(|why| format!("{why:#}"))),
             AgentRequest::Host(request) => {
                 if let HostRequest::Node {
-                    request: NodeRequest::Pause | NodeRequest::Press(_) | NodeRequest::FillDisk,
+                    request:
+                        NodeRequest::Pause
+                        | NodeRequest::Press(_)
+                        | NodeRequest::FillDisk
+                        | NodeRequest::CopyDisk
+                        | NodeRequest::CutPower
+                        | NodeRequest::LosePower,
                     ..
                 } = request
                 {

@@ -56,6 +56,18 @@ impl Disk {
         self.data.with_extension("before")
     }
 
+    /// Another folder takes the place of its data, which is at `aside` then; or all is as it was.
+    fn exchange(&self, other: &Path, aside: &Path) -> anyhow::Result<()> {
+        std::fs::metadata(other).with_context(|| format!("looking for {}", other.display()))?;
+        remove(aside)?;
+        std::fs::rename(&self.data, aside).context("setting its disk aside")?;
+        if let Err(error) = std::fs::rename(other, &self.data) {
+            std::fs::rename(aside, &self.data).context("putting its disk back in its place")?;
+            return Err(error).context("putting another in the place of its disk");
+        }
+        Ok(())
+    }
+
     /// Takes the copy that [`Disk::roll_back`] puts in its place.
     pub(super) async fn copy(&self) -> anyhow::Result<Extent> {
         let (from, to) = (self.data.clone(), self.copied());
@@ -73,8 +85,7 @@ impl Disk {
                 return Ok(None);
             }
             let lost = lost_records(disk.records()?, past.records()?);
-            std::fs::rename(&disk.data, disk.before()).context("setting its disk aside")?;
-            std::fs::rename(&past.data, &disk.data).context("putting the copy in its place")?;
+            disk.exchange(&past.data, &disk.before())?;
             Ok(Some(format!("its disk is as it was, {} changed{lost}", in_words(changed))))
         })
         .await
@@ -156,8 +167,9 @@ impl Disk {
 
     /// Gives back what was lost.
     pub(super) fn put_back(&self) -> anyhow::Result<()> {
-        remove(&self.data)?;
-        std::fs::rename(self.before(), &self.data).context("giving its disk back")
+        let refused = self.data.with_extension("refused");
+        self.exchange(&self.before(), &refused).context("giving its disk back")?;
+        remove(&refused)
     }
 
     /// Removes what there is beside it.
@@ -208,8 +220,17 @@ fn files(folder: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
+/// A copy in place of what there is at `to`; none if that does not work.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<Extent> {
     remove(to)?;
+    let copied = copy_files(from, to);
+    if copied.is_err() {
+        remove(to)?;
+    }
+    copied
+}
+
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<Extent> {
     std::fs::create_dir(to).with_context(|| format!("making {}", to.display()))?;
     let mut copied = Extent::default();
     for name in files(from)? {
@@ -341,5 +362,15 @@ mod tests {
         assert!(disk.data.join("member/new").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         assert!(disk.roll_back().await.is_err(), "there is no copy");
+    }
+
+    #[tokio::test]
+    async fn a_disk_stays_as_it_is_where_there_is_nothing_to_give_back_and_half_a_copy_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = foreign(dir.path());
+        assert!(disk.put_back().is_err(), "nothing was set aside");
+        assert_eq!(fs::read(disk.data.join("member/db")).unwrap(), [7; 100]);
+        assert!(copy(&dir.path().join("none"), &dir.path().join("copied")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 }

@@ -57,7 +57,10 @@ fn mounted_for(mounts: &str, data: &Path, folder: &Path) -> Result<PathBuf, Stri
         let mut fields = line.split(' ').skip(3);
         Some((PathBuf::from(fields.next()?), PathBuf::from(fields.next()?)))
     };
-    let holding = mounts.lines().filter_map(entry).filter(|(_, at)| data.starts_with(at));
+    // What a program serves is no file system of its own: what fills is the one that it writes to.
+    let is_served = |line: &str| line.split_once(" - ").is_some_and(|(_, kind)| kind.starts_with("fuse"));
+    let entries = mounts.lines().filter(|line| !is_served(line)).filter_map(entry);
+    let holding = entries.filter(|(_, at)| data.starts_with(at));
     // Of two at the same place the later one is seen.
     let (root, at) = holding.max_by_key(|(_, at)| at.as_os_str().len()).ok_or("nothing is mounted there")?;
     if !at.starts_with(folder) {
@@ -100,10 +103,19 @@ impl Filler {
 /// Lets a file grow until nothing is left; its size then.
 fn take_all(file: &File, mounted: &Path, begun: u64) -> anyhow::Result<u64> {
     let mut size = begun;
-    let mut piece = free_bytes(mounted)?.min(FREE_BYTES_MAX);
+    let mut free = free_bytes(mounted)?;
+    let mut piece = free.min(FREE_BYTES_MAX);
     while piece >= PIECE_BYTES as u64 {
         match fallocate(file, FallocateFlags::empty(), size, piece) {
-            Ok(()) => size += piece,
+            Ok(()) => {
+                size += piece;
+                let left = free_bytes(mounted)?;
+                // Others may give room back meanwhile; what does not count what it gives would give for ever.
+                if left >= free || size - begun > FREE_BYTES_MAX {
+                    break;
+                }
+                free = left;
+            }
             Err(Errno::NOSPC | Errno::OPNOTSUPP) => piece /= 2,
             Err(error) => return Err(error).context("taking room"),
         }
@@ -127,6 +139,7 @@ mod tests {
 23 22 0:9 / /var/tmp/gauntlet rw,relatime - tmpfs tmpfs rw,size=64m
 24 22 8:1 /volumes/x /srv/gauntlet rw - ext4 /dev/sda rw
 25 22 8:2 / /data rw - ext4 /dev/sdb rw
+26 22 0:45 / /home/me/runs/n1/data rw shared:7 - fuse gauntlet-lossy rw,user_id=0
 ";
 
     #[test]

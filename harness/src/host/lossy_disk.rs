@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 /// How long it may take to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to make everything durable, and end.
+const END_PATIENCE: Duration = Duration::from_secs(40);
 
 /// What the process is told, a line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(super) struct LossyDisk {
     /// What is durable.
     backing: PathBuf,
     is_cut: bool,
+    /// Why we have ended the program, if we have.
+    given_up: Option<String>,
     /// It was said that the program has ended.
     told: bool,
 }
@@ -73,8 +77,9 @@ impl LossyDisk {
         let orders = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped")).lines();
         let data = data.to_owned();
-        let mut disk = LossyDisk { child, orders, answers, data, backing, is_cut: false, told: false };
-        disk.answer().await?;
+        let mut disk =
+            LossyDisk { child, orders, answers, data, backing, is_cut: false, given_up: None, told: false };
+        disk.answer(PATIENCE).await?;
         Ok(disk)
     }
 
@@ -92,9 +97,13 @@ impl LossyDisk {
         held
     }
 
-    async fn answer(&mut self) -> anyhow::Result<Lost> {
-        let line = timeout(PATIENCE, self.answers.next_line()).await.context("its disk is silent")??;
-        let line = line.context("the program that serves its disk has ended")?;
+    async fn answer(&mut self, patience: Duration) -> anyhow::Result<Lost> {
+        let Ok(line) = timeout(patience, self.answers.next_line()).await else {
+            // What it says later would be taken for the answer to something else.
+            self.give_up(format!("its disk was silent for {patience:?}")).await;
+            bail!("its disk is silent");
+        };
+        let line = line?.context("the program that serves its disk has ended")?;
         match serde_json::from_str::<Answer>(&line).context("its disk answers oddly")? {
             Ok(lost) => Ok(lost),
             Err(why) => bail!("{why}"),
@@ -106,7 +115,15 @@ impl LossyDisk {
         line.push(b'\n');
         let told = self.orders.write_all(&line).await;
         told.context("the program that serves its disk has ended")?;
-        self.answer().await
+        self.answer(if order == Order::End { END_PATIENCE } else { PATIENCE }).await
+    }
+
+    /// Ends the program that serves it, for this reason: it is dead then.
+    pub(super) async fn give_up(&mut self, why: String) {
+        self.given_up.get_or_insert(why);
+        if let Err(error) = self.child.kill().await {
+            tracing::warn!(at = %self.data.display(), %error, "ending the program that serves a disk");
+        }
     }
 
     /// The power goes: nothing becomes durable from now on, and who asks for it waits. What would be lost now.
@@ -135,19 +152,24 @@ impl LossyDisk {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    /// If it has: how, once.
+    /// If it has, or had to be ended: how, once.
     pub(super) fn take_exit(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         let is_news = !std::mem::replace(&mut self.told, true);
-        is_news.then(|| format!("the program that served its disk ended by itself: {status}"))
+        let by_itself = || format!("the program that served its disk ended by itself: {status}");
+        is_news.then(|| self.given_up.take().unwrap_or_else(by_itself))
     }
 
-    /// Another one, on what is left of this one, whose program has ended.
-    pub(super) async fn again(self) -> anyhow::Result<LossyDisk> {
+    /// Becomes another one, on what is left of this one, whose program has ended.
+    ///
+    /// # Errors
+    /// If it cannot be mounted: it is dead still.
+    pub(super) async fn again(&mut self) -> anyhow::Result<()> {
         if mounts::is_mounted(&self.data)? {
             mounts::detach(&self.data).context("unmounting a disk that nobody serves")?;
         }
-        LossyDisk::mount(&self.data).await
+        *self = LossyDisk::mount(&self.data).await?;
+        Ok(())
     }
 
     /// Unmounts it, looks that it is gone, and leaves all that it held in `data`.
@@ -231,6 +253,23 @@ fn tell(answer: &Answer) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_answers_late_is_ended_so_that_nothing_it_says_is_taken_for_another_answer() {
+        let mut command = tokio::process::Command::new("sleep");
+        let mut child = command.arg("60").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (answers, nowhere) = (BufReader::new(answers).lines(), PathBuf::from("nowhere"));
+        let (data, backing) = (nowhere.clone(), nowhere);
+        let mut disk =
+            LossyDisk { child, orders, answers, data, backing, is_cut: true, given_up: None, told: false };
+        assert!(!disk.is_dead());
+        let silent = disk.answer(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(silent.to_string(), "its disk is silent");
+        assert!(disk.is_dead());
+        assert_eq!(disk.take_exit().as_deref(), Some("its disk was silent for 50ms"));
+        assert_eq!(disk.take_exit(), None, "once");
+    }
 
     #[test]
     fn orders_and_answers_are_lines_that_are_read_back() {

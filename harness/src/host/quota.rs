@@ -106,9 +106,10 @@ pub(super) fn probe() -> anyhow::Result<()> {
 
 /// Removes the groups of those who are dead.
 pub(super) fn remove_leftovers() {
-    let Ok((_, root)) = hierarchy() else { return };
-    let Ok(entries) = fs::read_dir(&root) else { return };
-    for entry in entries.flatten() {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return };
+    // Whether one can be used is not asked for: that would change it.
+    let entries = hierarchies(&mounts).into_iter().filter_map(|(_, root)| fs::read_dir(root).ok());
+    for entry in entries.flat_map(Iterator::flatten) {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
         let is_dead = |pid: &str| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists();

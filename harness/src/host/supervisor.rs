@@ -177,6 +177,13 @@ impl Supervisor {
 
 impl Supervised {
     async fn handle(&mut self, request: NodeRequest) -> Result<HostReply, InjectError> {
+        if self.mounted.is_some() && handles_files(&request) {
+            return Err(InjectError::Unsupported(
+                "its disk is one that can lose what was not synced: a plan has either power losses of foreign nodes, or faults of their \
+                 disks"
+                    .into(),
+            ));
+        }
         let node = &mut self.process;
         let done = match request {
             NodeRequest::Start if node.is_up() => {
@@ -197,6 +204,8 @@ impl Supervised {
             NodeRequest::Pause => node.pause().await,
             NodeRequest::Resume => node.resume().await,
             NodeRequest::Stop => {
+                // It may have something to write when it ends.
+                self.filler = None;
                 let stopped = self.stop().await;
                 self.quota = None;
                 self.disk.forget_others().and(stopped).map(|()| String::new())
@@ -229,10 +238,10 @@ impl Supervised {
 
     async fn start(&mut self) -> anyhow::Result<String> {
         self.look_at_mount();
-        if let Some(disk) = self.mounted.take_if(LossyDisk::is_dead) {
-            self.mounted = Some(disk.again().await?);
-        }
         if let Some(disk) = &mut self.mounted {
+            if disk.is_dead() {
+                disk.again().await?;
+            }
             disk.mend().await?;
         }
         self.process.start().await?;
@@ -270,6 +279,10 @@ impl Supervised {
         self.process.strike();
         // Its last requests are answered by this: until then it cannot end.
         let lost = self.mounted()?.lose().await;
+        if let (Err(error), Some(disk)) = (&lost, &mut self.mounted) {
+            // Nobody knows what is on it now: it is mounted anew before it is used again.
+            disk.give_up(format!("its disk was to lose what was not synced: {error:#}")).await;
+        }
         let gone = self.process.kill().await?;
         Ok(match lost {
             Ok(lost) => Dark { evidence: format!("{gone}; {lost}"), lost_nothing: lost.is_nothing() },
@@ -387,6 +400,19 @@ impl Supervised {
         self.process.start().await?;
         Ok(gone)
     }
+}
+
+/// Whether this changes a disk's files, or the room for them, behind the back of whatever is mounted there.
+fn handles_files(request: &NodeRequest) -> bool {
+    matches!(
+        request,
+        NodeRequest::Truncate(_)
+            | NodeRequest::CopyDisk
+            | NodeRequest::RollBack
+            | NodeRequest::FlipBit { .. }
+            | NodeRequest::FillDisk
+            | NodeRequest::Wipe { .. }
+    )
 }
 
 /// A node's log is on the disk that is full: what it said in the end may not be there.

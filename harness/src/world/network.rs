@@ -68,7 +68,8 @@ impl Cluster {
         let Some(remote) = self.remote(node).cloned() else {
             return if is_ours { self.ask_status(node, request).await } else { Err(self.foreign()) };
         };
-        let clock_error_us = self.bend_system_clock(node, &remote, &request).await?;
+        // A clock that cannot be looked at keeps neither links from being set nor anything from being healed.
+        let clock_error_us = self.bend_system_clock(node, &remote, &request).await;
         let (request, counters) = match request {
             ControlRequest::SetLinks { links, lease_ms } => {
                 let (links, at_host) = self.split(&remote, links);
@@ -78,24 +79,27 @@ impl Cluster {
                 let by_address = self.by_address(&at_host);
                 let counters = remote.set_network(by_address).await?;
                 self.counted.told.insert(node, conditions(&at_host));
-                (ControlRequest::SetLinks { links, lease_ms }, counters)
+                (ControlRequest::SetLinks { links, lease_ms }, Ok(counters))
             }
             ControlRequest::Heal => {
-                let counters = remote.heal_network().await?;
-                self.counted.told.remove(&node);
+                let counters = remote.heal_network().await;
+                if counters.is_ok() {
+                    self.counted.told.remove(&node);
+                }
                 (ControlRequest::Heal, counters)
             }
             // Its host's was set.
             ControlRequest::SetClock { .. } if self.bends_system_clock(&remote) => {
-                (ControlRequest::Status, remote.count_network().await?)
+                (ControlRequest::Status, remote.count_network().await)
             }
-            other => (other, remote.count_network().await?),
+            other => (other, remote.count_network().await),
         };
-        let mut status = if is_ours {
-            self.ask_status(node, request).await?
+        let status = if is_ours {
+            self.ask_status(node, request).await
         } else {
-            NodeStatus { replica: node, ..NodeStatus::default() }
+            Ok(NodeStatus { replica: node, ..NodeStatus::default() })
         };
+        let (clock_error_us, counters, mut status) = (clock_error_us?, counters?, status?);
         self.add_host(&mut status, &counters);
         status.leases_expired += remote.expired();
         status.clock_error_us = clock_error_us.unwrap_or(status.clock_error_us);

@@ -64,7 +64,8 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// If it cannot be taken away.
 pub fn detach(at: &Path) -> io::Result<()> {
     match rustix::mount::unmount(at, UnmountFlags::DETACH) {
-        Ok(()) => Ok(()),
+        // It has gone by itself since somebody looked.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
         // Who is not root has a helper for what he has mounted himself.
         Err(rustix::io::Errno::PERM) => {
             let mut helper = Command::new("fusermount3");

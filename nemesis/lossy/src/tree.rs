@@ -89,22 +89,24 @@ pub(crate) struct Tree {
 impl Tree {
     /// What is in this folder.
     pub(crate) fn load(backing: PathBuf) -> io::Result<Tree> {
-        let mut tree = Tree {
-            backing,
-            nodes: BTreeMap::new(),
-            last: ROOT,
-            journal: Journal::default(),
-            written_bytes: 0,
-            writes_back: true,
-        };
-        tree.reload()?;
+        let mut tree = Tree::empty(backing, ROOT);
+        tree.read_backing()?;
         Ok(tree)
     }
 
-    fn reload(&mut self) -> io::Result<()> {
-        self.nodes.clear();
-        self.journal = Journal::default();
-        self.written_bytes = 0;
+    /// Not even the folder that is mounted; numbers up to `last` were given.
+    fn empty(backing: PathBuf, last: Ino) -> Tree {
+        Tree {
+            backing,
+            nodes: BTreeMap::new(),
+            last,
+            journal: Journal::default(),
+            written_bytes: 0,
+            writes_back: true,
+        }
+    }
+
+    fn read_backing(&mut self) -> io::Result<()> {
         let root = Kind::Folder { parent: ROOT, name: OsString::new(), entries: BTreeMap::new() };
         self.nodes.insert(ROOT, Node::on_disk(root, &std::fs::metadata(&self.backing)?, 2)?);
         let mut folders = vec![(ROOT, self.backing.clone())];
@@ -578,10 +580,13 @@ impl Tree {
         lost
     }
 
-    /// Drops all that is not durable.
+    /// Drops all that is not durable; nothing, if what is left cannot be read.
     pub(crate) fn lose(&mut self) -> io::Result<Lost> {
         let lost = self.pending();
-        self.reload()?;
+        let mut left = Tree::empty(self.backing.clone(), self.last);
+        left.writes_back = self.writes_back;
+        left.read_backing()?;
+        *self = left;
         Ok(lost)
     }
 
@@ -617,4 +622,27 @@ impl Node {
 
 pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_where_what_is_left_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let backing = dir.path().join("backing");
+        std::fs::create_dir(&backing).unwrap();
+        let mut tree = Tree::load(backing.clone()).unwrap();
+        let place = Place { folder: ROOT, name: OsStr::new("file") };
+        tree.create(place, Maker { mode: 0o600, uid: 0, gid: 0 }).unwrap();
+        let pending = tree.pending();
+        assert!(!pending.is_nothing());
+        std::fs::remove_dir(&backing).unwrap();
+        tree.lose().unwrap_err();
+        assert_eq!(tree.pending(), pending);
+        std::fs::create_dir(&backing).unwrap();
+        assert_eq!(tree.lose().unwrap(), pending);
+        assert!(tree.pending().is_nothing() && tree.find(place).is_err());
+    }
 }

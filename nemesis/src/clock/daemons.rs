@@ -56,9 +56,12 @@ pub(super) async fn stop(services: &[String]) -> Result<(), String> {
 
 /// Starts them, and looks whether they run.
 pub(super) async fn start(services: &[String]) -> Result<(), String> {
+    // One that does not start does not keep the others from it.
+    let mut started = Ok(());
     for service in services {
-        run("systemctl", &["start", service], "").await?;
+        started = started.and(run("systemctl", &["start", service], "").await.map(drop));
     }
+    started?;
     let running = if services.is_empty() { Vec::new() } else { running().await? };
     match services.iter().find(|service| !running.contains(service)) {
         Some(service) => Err(format!("{service} was started and does not run")),

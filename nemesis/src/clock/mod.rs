@@ -40,8 +40,8 @@ pub struct HostClock {
 struct Held {
     /// Another boot has another, and other time since boot.
     boot: String,
-    /// The right time less the time since boot.
-    base_ns: i64,
+    /// The right time less the time since boot; none where the clock is right, and only services have to be started.
+    base_ns: Option<i64>,
     /// The services that were stopped.
     daemons: Vec<String>,
 }
@@ -70,14 +70,23 @@ impl HostClock {
         if setting == self.setting {
             return Ok(());
         }
-        if self.held.is_none() {
+        if self.base_held().is_none() {
             self.hold().await?;
         }
+        let before = (self.setting, self.rate_since_ns);
         if setting.rate != self.setting.rate {
             self.rate_since_ns = now_ns(ClockId::Boottime);
         }
         self.setting = setting;
-        self.step()
+        let moved = self.step();
+        if moved.is_err() {
+            (self.setting, self.rate_since_ns) = before;
+        }
+        moved
+    }
+
+    fn base_held(&self) -> Option<i64> {
+        self.held.as_ref()?.base_ns
     }
 
     /// Whether it has to be moved again and again.
@@ -91,15 +100,15 @@ impl HostClock {
     /// # Errors
     /// If the kernel refuses.
     pub fn step(&self) -> Result<(), String> {
-        let Some(held) = &self.held else { return Ok(()) };
+        let Some(held_ns) = self.base_held() else { return Ok(()) };
         let boot_ns = now_ns(ClockId::Boottime);
-        set_ns(held.base_ns + boot_ns + error_ns(self.setting, boot_ns - self.rate_since_ns))
+        set_ns(held_ns + boot_ns + error_ns(self.setting, boot_ns - self.rate_since_ns))
     }
 
     /// How far the clock is ahead of what it should be, microseconds: seen, not remembered.
     #[must_use]
     pub fn error_us(&self) -> i64 {
-        self.held.as_ref().map_or(0, |held| (base_ns() - held.base_ns) / 1_000)
+        self.base_held().map_or(0, |held_ns| (base_ns() - held_ns) / 1_000)
     }
 
     /// The time daemons that were stopped.
@@ -117,13 +126,30 @@ impl HostClock {
         if self.held.is_none() {
             self.held = self.written()?;
         }
-        let Some(held) = &self.held else { return Ok(()) };
-        self.step()?;
-        let error_ns = base_ns() - held.base_ns;
-        if error_ns.unsigned_abs() > HEALED_NS {
-            return Err(format!("the clock was set right and is {} us off", error_ns / 1_000));
+        if let Some(held_ns) = self.base_held() {
+            self.step()?;
+            let error_ns = base_ns() - held_ns;
+            if error_ns.unsigned_abs() > HEALED_NS {
+                return Err(format!("the clock was set right and is {} us off", error_ns / 1_000));
+            }
         }
-        daemons::start(&held.daemons).await?;
+        self.start_daemons().await
+    }
+
+    /// All that is to be put right of a clock that is right. Should that fail, whoever tries it again must not move the clock: somebody
+    /// else may have set it meanwhile.
+    async fn start_daemons(&mut self) -> Result<(), String> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let noted = match held.base_ns.take() {
+            Some(_) => {
+                let held = held.clone();
+                self.write(&held)
+            }
+            None => Ok(()),
+        };
+        if let Err(why) = daemons::start(self.stopped()).await {
+            return Err(noted.err().map_or(why.clone(), |also| format!("{why}; {also}")));
+        }
         self.forget()?;
         self.held = None;
         Ok(())
@@ -138,16 +164,31 @@ impl HostClock {
     }
 
     async fn hold(&mut self) -> Result<(), String> {
-        let daemons = Self::probe().await?;
-        let mut held = Held { boot: boot()?, base_ns: base_ns(), daemons };
+        let mut daemons = Self::probe().await?;
+        // Those that should run, and did not start, are not forgotten.
+        for name in self.stopped() {
+            if !daemons.contains(name) {
+                daemons.push(name.clone());
+            }
+        }
+        let mut held = Held { boot: boot()?, base_ns: Some(base_ns()), daemons };
         self.write(&held)?;
         self.held = Some(held.clone());
-        daemons::stop(&held.daemons).await?;
-        // They may have moved it until now.
-        held.base_ns = base_ns();
-        self.write(&held)?;
-        self.held = Some(held);
-        Ok(())
+        let mut stopped = daemons::stop(&held.daemons).await;
+        if stopped.is_ok() {
+            // They may have moved it until now.
+            held.base_ns = Some(base_ns());
+            stopped = self.write(&held);
+        }
+        let Err(why) = stopped else {
+            self.held = Some(held);
+            return Ok(());
+        };
+        // Nothing was moved yet.
+        match self.start_daemons().await {
+            Ok(()) => Err(why),
+            Err(left) => Err(format!("{why}; {left}")),
+        }
     }
 
     fn write(&self, held: &Held) -> Result<(), String> {
@@ -237,7 +278,7 @@ mod tests {
         let file = dir.path().join("clock.json");
         let mut clock = HostClock::new(file.clone());
         clock.heal().await.unwrap();
-        let held = Held { boot: "another".into(), base_ns: 0, daemons: vec!["chrony.service".into()] };
+        let held = Held { boot: "another".into(), base_ns: Some(0), daemons: vec!["chrony.service".into()] };
         clock.write(&held).unwrap();
         clock.heal().await.unwrap();
         assert!(!file.exists() && clock.stopped().is_empty());
@@ -246,5 +287,22 @@ mod tests {
         assert_eq!(clock.written().unwrap(), Some(held));
         std::fs::write(&file, "torn").unwrap();
         assert!(clock.heal().await.unwrap_err().contains("clock.json"));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_right_is_left_alone_while_its_daemons_are_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("clock.json");
+        let mut clock = HostClock::new(file.clone());
+        let held =
+            Held { boot: boot().unwrap(), base_ns: None, daemons: vec!["no-such-daemon.service".into()] };
+        clock.write(&held).unwrap();
+        clock.heal().await.unwrap_err();
+        assert_eq!(clock.error_us(), 0);
+        assert_eq!(clock.written().unwrap(), Some(held.clone()), "whoever comes next tries it again");
+        let mut clock = HostClock::new(file.clone());
+        clock.write(&Held { daemons: Vec::new(), ..held }).unwrap();
+        clock.heal().await.unwrap();
+        assert!(!file.exists());
     }
 }

@@ -100,6 +100,8 @@ pub struct HostNetwork {
     /// Of the host's SSH server: it always passes.
     ssh_port: u16,
     in_force: BTreeMap<IpAddr, HostLink>,
+    /// Whether that is known: something may have failed half-way.
+    is_certain: bool,
     shaper: Shaper,
     /// Counted by rules and classes that are gone.
     before: BTreeMap<IpAddr, HostLinkCounters>,
@@ -109,7 +111,13 @@ impl HostNetwork {
     /// Nothing in force. Call [`HostNetwork::heal`] first where an earlier life may have left something.
     #[must_use]
     pub fn new(ssh_port: u16) -> Self {
-        Self { ssh_port, in_force: BTreeMap::new(), shaper: Shaper::default(), before: BTreeMap::new() }
+        Self {
+            ssh_port,
+            in_force: BTreeMap::new(),
+            is_certain: true,
+            shaper: Shaper::default(),
+            before: BTreeMap::new(),
+        }
     }
 
     /// Finds out what the kernel can do to packets to `peer`, by trying it on chains that nothing jumps to.
@@ -135,16 +143,33 @@ impl HostNetwork {
     /// Puts these in force, and nothing else. Peers not named are clear.
     ///
     /// # Errors
-    /// What the kernel's tools said. What is in force then is uncertain: heal.
+    /// What the kernel's tools said. Nothing is in force then, if it could be taken back.
     pub async fn set(&mut self, links: BTreeMap<IpAddr, HostLink>) -> Result<(), String> {
         let links: BTreeMap<_, _> =
             links.into_iter().filter(|(_, link)| *link != HostLink::default()).collect();
-        if links == self.in_force {
+        if self.is_certain && links == self.in_force {
             return Ok(());
         }
         if links.is_empty() {
             return self.heal().await;
         }
+        if !self.is_certain {
+            self.heal().await?;
+        }
+        self.is_certain = false;
+        match self.replace(links).await {
+            Ok(()) => {
+                self.is_certain = true;
+                Ok(())
+            }
+            Err(why) => match self.heal().await {
+                Ok(()) => Err(why),
+                Err(left) => Err(format!("{why}; taking it back: {left}")),
+            },
+        }
+    }
+
+    async fn replace(&mut self, links: BTreeMap<IpAddr, HostLink>) -> Result<(), String> {
         let mut counted = self.before.clone();
         for family in Family::ALL {
             let (rules, replaced) = (rules_of(&links, family), rules_of(&self.in_force, family));
@@ -184,13 +209,17 @@ impl HostNetwork {
         if let Ok(counters) = self.counters().await {
             self.before = counters;
         }
+        // One that fails does not keep the others from going.
+        self.is_certain = false;
+        let mut removed = Ok(());
         for family in Family::ALL {
-            firewall::remove(family).await?;
+            removed = removed.and(firewall::remove(family).await);
         }
-        shaper::remove().await?;
+        removed = removed.and(shaper::remove().await);
         self.shaper = Shaper::default();
         self.in_force.clear();
-        Ok(())
+        self.is_certain = removed.is_ok();
+        removed
     }
 }
 

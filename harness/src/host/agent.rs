@@ -1,7 +1,7 @@
 //! `gauntlet agent`: what runs on a host over SSH. It owns the host's nodes, its part of the network and, where it may, the system
 //! clock, and answers on a Unix socket (mode 0600) in its folder, which the controller reaches through SSH.
 //!
-//! **Dead-man.** The controller beats every second. When it has not been heard for [`SILENCE_HEALS`], faults on this host are
+//! **Dead-man.** The controller beats twice a second. When it has not been heard for [`SILENCE_HEALS`], faults on this host are
 //! taken back and stopped nodes go on; after [`SILENCE_ENDS`] the nodes are stopped and the agent ends. Should the agent
 //! itself be killed, its nodes die with it (they are on its leash) and its *guard*, a process that only waits for that, takes
 //! back what it had done to the network and the clock.

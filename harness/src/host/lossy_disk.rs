@@ -17,6 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+/// One whose pipes are closed is gone within this.
+const ENDING: Duration = Duration::from_millis(200);
 /// How long it may take to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to make everything durable, and end.
@@ -118,8 +120,11 @@ impl LossyDisk {
         self.answer(if order == Order::End { END_PATIENCE } else { PATIENCE }).await
     }
 
-    /// Ends the program that serves it, for this reason: it is dead then.
+    /// Ends the program that serves it, for this reason, unless it ends by itself: it is dead then.
     pub(super) async fn give_up(&mut self, why: String) {
+        if timeout(ENDING, self.child.wait()).await.is_ok() {
+            return;
+        }
         self.given_up.get_or_insert(why);
         if let Err(error) = self.child.kill().await {
             tracing::warn!(at = %self.data.display(), %error, "ending the program that serves a disk");

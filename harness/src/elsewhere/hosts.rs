@@ -301,3 +301,35 @@ fn check_whole(file: &Path) -> anyhow::Result<()> {
         Some(Ending::Complete) | None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use workloads::load::ArrivalProcess;
+
+    #[test]
+    fn clients_and_rate_are_divided_evenly_and_nobody_is_asked_for_nothing() {
+        let second = Duration::from_secs(1);
+        let whole = LoadConfig {
+            clients: 7,
+            arrivals: Arrivals::Open { rate_per_s: 700.0, process: ArrivalProcess::Poisson },
+            op_timeout: second,
+            attempt_timeout: second,
+            time_limit: second,
+            ops_max: None,
+            seed: 5,
+            share: Share::WHOLE,
+        };
+        let shares = share_out(&whole, 3);
+        assert_eq!(shares.iter().map(|share| share.clients).collect::<Vec<_>>(), [3, 2, 2]);
+        let rates = shares.iter().map(|share| match share.arrivals {
+            Arrivals::Open { rate_per_s, .. } => rate_per_s.round() as u32,
+            Arrivals::Closed => 0,
+        });
+        assert_eq!(rates.collect::<Vec<_>>(), [300, 200, 200]);
+        assert_eq!(shares.iter().map(|share| share.seed).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(shares[2].share, Share { index: 2, of: 3 });
+        assert_eq!(share_out(&LoadConfig { clients: 1, ..whole.clone() }, 3).len(), 1);
+        assert!(share_out(&whole, 0).is_empty());
+    }
+}

@@ -56,6 +56,19 @@ pub(crate) fn temporary() -> anyhow::Result<tempfile::TempDir> {
 
 pub(crate) use reports::stored::write_whole as write;
 
+/// Removes a folder with all that is in it, if it is there.
+///
+/// # Errors
+/// If something of it stays.
+pub(crate) fn remove(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,12 +28,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         &mut self,
         targets: Vec<ReplicaId>,
     ) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.fill_disk(node).await)?;
-        }
-        let stopped = BTreeMap::new();
-        Ok((Hold::Full { nodes: done.nodes, stopped }, done.evidence.join("; ")))
+        let targets = self.free(targets)?;
+        let (nodes, evidence) =
+            self.on_each(targets, async |world, node| world.fill_disk(node).await).await?;
+        Ok((Hold::Full { nodes, stopped: BTreeMap::new() }, evidence))
     }
 
     fn full_disks(&mut self) -> impl Iterator<Item = (&[ReplicaId], &mut BTreeMap<ReplicaId, String>)> {
@@ -130,36 +128,22 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         &mut self,
         targets: Vec<ReplicaId>,
     ) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.copy_disk(node).await)?;
-        }
-        Ok((Hold::Copied(done.nodes), done.evidence.join("; ")))
+        let targets = self.free(targets)?;
+        let (nodes, evidence) =
+            self.on_each(targets, async |world, node| world.copy_disk(node).await).await?;
+        Ok((Hold::Copied(nodes), evidence))
     }
 
-    pub(crate) async fn end_truncate(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
-        let mut back = Vec::new();
-        for node in nodes {
-            back.push((node, self.world.come_back(node).await));
-        }
-        self.end_forgetting(back).await
-    }
-
-    pub(crate) async fn end_rollback(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
-        let mut back = Vec::new();
-        for node in nodes {
-            back.push((node, self.world.roll_back(node).await));
-        }
-        self.end_forgetting(back).await
-    }
-
-    async fn end_forgetting(
+    /// Has each come back, by `how`, on a disk that has forgotten.
+    pub(crate) async fn end_forgetting(
         &mut self,
-        back: Vec<(ReplicaId, Result<Comeback, InjectError>)>,
+        nodes: Vec<ReplicaId>,
+        mut how: impl AsyncFnMut(&mut W, ReplicaId) -> Result<Comeback, InjectError>,
     ) -> (FaultStage, String) {
         let (mut has_bitten, mut is_certain) = (false, true);
         let mut evidence = Vec::new();
-        for (node, comeback) in back {
+        for node in nodes {
+            let comeback = how(&mut self.world, node).await;
             has_bitten |= matches!(comeback, Ok(Comeback::Forgetful(_) | Comeback::Refused(_)));
             evidence.push(match comeback {
                 Ok(Comeback::Forgetful(words)) => {

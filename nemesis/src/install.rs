@@ -125,12 +125,26 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         without(targets, |node| self.spoken_for(node))
     }
 
-    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+    /// Does something to each of the targets: on whom it is done, and what shows it.
+    ///
+    /// # Errors
+    /// Those of [`Done::add`].
+    pub(crate) async fn on_each(
+        &mut self,
+        targets: Vec<ReplicaId>,
+        mut what: impl AsyncFnMut(&mut W, ReplicaId) -> Result<String, InjectError>,
+    ) -> Result<(Vec<ReplicaId>, String), InjectError> {
         let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.kill(node).await)?;
+        for node in targets {
+            done.add(node, what(&mut self.world, node).await)?;
         }
-        Ok((Hold::Down { nodes: done.nodes, lost_nothing: false }, done.evidence.join("; ")))
+        Ok((done.nodes, done.evidence.join("; ")))
+    }
+
+    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+        let targets = self.free(targets)?;
+        let (nodes, evidence) = self.on_each(targets, async |world, node| world.kill(node).await).await?;
+        Ok((Hold::Down { nodes, lost_nothing: false }, evidence))
     }
 
     async fn install_power_loss(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
@@ -155,11 +169,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in self.free(targets)? {
-            done.add(node, self.world.pause(node).await)?;
-        }
-        Ok((Hold::Paused(done.nodes), done.evidence.join("; ")))
+        let targets = self.free(targets)?;
+        let (nodes, evidence) = self.on_each(targets, async |world, node| world.pause(node).await).await?;
+        Ok((Hold::Paused(nodes), evidence))
     }
 
     async fn install_pressure(
@@ -167,11 +179,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         pressure: Pressure,
         targets: Vec<ReplicaId>,
     ) -> Result<(Hold, String), InjectError> {
-        let mut done = Done::default();
-        for node in targets {
-            done.add(node, self.world.press(node, pressure).await)?;
-        }
-        Ok((Hold::Pressed(pressure, done.nodes), done.evidence.join("; ")))
+        let press = async |world: &mut W, node| world.press(node, pressure).await;
+        let (nodes, evidence) = self.on_each(targets, press).await?;
+        Ok((Hold::Pressed(pressure, nodes), evidence))
     }
 
     async fn install_links(

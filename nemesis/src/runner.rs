@@ -352,8 +352,12 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 }
             }
             Hold::Pressed(pressure, nodes) => self.release(pressure, nodes).await,
-            Hold::Truncated(nodes) => self.end_truncate(nodes).await,
-            Hold::Copied(nodes) => self.end_rollback(nodes).await,
+            Hold::Truncated(nodes) => {
+                self.end_forgetting(nodes, async |world, node| world.come_back(node).await).await
+            }
+            Hold::Copied(nodes) => {
+                self.end_forgetting(nodes, async |world, node| world.roll_back(node).await).await
+            }
             Hold::Full { nodes, stopped } => self.end_full(nodes, stopped).await,
             Hold::Members => self.end_members(&fault).await,
             Hold::Transfer => self.end_transfer().await,

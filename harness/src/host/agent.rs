@@ -11,6 +11,7 @@ use crate::elsewhere::{FOLDER, Tender};
 use crate::exit::Exit;
 use crate::host::wire::{AgentHello, AgentReply, AgentRequest, ClockRequest, Means, exchange};
 use crate::host::{HostRequest, NodeRequest, Supervisor, kernel, quota};
+use crate::store;
 use crate::threads::single_threaded;
 use anyhow::{Context, bail};
 use lossy::mounts;
@@ -202,12 +203,7 @@ fn remove_runs(dir: &Path) -> anyhow::Result<()> {
     // What is mounted there is what an earlier agent could not take away; never is anything removed through it.
     let runs = dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))?.join(RUNS);
     mounts::clear(&runs)?;
-    match std::fs::remove_dir_all(dir.join(RUNS)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", dir.join(RUNS).display()))
-        }
-        _ => Ok(()),
-    }
+    store::remove(&dir.join(RUNS))
 }
 
 /// Binds the socket, for the owner of the folder.

@@ -4,6 +4,7 @@
 //! refuses what has become of its own (`data.before`).
 
 use crate::host::wire::Log;
+use crate::store::remove;
 use anyhow::Context;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -190,15 +191,6 @@ fn lost_records(before: Option<u64>, after: Option<u64>) -> String {
     match (before, after) {
         (Some(before), Some(after)) => format!(": {} synced records are lost", before.saturating_sub(after)),
         _ => String::new(),
-    }
-}
-
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", folder.display()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -305,9 +305,7 @@ impl Supervised {
         let flipped = self.disk.flip(chance).context("damaging its journal")?;
         match self.process.start().await {
             Err(refused) => {
-                let words = format!("{refused:#}");
-                let last = words.rsplit(" / ").next().unwrap_or_default();
-                Ok(format!("{gone}; {flipped}; started again, it said: {last}"))
+                Ok(format!("{gone}; {flipped}; started again, it said: {}", last_words(&refused)))
             }
             Ok(()) => bail!("{flipped}, and it started all the same"),
         }
@@ -371,16 +369,14 @@ impl Supervised {
             Err(refused) => {
                 self.disk.put_back()?;
                 let up = self.start_and_watch().await?;
-                let words = format!("{refused:#}");
-                let last = words.rsplit(" / ").next().unwrap_or_default();
+                let last = last_words(&refused);
                 Ok(Comeback::Refused(format!("{lost}; it refused: {last}; with all of its disk it {up}")))
             }
         }
     }
 
     async fn start_and_watch(&mut self) -> anyhow::Result<String> {
-        self.process.start().await?;
-        let pid = self.process.pid().unwrap_or_default();
+        let up = self.start().await?;
         let within = if self.process.is_foreign() { FOREIGN_NOTICES_WITHIN } else { NOTICES_WITHIN };
         let until = Instant::now() + within;
         while Instant::now() < until {
@@ -389,7 +385,7 @@ impl Supervised {
                 bail!("{words}");
             }
         }
-        Ok(format!("runs again as pid {pid}"))
+        Ok(up)
     }
 
     async fn wipe(&mut self, config: &str) -> anyhow::Result<String> {
@@ -413,6 +409,12 @@ fn handles_files(request: &NodeRequest) -> bool {
             | NodeRequest::FillDisk
             | NodeRequest::Wipe { .. }
     )
+}
+
+/// What a node said last, of all that it left to say.
+fn last_words(refused: &anyhow::Error) -> String {
+    let words = format!("{refused:#}");
+    words.rsplit(" / ").next().unwrap_or_default().to_owned()
 }
 
 /// A node's log is on the disk that is full: what it said in the end may not be there.

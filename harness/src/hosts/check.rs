@@ -25,7 +25,21 @@ use tokio::task::JoinSet;
 /// A host must have so much room for data.
 const FREE_MIB_MIN: u64 = 512;
 /// Of the table.
-const COLUMNS: usize = 13;
+const HEADER: [&str; 13] = [
+    "host",
+    "address",
+    "reachable",
+    "machine",
+    "libc",
+    "cores",
+    "disk free",
+    "clock",
+    "cut",
+    "loss",
+    "rate",
+    "delay",
+    "system clock",
+];
 /// How long each host's clock is compared with ours.
 const CLOCK_WATCHED: Duration = Duration::from_millis(2_500);
 /// Prints `key value` lines. What is not there is left out.
@@ -68,21 +82,7 @@ pub(super) fn check(file: &Path, plan: Option<&str>) -> anyhow::Result<Exit> {
     progress.done();
     let mut problems = Vec::new();
     let mut table = Builder::default();
-    table.push_record([
-        "host",
-        "address",
-        "reachable",
-        "machine",
-        "libc",
-        "cores",
-        "disk free",
-        "clock",
-        "cut",
-        "loss",
-        "rate",
-        "delay",
-        "system clock",
-    ]);
+    table.push_record(HEADER);
     let mut why = Vec::new();
     for (host, answer) in &answers {
         table.push_record(row(host, answer, &mut why));
@@ -161,7 +161,7 @@ fn row(host: &HostConf, answer: &anyhow::Result<Answer>, why: &mut Vec<String>) 
     let mut row = vec![host.name.clone(), host.address.to_string()];
     let Ok(answer) = answer else {
         row.push("no".into());
-        row.resize(COLUMNS, "–".into());
+        row.resize(HEADER.len(), "–".into());
         return row;
     };
     let libc = answer.libc.map_or("not glibc".into(), |(major, minor)| format!("glibc {major}.{minor}"));
@@ -286,7 +286,7 @@ mod tests {
         let host = &conf.expect("the example").servers[0];
         let answer = Err(anyhow::anyhow!("connection refused"));
         let mut why = Vec::new();
-        assert_eq!(row(host, &answer, &mut why).len(), COLUMNS);
+        assert_eq!(row(host, &answer, &mut why).len(), HEADER.len());
         let own = Program::read(&std::env::current_exe().expect("a test is a program")).expect("readable");
         assert_eq!(unfit(host, &answer, &own), ["n1: connection refused"]);
     }

@@ -229,16 +229,13 @@ fn by_host(condition: &LinkCondition, means: &HostMeans) -> Option<&'static str>
     if !left.is_clear() {
         return None;
     }
+    let is_late = condition.latency_us > 0 || condition.jitter_us > 0;
     Some(if condition.blocked {
         "by the hosts' firewalls"
-    } else if means.netem.is_none() && (condition.latency_us > 0 || condition.jitter_us > 0) {
+    } else if means.netem.is_none() && (is_late || condition.loss > 0.0) {
         "by the hosts' netem (packets)"
     } else if condition.loss > 0.0 {
-        if means.netem.is_none() {
-            "by the hosts' netem (packets)"
-        } else {
-            "by the hosts' firewalls (packets)"
-        }
+        "by the hosts' firewalls (packets)"
     } else {
         "by the hosts' traffic classes (htb)"
     })

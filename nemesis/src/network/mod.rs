@@ -1,5 +1,6 @@
 //! What a host does to the packets of its peers, by means of its kernel: a firewall chain of our own for cuts, a traffic class of
-//! our own for rates, netem for delays and losses (the firewall for losses where there is no netem). Whatever else the host's firewall holds is left alone, and SSH always passes.
+//! our own for rates, netem for delays and losses (the firewall for losses where there is no netem). Whatever else the host's
+//! firewall holds is left alone, and SSH always passes.
 //!
 //! | file | concept |
 //! |---|---|

@@ -448,9 +448,11 @@ nemesis:
     std::io::Read::read_to_string(running.0.stderr.as_mut().unwrap(), &mut words).unwrap();
     assert_eq!(ended.code(), Some(255), "{words}");
     assert!(words.contains("load host c") && words.contains("the load broke off (signal: 9"), "{words}");
+    let latest = hosts.path("store").join("latest");
     for host in ["c1", "c2"] {
-        assert!(hosts.path("store").join("latest").join("load").join(host).join("history.bin").is_file());
+        assert!(latest.join("load").join(host).join("history.bin").is_file());
     }
+    assert!(!latest.join("history.bin").exists(), "clients would seem to read what nobody has written");
 }
 
 #[test]

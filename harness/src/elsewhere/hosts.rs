@@ -209,24 +209,25 @@ impl LoadHosts {
     /// # Errors
     /// If something of it is missing, or cannot be read or written: there is no history then, and all that was recorded is there still.
     pub(crate) async fn merge(&self, dir: &Path, origin: Instant) -> anyhow::Result<Duration> {
-        let (mut parts, mut uncertainty) = (Vec::new(), 0);
+        let (mut files, mut timelines, mut uncertainty) = (Vec::new(), Vec::new(), 0);
         for host in &self.hosts {
             let (timeline, off) = host.timeline(origin).with_context(|| host.name().to_owned())?;
-            parts.push((host.folder(dir).join(HISTORY), timeline));
+            files.push(host.folder(dir).join(HISTORY));
+            timelines.push(timeline);
             uncertainty = uncertainty.max(off);
         }
         let (dir, first_process) = (dir.to_owned(), self.first_process);
         // Hosts are to hear of the controller meanwhile.
         let merging = tokio::task::spawn_blocking(move || {
-            let open = |(file, timeline): (PathBuf, Timeline)| {
-                check_whole(&file)?;
-                anyhow::Ok(Part { entries: Reader::open(&file)?, timeline })
-            };
-            let parts = parts.into_iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+            let mut own = Reader::open(own_history(&dir))?;
+            let mut readers = files.iter().map(Reader::open).collect::<Result<Vec<_>, _>>()?;
+            let parts = readers.iter_mut().zip(timelines);
+            let parts = parts.map(|(entries, timeline)| Part { entries, timeline }).collect();
             let merged = dir.join(format!("{HISTORY}.part"));
             let mut writer = Writer::create(&merged)?;
-            merge(Reader::open(own_history(&dir))?, parts, first_process, uncertainty, &mut writer)?;
+            merge(&mut own, parts, first_process, uncertainty, &mut writer)?;
             writer.finish()?;
+            readers.iter().chain([&own]).try_for_each(check_whole)?;
             std::fs::rename(&merged, dir.join(HISTORY)).context("putting the merged history in its place")
         });
         merging.await.context("merging panicked")??;
@@ -293,10 +294,8 @@ fn reading(sample: &ClockSample, origin: Instant, begin_ns: u64) -> Reading {
 
 /// # Errors
 /// If the end of the file is missing.
-fn check_whole(file: &Path) -> anyhow::Result<()> {
-    let mut reader = Reader::open(file)?;
-    reader.by_ref().try_for_each(|entry| entry.map(drop))?;
-    match reader.ending() {
+fn check_whole(read: &Reader) -> anyhow::Result<()> {
+    match read.ending() {
         Some(Ending::Truncated { reason, .. }) => bail!("{reason}"),
         Some(Ending::Complete) | None => Ok(()),
     }

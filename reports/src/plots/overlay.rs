@@ -80,8 +80,8 @@ fn panel_title(scene: &mut Scene, frame: &Frame, title: &str) {
 }
 
 fn draw_throughput(scene: &mut Scene, report: &ComparisonReport, group: &Group, frame: &Frame) {
-    let rates = lines(report, group).flat_map(|(.., perf)| &perf.series.ok_s);
-    let high = rates.copied().fold(0.0, f64::max);
+    let rates = lines(report, group).flat_map(|(.., perf)| inside(perf).map(|at| perf.series.ok_s[at]));
+    let high = rates.fold(0.0, f64::max);
     if high <= 0.0 {
         nothing(scene, frame.plot, NO_OPS);
         return;
@@ -96,7 +96,8 @@ fn draw_throughput(scene: &mut Scene, report: &ComparisonReport, group: &Group, 
 }
 
 fn draw_p99(scene: &mut Scene, report: &ComparisonReport, group: &Group, frame: &Frame) {
-    let values = lines(report, group).flat_map(|(.., perf)| perf.series.p99_ms.iter().flatten().copied());
+    let values =
+        lines(report, group).flat_map(|(.., perf)| inside(perf).filter_map(|at| perf.series.p99_ms[at]));
     let values: Vec<f64> = values.collect();
     if values.is_empty() {
         nothing(scene, frame.plot, NO_OPS);
@@ -128,12 +129,16 @@ fn stroke(entry: &Entry, repeat: usize) -> Stroke {
 }
 
 /// The buckets of the run phase.
+fn inside(perf: &Perf) -> impl Iterator<Item = usize> {
+    (0..perf.series.len()).filter(|at| {
+        let middle = perf.series.middle_s(*at);
+        perf.run_start_s <= middle && middle <= perf.run_end_s
+    })
+}
+
+/// What is drawn of them.
 fn within(perf: &Perf, frame: &Frame, y: impl Fn(&Series, usize) -> Option<f32>) -> Vec<(f32, Option<f32>)> {
     let series = &perf.series;
-    let inside = |at: &usize| {
-        let middle = series.middle_s(*at);
-        perf.run_start_s <= middle && middle <= perf.run_end_s
-    };
-    let buckets = (0..series.len()).filter(inside);
-    buckets.map(|at| (frame.x.at(series.middle_s(at) - perf.run_start_s), y(series, at))).collect()
+    let point = |at| (frame.x.at(series.middle_s(at) - perf.run_start_s), y(series, at));
+    inside(perf).map(point).collect()
 }

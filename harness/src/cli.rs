@@ -192,6 +192,9 @@ pub(crate) struct Seeds {
     /// How many seeds, from `--seed` on; without it 100, or with `--seed` only that one
     #[arg(long)]
     pub seeds: Option<u64>,
+    /// Write down the fingerprint of all that happened in each seed: two builds that behave alike write the same file
+    #[arg(long, value_name = "FILE")]
+    pub fingerprints: Option<PathBuf>,
     /// Only every n-th of them, from the i-th on
     #[arg(long, value_name = "i/n", value_parser = shard)]
     pub shard: Option<(u64, u64)>,

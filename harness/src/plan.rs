@@ -8,7 +8,7 @@ use crate::sim::Simulation;
 use crate::subject::Subject;
 use anyhow::{Context, bail};
 use nemesis::{Injection, NemesisSpec};
-use protocol::ReplicaId;
+use protocol::{NodeId, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -308,11 +308,17 @@ impl Plan {
         Ok(())
     }
 
-    /// All nodes of a subject: its founding members, then those that may become members.
+    /// All nodes of a subject, and the replicas that they stand for: its founding members, then those that may become members.
     #[must_use]
-    pub(crate) fn nodes(&self, subject: &Subject) -> Vec<ReplicaId> {
+    pub(crate) fn placement(&self, subject: &Subject) -> Placement {
         let spares = if subject.system.changes_members() { self.spares } else { 0 };
-        (1..=subject.replicas_under(self.replicas) + spares).map(ReplicaId).collect()
+        Placement::one_each(subject.replicas_under(self.replicas) + spares)
+    }
+
+    /// All nodes of a subject.
+    #[must_use]
+    pub(crate) fn nodes(&self, subject: &Subject) -> Vec<NodeId> {
+        self.placement(subject).nodes().collect()
     }
 
     /// The faults of a run, with every choice made.

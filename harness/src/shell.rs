@@ -285,6 +285,7 @@ fn escape(key: &str) -> String {
 mod tests {
     use super::*;
     use crate::world::secrets::Secrets;
+    use protocol::NodeId;
 
     #[test]
     fn lines_are_understood_or_explained() {
@@ -309,9 +310,10 @@ mod tests {
         of_node.iter().chain(&of_client).for_each(|secret| secret.write().expect("written"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = runtime::NodeConfig {
-            replica: ReplicaId(1),
+            node: NodeId(1),
+            twins: [].into(),
             incarnation: protocol::Incarnation(0),
-            peers: [(ReplicaId(1), any)].into(),
+            peers: [(NodeId(1), any)].into(),
             members: None,
             client_address: any,
             http_address: any,

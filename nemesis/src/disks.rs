@@ -15,7 +15,7 @@ use crate::members::LOOK;
 use crate::runner::{HEAL_DEADLINE, Hold, Runner};
 use crate::world::{Comeback, InjectError, World};
 use checkers::history::{FaultEvent, FaultStage};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,17 +24,14 @@ use tokio::time::Instant;
 const LEADER_PATIENCE: Duration = Duration::from_secs(8);
 
 impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
-    pub(crate) async fn install_full(
-        &mut self,
-        targets: Vec<ReplicaId>,
-    ) -> Result<(Hold, String), InjectError> {
+    pub(crate) async fn install_full(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
         let targets = self.free(targets)?;
         let (nodes, evidence) =
             self.on_each(targets, async |world, node| world.fill_disk(node).await).await?;
         Ok((Hold::Full { nodes, stopped: BTreeMap::new() }, evidence))
     }
 
-    fn full_disks(&mut self) -> impl Iterator<Item = (&[ReplicaId], &mut BTreeMap<ReplicaId, String>)> {
+    fn full_disks(&mut self) -> impl Iterator<Item = (&[NodeId], &mut BTreeMap<NodeId, String>)> {
         self.active.values_mut().filter_map(|active| match &mut active.hold {
             Hold::Full { nodes, stopped } => Some((nodes.as_slice(), stopped)),
             _ => None,
@@ -42,10 +39,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Where to note that this node has stopped, if its disk is full.
-    pub(crate) fn stopped_at_full_disk(
-        &mut self,
-        node: ReplicaId,
-    ) -> Option<&mut BTreeMap<ReplicaId, String>> {
+    pub(crate) fn stopped_at_full_disk(&mut self, node: NodeId) -> Option<&mut BTreeMap<NodeId, String>> {
         self.full_disks().find(|(nodes, _)| nodes.contains(&node)).map(|(_, stopped)| stopped)
     }
 
@@ -57,7 +51,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     pub(crate) async fn keep_disks_full(&mut self) {
-        let up = |(nodes, stopped): (&[ReplicaId], &mut BTreeMap<ReplicaId, String>)| {
+        let up = |(nodes, stopped): (&[NodeId], &mut BTreeMap<NodeId, String>)| {
             nodes.iter().copied().filter(|node| !stopped.contains_key(node)).collect::<Vec<_>>()
         };
         let full: Vec<_> = self.full_disks().flat_map(up).collect();
@@ -71,8 +65,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     pub(crate) async fn end_full(
         &mut self,
-        nodes: Vec<ReplicaId>,
-        mut stopped: BTreeMap<ReplicaId, String>,
+        nodes: Vec<NodeId>,
+        mut stopped: BTreeMap<NodeId, String>,
     ) -> (FaultStage, String) {
         let mut stage = FaultStage::Healed;
         let mut evidence = Vec::new();
@@ -108,7 +102,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     pub(crate) async fn install_truncate(
         &mut self,
-        targets: Vec<ReplicaId>,
+        targets: Vec<NodeId>,
         bytes: u64,
     ) -> Result<(Hold, String), InjectError> {
         let mut done = Done::default();
@@ -126,7 +120,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     pub(crate) async fn install_rollback(
         &mut self,
-        targets: Vec<ReplicaId>,
+        targets: Vec<NodeId>,
     ) -> Result<(Hold, String), InjectError> {
         let targets = self.free(targets)?;
         let (nodes, evidence) =
@@ -137,8 +131,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Has each come back, by `how`, on a disk that has forgotten.
     pub(crate) async fn end_forgetting(
         &mut self,
-        nodes: Vec<ReplicaId>,
-        mut how: impl AsyncFnMut(&mut W, ReplicaId) -> Result<Comeback, InjectError>,
+        nodes: Vec<NodeId>,
+        mut how: impl AsyncFnMut(&mut W, NodeId) -> Result<Comeback, InjectError>,
     ) -> (FaultStage, String) {
         let (mut has_bitten, mut is_certain) = (false, true);
         let mut evidence = Vec::new();
@@ -189,7 +183,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
     }
 
-    async fn replace(&mut self, node: ReplicaId) -> Result<(), String> {
+    async fn replace(&mut self, node: NodeId) -> Result<(), String> {
         self.bring_about().await?;
         let deadline = Instant::now() + HEAL_DEADLINE;
         while let Err(error) = self.install_wipe(node, None).await {

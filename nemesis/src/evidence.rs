@@ -1,14 +1,14 @@
 //! What counts as a bite: the conditioner's counters, watched over restarts.
 
 use crate::target::Direction;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{LinkCondition, LinkCounters, NodeStatus};
 use std::collections::BTreeMap;
 
 /// Counters of every link since the run began, although a node's own begin anew when it restarts.
 #[derive(Debug, Default)]
 pub(crate) struct CounterLog {
-    seen: BTreeMap<(ReplicaId, ReplicaId, Side), (u32, LinkCounters)>,
+    seen: BTreeMap<(NodeId, NodeId, Side), (u32, LinkCounters)>,
     total: BTreeMap<Direction, LinkCounters>,
 }
 
@@ -21,7 +21,7 @@ enum Side {
 impl CounterLog {
     /// Takes in what a node reports.
     pub(crate) fn observe(&mut self, status: &NodeStatus) {
-        let node = status.replica;
+        let node = status.node;
         let outbound = status.outbound.iter().map(|(peer, c)| ((node, *peer), Side::Outbound, c));
         let inbound = status.inbound.iter().map(|(peer, c)| ((*peer, node), Side::Inbound, c));
         for (direction, side, counters) in outbound.chain(inbound) {
@@ -81,12 +81,7 @@ mod tests {
 
     fn report(pid: u32, blocked: u64) -> NodeStatus {
         let counters = LinkCounters { blocked, ..Default::default() };
-        NodeStatus {
-            replica: ReplicaId(1),
-            pid,
-            outbound: [(ReplicaId(2), counters)].into(),
-            ..Default::default()
-        }
+        NodeStatus { node: NodeId(1), pid, outbound: [(NodeId(2), counters)].into(), ..Default::default() }
     }
 
     #[test]
@@ -95,7 +90,7 @@ mod tests {
         for (pid, blocked) in [(7, 10), (7, 25), (8, 3), (8, 3), (8, 4)] {
             log.observe(&report(pid, blocked));
         }
-        assert_eq!(log.sum(&[(ReplicaId(1), ReplicaId(2))]).blocked, 25 + 4);
-        assert_eq!(log.sum(&[(ReplicaId(2), ReplicaId(1))]).blocked, 0);
+        assert_eq!(log.sum(&[(NodeId(1), NodeId(2))]).blocked, 25 + 4);
+        assert_eq!(log.sum(&[(NodeId(2), NodeId(1))]).blocked, 0);
     }
 }

@@ -7,7 +7,7 @@ use crate::schedule::Injection;
 use crate::target::{Shape, Targets, names};
 use crate::world::{InjectError, LinkMeans, Pressure, World};
 use checkers::history::FaultEvent;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::ControlRequest;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
     }
 
-    async fn find_leader(&mut self) -> Option<ReplicaId> {
+    async fn find_leader(&mut self) -> Option<NodeId> {
         let deadline = Instant::now() + LEADER_DEADLINE;
         loop {
             if let Some(leader) = self.world.leader().await {
@@ -91,7 +91,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Why a process fault on this node has to wait, if it has to.
-    pub(crate) fn occupied(&self, node: ReplicaId) -> Option<String> {
+    pub(crate) fn occupied(&self, node: NodeId) -> Option<String> {
         self.active.iter().find_map(|(id, active)| match &active.hold {
             Hold::Down { nodes, .. } | Hold::Truncated(nodes) if nodes.contains(&node) => {
                 Some(format!("{node} is down by fault {id}"))
@@ -105,7 +105,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Why a fault that ends this node's process, stops it or takes its disk has to wait, if it has to.
-    pub(crate) fn spoken_for(&self, node: ReplicaId) -> Option<String> {
+    pub(crate) fn spoken_for(&self, node: NodeId) -> Option<String> {
         let disk = || {
             self.active.iter().find_map(|(id, active)| match &active.hold {
                 Hold::Copied(nodes) if nodes.contains(&node) => {
@@ -121,7 +121,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Those of the targets whose processes nothing is done to.
-    pub(crate) fn free(&self, targets: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, InjectError> {
+    pub(crate) fn free(&self, targets: Vec<NodeId>) -> Result<Vec<NodeId>, InjectError> {
         without(targets, |node| self.spoken_for(node))
     }
 
@@ -131,9 +131,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// Those of [`Done::add`].
     pub(crate) async fn on_each(
         &mut self,
-        targets: Vec<ReplicaId>,
-        mut what: impl AsyncFnMut(&mut W, ReplicaId) -> Result<String, InjectError>,
-    ) -> Result<(Vec<ReplicaId>, String), InjectError> {
+        targets: Vec<NodeId>,
+        mut what: impl AsyncFnMut(&mut W, NodeId) -> Result<String, InjectError>,
+    ) -> Result<(Vec<NodeId>, String), InjectError> {
         let mut done = Done::default();
         for node in targets {
             done.add(node, what(&mut self.world, node).await)?;
@@ -141,13 +141,13 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         Ok((done.nodes, done.evidence.join("; ")))
     }
 
-    async fn install_kill(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+    async fn install_kill(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
         let targets = self.free(targets)?;
         let (nodes, evidence) = self.on_each(targets, async |world, node| world.kill(node).await).await?;
         Ok((Hold::Down { nodes, lost_nothing: false }, evidence))
     }
 
-    async fn install_power_loss(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+    async fn install_power_loss(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
         let mut done = Done::default();
         let nodes = self.free(targets)?;
         let results = self.world.lose_power(&nodes).await;
@@ -168,7 +168,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         Ok((Hold::Down { nodes: done.nodes, lost_nothing }, done.evidence.join("; ")))
     }
 
-    async fn install_pause(&mut self, targets: Vec<ReplicaId>) -> Result<(Hold, String), InjectError> {
+    async fn install_pause(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
         let targets = self.free(targets)?;
         let (nodes, evidence) = self.on_each(targets, async |world, node| world.pause(node).await).await?;
         Ok((Hold::Paused(nodes), evidence))
@@ -177,7 +177,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     async fn install_pressure(
         &mut self,
         pressure: Pressure,
-        targets: Vec<ReplicaId>,
+        targets: Vec<NodeId>,
     ) -> Result<(Hold, String), InjectError> {
         let press = async |world: &mut W, node| world.press(node, pressure).await;
         let (nodes, evidence) = self.on_each(targets, press).await?;
@@ -187,11 +187,11 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     async fn install_links(
         &mut self,
         fault: &Fault,
-        directions: Vec<(ReplicaId, ReplicaId)>,
+        directions: Vec<(NodeId, NodeId)>,
     ) -> Result<Hold, InjectError> {
         let condition = links::condition(fault).expect("only link faults come here");
         // Read the counters first: what is counted from here on is this fault's (and its neighbours').
-        let involved: BTreeSet<ReplicaId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let involved: BTreeSet<NodeId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
         let mut reached = 0;
         for node in involved {
             if self.occupied(node).is_none() {
@@ -215,7 +215,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     async fn install_clock(
         &mut self,
         fault: &Fault,
-        targets: Vec<ReplicaId>,
+        targets: Vec<NodeId>,
     ) -> Result<(Hold, String), InjectError> {
         let targets = without(targets, |node| self.occupied(node))?;
         let setting = fault.clock_setting().expect("only clock faults come here");
@@ -256,9 +256,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
 /// Those for whom there is no reason to be left out.
 fn without(
-    targets: Vec<ReplicaId>,
-    reason: impl Fn(ReplicaId) -> Option<String>,
-) -> Result<Vec<ReplicaId>, InjectError> {
+    targets: Vec<NodeId>,
+    reason: impl Fn(NodeId) -> Option<String>,
+) -> Result<Vec<NodeId>, InjectError> {
     let (mut free, mut reasons) = (Vec::new(), Vec::new());
     for node in targets {
         match reason(node) {
@@ -272,7 +272,7 @@ fn without(
 /// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
 #[derive(Default)]
 pub(crate) struct Done {
-    pub(crate) nodes: Vec<ReplicaId>,
+    pub(crate) nodes: Vec<NodeId>,
     pub(crate) evidence: Vec<String>,
 }
 
@@ -280,7 +280,7 @@ impl Done {
     /// An error is passed on only while nothing is in force.
     pub(crate) fn add(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         result: Result<String, InjectError>,
     ) -> Result<(), InjectError> {
         match result {

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::target::Direction;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{LinkCondition, LinkConditions};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub fn condition(fault: &Fault) -> Option<LinkCondition> {
 
 /// Every direction that touches a target.
 #[must_use]
-pub fn touching(targets: &[ReplicaId], nodes: &[ReplicaId]) -> Vec<Direction> {
+pub fn touching(targets: &[NodeId], nodes: &[NodeId]) -> Vec<Direction> {
     let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
     pairs.filter(|(from, to)| from != to && (targets.contains(from) || targets.contains(to))).collect()
 }
@@ -63,8 +63,8 @@ pub fn touching(targets: &[ReplicaId], nodes: &[ReplicaId]) -> Vec<Direction> {
 /// refuses what a block lets slip through because it was on its way.
 pub(crate) fn combine<'a>(
     faults: impl Iterator<Item = &'a LinkFault>,
-) -> BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> {
-    let mut nodes: BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>> = BTreeMap::new();
+) -> BTreeMap<NodeId, BTreeMap<NodeId, LinkConditions>> {
+    let mut nodes: BTreeMap<NodeId, BTreeMap<NodeId, LinkConditions>> = BTreeMap::new();
     for ((from, to), condition) in in_force(faults) {
         nodes.entry(from).or_default().entry(to).or_default().outbound = condition;
         if condition.blocked {
@@ -109,8 +109,8 @@ fn both(a: LinkCondition, b: LinkCondition) -> LinkCondition {
 mod tests {
     use super::*;
 
-    const A: ReplicaId = ReplicaId(1);
-    const B: ReplicaId = ReplicaId(2);
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
 
     #[test]
     fn faults_on_one_link_add_up_and_a_block_holds_at_both_ends() {

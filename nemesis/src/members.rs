@@ -6,7 +6,7 @@ use crate::runner::{Hold, Runner};
 use crate::world::{InjectError, World};
 use checkers::history::{FaultEvent, FaultStage};
 use protocol::control::ControlRequest;
-use protocol::{ReplicaId, Status, quorum};
+use protocol::{NodeId, Status, quorum};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T, InjectError> {
 
 impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// All who say that they lead.
-    async fn leaders(&mut self) -> Vec<(ReplicaId, Status)> {
+    async fn leaders(&mut self) -> Vec<(NodeId, Status)> {
         let mut leaders = Vec::new();
         for node in self.nodes.clone() {
             if self.occupied(node).is_none()
@@ -50,7 +50,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Whoever leads in the newest epoch, if members and leaders can be changed there.
-    async fn changeable(&mut self) -> Result<(ReplicaId, Status), InjectError> {
+    async fn changeable(&mut self) -> Result<(NodeId, Status), InjectError> {
         let newest = self.leaders().await.into_iter().max_by_key(|(_, status)| status.epoch);
         match newest {
             None => refuse("nobody leads, or it cannot be asked"),
@@ -65,7 +65,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
 
     pub(crate) async fn install_members(
         &mut self,
-        targets: &[ReplicaId],
+        targets: &[NodeId],
     ) -> Result<(Hold, String), InjectError> {
         self.changeable().await?;
         let voters = targets.iter().map(|node| (*node, self.world.life(*node))).collect();
@@ -82,7 +82,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     /// With `flip`, the disk is damaged first, in a way that follows from this number, and the node has to notice.
     pub(crate) async fn install_wipe(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         flip: Option<u64>,
     ) -> Result<(Hold, String), InjectError> {
         let (_, status) = self.changeable().await?;
@@ -112,7 +112,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         Ok((Hold::Members, evidence))
     }
 
-    pub(crate) async fn install_transfer(&mut self, to: ReplicaId) -> Result<(Hold, String), InjectError> {
+    pub(crate) async fn install_transfer(&mut self, to: NodeId) -> Result<(Hold, String), InjectError> {
         let (leader, _) = self.changeable().await?;
         if leader == to {
             return refuse(format!("{to} leads already"));

@@ -1,14 +1,15 @@
 //! The operator of a group: what is asked goes to whoever leads, again and again until it is done.
 
-use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
+use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId, Status};
 use std::collections::BTreeMap;
 
-/// Who votes, each with the life of its disk.
-pub type Voters = BTreeMap<ReplicaId, Incarnation>;
+/// The nodes whose replicas vote, each with the life of its disk.
+pub type Voters = BTreeMap<NodeId, Incarnation>;
 
 /// What is asked, and what came of it. Pure: it is told of statuses, and says what to ask of whom.
 #[derive(Debug)]
 pub struct Operator {
+    placement: Placement,
     /// Who votes, as far as the operator has seen.
     voters: Voters,
     want: Option<Voters>,
@@ -16,7 +17,7 @@ pub struct Operator {
     has_wanted: bool,
     /// Whether a leader has taken on what is wanted.
     pub accepted: bool,
-    transfer_to: Option<ReplicaId>,
+    transfer_to: Option<NodeId>,
     /// Whether the one who was to lead was seen to.
     pub transferred: bool,
 }
@@ -24,8 +25,9 @@ pub struct Operator {
 impl Operator {
     /// One whose group began with these.
     #[must_use]
-    pub fn new(founders: Vec<ReplicaId>) -> Self {
+    pub fn new(founders: Vec<NodeId>, placement: Placement) -> Self {
         Self {
+            placement,
             voters: founders.into_iter().map(|founder| (founder, Incarnation(0))).collect(),
             want: None,
             has_wanted: false,
@@ -69,7 +71,7 @@ impl Operator {
     }
 
     /// From now on this one is to lead.
-    pub fn transfer(&mut self, to: ReplicaId) {
+    pub fn transfer(&mut self, to: NodeId) {
         self.transfer_to = Some(to);
         self.transferred = false;
     }
@@ -81,28 +83,47 @@ impl Operator {
 
     /// Takes in how things are with all who say that they lead; whom to ask for what is not done.
     #[must_use]
-    pub fn look(&mut self, leaders: &[(ReplicaId, Status)]) -> Vec<(ReplicaId, AdminRequest)> {
+    pub fn look(&mut self, leaders: &[(NodeId, Status)]) -> Vec<(NodeId, AdminRequest)> {
         let newest = leaders.iter().max_by_key(|(_, status)| status.epoch);
         let Some((leader, status)) = newest else { return Vec::new() };
         if self.transfer_to == Some(*leader) {
             self.transferred = true;
             self.transfer_to = None;
         }
-        if self.want.as_ref() == Some(&status.voters) && !status.changing {
+        let voters = self.nodes_of(&status.voters);
+        if self.want.as_ref() == Some(&voters) && !status.changing {
             self.accepted = true;
-            self.voters.clone_from(&status.voters);
+            self.voters = voters;
             self.want = None;
         }
         let mut requests = Vec::new();
         for (leader, _) in leaders {
             if let Some(voters) = &self.want {
-                requests.push((*leader, AdminRequest::ChangeMembers { voters: voters.clone() }));
+                requests.push((*leader, AdminRequest::ChangeMembers { voters: self.replicas_of(voters) }));
             }
-            if let Some(to) = self.transfer_to {
+            if let Some(to) = self.transfer_to.and_then(|node| self.placement.replica_of(node)) {
                 requests.push((*leader, AdminRequest::TransferLeadership { to }));
             }
         }
         requests
+    }
+
+    /// Whether somebody who says this believes what the operator does: of protocols whose members change.
+    #[must_use]
+    pub fn is_believed_by(&self, status: &Status) -> bool {
+        status.voters.is_empty() || self.nodes_of(&status.voters) == self.voters && !status.changing
+    }
+
+    fn nodes_of(&self, voters: &BTreeMap<ReplicaId, Incarnation>) -> Voters {
+        let node =
+            |(replica, life): (&ReplicaId, &Incarnation)| Some((self.placement.node_of(*replica)?, *life));
+        voters.iter().filter_map(node).collect()
+    }
+
+    fn replicas_of(&self, voters: &Voters) -> BTreeMap<ReplicaId, Incarnation> {
+        let replica =
+            |(node, life): (&NodeId, &Incarnation)| Some((self.placement.replica_of(*node)?, *life));
+        voters.iter().filter_map(replica).collect()
     }
 
     /// What came of a request.
@@ -115,7 +136,7 @@ impl Operator {
 /// `n1,n2i1`.
 #[must_use]
 pub fn in_words(voters: &Voters) -> String {
-    let word = |(replica, life): (&ReplicaId, &Incarnation)| match life {
+    let word = |(replica, life): (&NodeId, &Incarnation)| match life {
         Incarnation(0) => replica.to_string(),
         later => format!("{replica}{later}"),
     };
@@ -127,17 +148,17 @@ mod tests {
     use super::*;
 
     fn ids(ids: &[u32]) -> Voters {
-        ids.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect()
+        ids.iter().map(|id| (NodeId(*id), Incarnation(0))).collect()
     }
 
-    fn leads(node: u32, epoch: u64, voters: &[u32], changing: bool) -> (ReplicaId, Status) {
-        let voters = ids(voters);
-        (ReplicaId(node), Status { is_leader: true, epoch, voters, changing, ..Status::default() })
+    fn leads(node: u32, epoch: u64, voters: &[u32], changing: bool) -> (NodeId, Status) {
+        let voters = voters.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect();
+        (NodeId(node), Status { is_leader: true, epoch, voters, changing, ..Status::default() })
     }
 
     #[test]
     fn whoever_leads_is_asked_until_it_is_done() {
-        let mut operator = Operator::new(vec![ReplicaId(1), ReplicaId(2)]);
+        let mut operator = Operator::new(vec![NodeId(1), NodeId(2)], Placement::one_each(3));
         assert!(operator.look(&[leads(1, 1, &[1, 2], false)]).is_empty());
         operator.want(ids(&[2, 3]));
         assert!(operator.look(&[]).is_empty() && operator.is_busy());
@@ -160,22 +181,22 @@ mod tests {
 
     #[test]
     fn members_that_were_never_to_change_are_not_asked_for() {
-        let mut operator = Operator::new(vec![ReplicaId(1)]);
+        let mut operator = Operator::new(vec![NodeId(1)], Placement::one_each(1));
         operator.confirm();
         assert!(!operator.is_busy());
     }
 
     #[test]
     fn a_transfer_is_asked_for_until_it_is_seen_or_nobody_cares() {
-        let mut operator = Operator::new(vec![ReplicaId(1), ReplicaId(2)]);
-        operator.transfer(ReplicaId(2));
+        let mut operator = Operator::new(vec![NodeId(1), NodeId(2)], Placement::one_each(3));
+        operator.transfer(NodeId(2));
         for _ in 0..2 {
             let asked = operator.look(&[leads(1, 1, &[1, 2], false)]);
-            assert_eq!(asked, [(ReplicaId(1), AdminRequest::TransferLeadership { to: ReplicaId(2) })]);
+            assert_eq!(asked, [(NodeId(1), AdminRequest::TransferLeadership { to: ReplicaId(2) })]);
         }
         assert!(operator.look(&[leads(1, 1, &[1, 2], false), leads(2, 2, &[1, 2], false)]).is_empty());
         assert!(operator.transferred && !operator.is_busy());
-        operator.transfer(ReplicaId(1));
+        operator.transfer(NodeId(1));
         operator.leave_it();
         assert!(operator.look(&[leads(2, 2, &[1, 2], false)]).is_empty() && !operator.transferred);
     }

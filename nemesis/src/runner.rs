@@ -10,7 +10,7 @@ use crate::operator::Operator;
 use crate::schedule::Injection;
 use crate::world::{InjectError, Pressure, World};
 use checkers::history::{FaultEvent, FaultStage};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCounters, NodeStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub struct HealReport {
     /// What could not be healed, or not be seen to be healed. Empty: all is well.
     pub problems: Vec<String>,
     /// Processes that ended by themselves, with what they left to say.
-    pub crashes: Vec<(ReplicaId, String)>,
+    pub crashes: Vec<(NodeId, String)>,
 }
 
 /// A fault in force.
@@ -49,31 +49,31 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) enum Hold {
     Down {
-        nodes: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         /// They lost their power, and nothing with it.
         lost_nothing: bool,
     },
-    Paused(Vec<ReplicaId>),
+    Paused(Vec<NodeId>),
     Links {
         fault: LinkFault,
         before: LinkCounters,
     },
     Clock {
-        nodes: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         setting: ClockSetting,
         strobe: Option<Strobe>,
         error_us_most: u64,
     },
     /// Other programs use these nodes' hosts.
-    Pressed(Pressure, Vec<ReplicaId>),
+    Pressed(Pressure, Vec<NodeId>),
     /// Down, and the end of their disks is cut off.
-    Truncated(Vec<ReplicaId>),
+    Truncated(Vec<NodeId>),
     /// There are copies of their disks as they were.
-    Copied(Vec<ReplicaId>),
+    Copied(Vec<NodeId>),
     /// Their disks hold no more; those who could not go on without have stopped, with these words.
     Full {
-        nodes: Vec<ReplicaId>,
-        stopped: BTreeMap<ReplicaId, String>,
+        nodes: Vec<NodeId>,
+        stopped: BTreeMap<NodeId, String>,
     },
     /// The operator was asked for other voters.
     Members,
@@ -91,18 +91,18 @@ pub(crate) struct Strobe {
 /// Owns the world while faults come and go.
 pub struct Runner<W: World, R: FnMut(FaultEvent)> {
     pub(crate) world: W,
-    pub(crate) nodes: Vec<ReplicaId>,
+    pub(crate) nodes: Vec<NodeId>,
     pub(crate) operator: Operator,
     waiting: VecDeque<(u32, Injection)>,
     pub(crate) active: BTreeMap<u32, Active>,
     pub(crate) counters: CounterLog,
     /// Nodes that were told of a link or clock fault and have to be told when it is over.
-    told: BTreeSet<ReplicaId>,
+    told: BTreeSet<NodeId>,
     pub(crate) clock_offset_us_most: u64,
-    pub(crate) crashes: Vec<(ReplicaId, String)>,
+    pub(crate) crashes: Vec<(NodeId, String)>,
     pub(crate) problems: Vec<String>,
     /// Those that carry on although their disks have lost what was synced.
-    pub(crate) forgetful: BTreeSet<ReplicaId>,
+    pub(crate) forgetful: BTreeSet<NodeId>,
     record: R,
 }
 
@@ -112,7 +112,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let waiting = (1..).zip(schedule).collect();
         Self {
             nodes: world.nodes(),
-            operator: Operator::new(world.founders()),
+            operator: Operator::new(world.founders(), world.placement()),
             world,
             waiting,
             active: BTreeMap::new(),
@@ -218,7 +218,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// The clock that a node must have now: offsets add, rates multiply.
-    fn clock_of(&self, node: ReplicaId) -> ClockSetting {
+    fn clock_of(&self, node: NodeId) -> ClockSetting {
         let mut sum = ClockSetting::default();
         for active in self.active.values() {
             if let Hold::Clock { nodes, setting, strobe, .. } = &active.hold
@@ -272,7 +272,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.counters.observe(status);
         for active in self.active.values_mut() {
             if let Hold::Clock { nodes, error_us_most, .. } = &mut active.hold
-                && nodes.contains(&status.replica)
+                && nodes.contains(&status.node)
             {
                 *error_us_most = (*error_us_most).max(status.clock_error_us.unsigned_abs());
             }
@@ -366,7 +366,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Starts those again that are down; one may not be, if it is not certain that it was struck.
-    pub(crate) async fn restart(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+    pub(crate) async fn restart(&mut self, nodes: Vec<NodeId>) -> (FaultStage, String) {
         let mut evidence = Vec::new();
         let mut stage = FaultStage::Healed;
         for node in nodes {
@@ -387,7 +387,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         (stage, evidence.join("; "))
     }
 
-    async fn resume(&mut self, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+    async fn resume(&mut self, nodes: Vec<NodeId>) -> (FaultStage, String) {
         let mut evidence = Vec::new();
         let mut stage = FaultStage::Healed;
         for node in nodes {
@@ -406,7 +406,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         (stage, evidence.join("; "))
     }
 
-    async fn release(&mut self, pressure: Pressure, nodes: Vec<ReplicaId>) -> (FaultStage, String) {
+    async fn release(&mut self, pressure: Pressure, nodes: Vec<NodeId>) -> (FaultStage, String) {
         let mut evidence = Vec::new();
         let mut stage = FaultStage::Healed;
         for node in nodes {
@@ -438,7 +438,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.look_for_exits().await;
         // Those that did not come back from what their disks have lost may be down, too.
         let crashed = self.crashes.iter().map(|(node, _)| *node);
-        let down: BTreeSet<ReplicaId> = crashed.chain(self.forgetful.iter().copied()).collect();
+        let down: BTreeSet<NodeId> = crashed.chain(self.forgetful.iter().copied()).collect();
         for node in down {
             match self.world.restart(node).await {
                 Ok(_) | Err(InjectError::Unsupported(_)) => {}
@@ -459,7 +459,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.problems.extend(problem);
     }
 
-    async fn heal_node(&mut self, node: ReplicaId, deadline: Instant) -> Option<String> {
+    async fn heal_node(&mut self, node: NodeId, deadline: Instant) -> Option<String> {
         loop {
             let problem = match self.world.control(node, ControlRequest::Heal).await {
                 // A foreign process has no links or clock of ours to heal.

@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::target::Targets;
 use humantime_serde::re::humantime;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -78,7 +78,7 @@ pub struct SpecError {
 pub fn resolve(
     specs: &[NemesisSpec],
     duration: Duration,
-    nodes: &[ReplicaId],
+    nodes: &[NodeId],
     seed: u64,
 ) -> Result<Vec<Injection>, SpecError> {
     let mut injections = Vec::new();
@@ -136,7 +136,7 @@ const TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
 ///
 /// # Errors
 /// What is wrong with which injection, counted from 1.
-pub fn check_drawn(schedule: &[Injection], nodes: &[ReplicaId]) -> Result<(), String> {
+pub fn check_drawn(schedule: &[Injection], nodes: &[NodeId]) -> Result<(), String> {
     for (i, injection) in schedule.iter().enumerate() {
         let named = match (&injection.fault, &injection.targets) {
             (Fault::Partition(shape), _) if !shape.is_drawn() => {
@@ -164,13 +164,13 @@ pub fn check_drawn(schedule: &[Injection], nodes: &[ReplicaId]) -> Result<(), St
     Ok(())
 }
 
-fn stranger(named: &[ReplicaId], nodes: &[ReplicaId]) -> Option<String> {
+fn stranger(named: &[NodeId], nodes: &[NodeId]) -> Option<String> {
     let stranger = named.iter().find(|n| !nodes.contains(n))?;
     Some(format!("{stranger} is not a node, there are {}", crate::target::names(nodes)))
 }
 
 /// Who is to vote: three at least, where there are so many.
-fn voters(nodes: &[ReplicaId], rng: &mut impl Rng) -> Targets {
+fn voters(nodes: &[NodeId], rng: &mut impl Rng) -> Targets {
     let count = rng.random_range(nodes.len().min(3)..=nodes.len());
     let mut drawn: Vec<_> = nodes.choose_multiple(rng, count).copied().collect();
     drawn.sort_unstable();
@@ -188,13 +188,7 @@ fn flapping(injection: &Injection, period: Duration) -> impl Iterator<Item = Inj
     })
 }
 
-fn draw(
-    spec: &NemesisSpec,
-    fault: &Fault,
-    at: Duration,
-    nodes: &[ReplicaId],
-    rng: &mut impl Rng,
-) -> Injection {
+fn draw(spec: &NemesisSpec, fault: &Fault, at: Duration, nodes: &[NodeId], rng: &mut impl Rng) -> Injection {
     let mut injection = Injection {
         at,
         lasts: spec.lasts,
@@ -221,7 +215,7 @@ fn draw(
     injection
 }
 
-fn check(spec: &NemesisSpec, nodes: &[ReplicaId]) -> Result<(), String> {
+fn check(spec: &NemesisSpec, nodes: &[NodeId]) -> Result<(), String> {
     if spec.faults.is_empty() {
         return Err("faults is empty".into());
     }
@@ -263,8 +257,8 @@ mod tests {
     use super::*;
     use crate::target::Shape;
 
-    fn nodes(n: u32) -> Vec<ReplicaId> {
-        (1..=n).map(ReplicaId).collect()
+    fn nodes(n: u32) -> Vec<NodeId> {
+        (1..=n).map(NodeId).collect()
     }
 
     fn spec(faults: Vec<Fault>, start_s: u64, every_s: u64, lasts_s: u64) -> NemesisSpec {
@@ -338,7 +332,7 @@ mod tests {
     #[test]
     fn a_schedule_for_other_nodes_is_refused() {
         let line = spec(vec![Fault::Kill], 1, 0, 1);
-        let line = NemesisSpec { targets: Targets::Nodes(vec![ReplicaId(3)]), ..line };
+        let line = NemesisSpec { targets: Targets::Nodes(vec![NodeId(3)]), ..line };
         let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
         assert_eq!(
             check_drawn(&drawn, &nodes(2)),
@@ -384,7 +378,7 @@ mod tests {
             (vec![], Targets::One, "nemesis line 1: faults is empty"),
             (
                 vec![Fault::Kill],
-                Targets::Nodes(vec![ReplicaId(9)]),
+                Targets::Nodes(vec![NodeId(9)]),
                 "nemesis line 1: n9 is not a node, there are n1,n2,n3",
             ),
             (

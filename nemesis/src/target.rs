@@ -1,6 +1,6 @@
 //! Whom a fault is on.
 
-use protocol::{ReplicaId, quorum};
+use protocol::{NodeId, quorum};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
@@ -27,13 +27,13 @@ pub enum Targets {
     /// Everybody.
     All,
     /// These.
-    Nodes(Vec<ReplicaId>),
+    Nodes(Vec<NodeId>),
 }
 
 impl Targets {
     /// Draws the nodes that can be known before the run.
     #[must_use]
-    pub fn resolve(&self, nodes: &[ReplicaId], rng: &mut impl Rng) -> Targets {
+    pub fn resolve(&self, nodes: &[NodeId], rng: &mut impl Rng) -> Targets {
         let n = nodes.len();
         let some = |count: usize, rng: &mut _| {
             let mut drawn: Vec<_> = nodes.choose_multiple(rng, count).copied().collect();
@@ -54,7 +54,7 @@ impl Targets {
     ///
     /// # Errors
     /// With the reason if nobody is meant.
-    pub fn now(&self, nodes: &[ReplicaId], leader: Option<ReplicaId>) -> Result<Vec<ReplicaId>, String> {
+    pub fn now(&self, nodes: &[NodeId], leader: Option<NodeId>) -> Result<Vec<NodeId>, String> {
         match self {
             Targets::Leader => leader.map(|l| vec![l]).ok_or_else(|| "nobody leads".into()),
             Targets::Followers => {
@@ -95,13 +95,13 @@ pub enum Shape {
     /// What whoever leads when the fault comes is sent is lost; what it sends arrives.
     LeaderDeaf,
     /// These groups, away from each other; nodes in no group see everybody.
-    Groups(Vec<Vec<ReplicaId>>),
+    Groups(Vec<Vec<NodeId>>),
     /// These directions: what the first of a pair sends to the second is lost.
-    Cuts(Vec<(ReplicaId, ReplicaId)>),
+    Cuts(Vec<(NodeId, NodeId)>),
 }
 
 /// A direction of a link: from, to.
-pub type Direction = (ReplicaId, ReplicaId);
+pub type Direction = (NodeId, NodeId);
 
 impl Shape {
     /// The name behind `partition-`.
@@ -160,7 +160,7 @@ impl Shape {
     }
 
     /// The nodes that are named.
-    pub(crate) fn named(&self) -> Vec<ReplicaId> {
+    pub(crate) fn named(&self) -> Vec<NodeId> {
         match self {
             Shape::Groups(groups) => groups.concat(),
             Shape::Cuts(cuts) => cuts.iter().flat_map(|(from, to)| [*from, *to]).collect(),
@@ -172,7 +172,7 @@ impl Shape {
     ///
     /// # Errors
     /// With the reason if so few nodes cannot be divided so.
-    pub fn resolve(&self, nodes: &[ReplicaId], rng: &mut impl Rng) -> Result<Shape, String> {
+    pub fn resolve(&self, nodes: &[NodeId], rng: &mut impl Rng) -> Result<Shape, String> {
         let n = nodes.len();
         if n < 2 {
             return Err("one node cannot be partitioned".into());
@@ -211,11 +211,7 @@ impl Shape {
     ///
     /// # Errors
     /// With the reason if nothing can be cut.
-    pub fn cuts(
-        &self,
-        nodes: &[ReplicaId],
-        leader: Option<ReplicaId>,
-    ) -> Result<(Vec<Direction>, String), String> {
+    pub fn cuts(&self, nodes: &[NodeId], leader: Option<NodeId>) -> Result<(Vec<Direction>, String), String> {
         match self {
             Shape::Cuts(cuts) => {
                 let text: Vec<_> = cuts.iter().map(|(from, to)| format!("{from}→{to}")).collect();
@@ -245,7 +241,7 @@ impl Shape {
 }
 
 /// Every direction between two different groups.
-fn between(groups: &[Vec<ReplicaId>]) -> Vec<Direction> {
+fn between(groups: &[Vec<NodeId>]) -> Vec<Direction> {
     let mut cuts = Vec::new();
     for (i, a) in groups.iter().enumerate() {
         for (j, b) in groups.iter().enumerate() {
@@ -257,18 +253,18 @@ fn between(groups: &[Vec<ReplicaId>]) -> Vec<Direction> {
     cuts
 }
 
-fn list(groups: &[Vec<ReplicaId>]) -> String {
+fn list(groups: &[Vec<NodeId>]) -> String {
     groups.iter().map(|group| crate::target::names(group)).collect::<Vec<_>>().join("|")
 }
 
 /// `n1,n3`.
 #[must_use]
-pub fn names(nodes: &[ReplicaId]) -> String {
+pub fn names(nodes: &[NodeId]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// On a ring, each sees itself and its neighbours up to a majority; links that neither end wants are cut.
-fn majorities_ring(ring: &[ReplicaId]) -> Result<Vec<Direction>, String> {
+fn majorities_ring(ring: &[NodeId]) -> Result<Vec<Direction>, String> {
     let n = ring.len();
     let neighbours = quorum::majority(n) - 1;
     // An odd reach would need a link that one end wants and the other does not.
@@ -294,16 +290,16 @@ mod tests {
     use rand::SeedableRng;
     use rand_xoshiro::Xoshiro256PlusPlus;
 
-    fn nodes(n: u32) -> Vec<ReplicaId> {
-        (1..=n).map(ReplicaId).collect()
+    fn nodes(n: u32) -> Vec<NodeId> {
+        (1..=n).map(NodeId).collect()
     }
 
     /// Who sees whom under a shape: for each node, itself and those it can send to and hear from.
-    fn sees(shape: &Shape, n: u32, seed: u64) -> Vec<BTreeSet<ReplicaId>> {
+    fn sees(shape: &Shape, n: u32, seed: u64) -> Vec<BTreeSet<NodeId>> {
         let nodes = nodes(n);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let (cuts, _) = shape.resolve(&nodes, &mut rng).unwrap().cuts(&nodes, Some(ReplicaId(2))).unwrap();
-        let up = |a: ReplicaId, b: ReplicaId| !cuts.contains(&(a, b)) && !cuts.contains(&(b, a));
+        let (cuts, _) = shape.resolve(&nodes, &mut rng).unwrap().cuts(&nodes, Some(NodeId(2))).unwrap();
+        let up = |a: NodeId, b: NodeId| !cuts.contains(&(a, b)) && !cuts.contains(&(b, a));
         nodes.iter().map(|a| nodes.iter().copied().filter(|b| a == b || up(*a, *b)).collect()).collect()
     }
 
@@ -343,7 +339,7 @@ mod tests {
         let all = nodes(3);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
         let mut cuts =
-            |shape: Shape| shape.resolve(&all, &mut rng).unwrap().cuts(&all, Some(ReplicaId(2))).unwrap().0;
+            |shape: Shape| shape.resolve(&all, &mut rng).unwrap().cuts(&all, Some(NodeId(2))).unwrap().0;
         for shape in [Shape::OneWay, Shape::Deaf, Shape::LeaderDeaf] {
             let cuts = cuts(shape);
             assert_eq!(cuts.len(), 2);
@@ -351,16 +347,13 @@ mod tests {
         }
         assert!(cuts(Shape::OneWay).windows(2).all(|two| two[0].0 == two[1].0), "one is mute");
         assert!(cuts(Shape::Deaf).windows(2).all(|two| two[0].1 == two[1].1), "one is deaf");
-        assert!(cuts(Shape::LeaderDeaf).iter().all(|(_, to)| *to == ReplicaId(2)));
+        assert!(cuts(Shape::LeaderDeaf).iter().all(|(_, to)| *to == NodeId(2)));
     }
 
     #[test]
     fn a_leader_target_without_a_leader_says_so() {
         assert!(Targets::Leader.now(&nodes(3), None).is_err());
-        assert_eq!(
-            Targets::Followers.now(&nodes(3), Some(ReplicaId(2))).unwrap(),
-            [ReplicaId(1), ReplicaId(3)]
-        );
-        assert!(Targets::Followers.now(&nodes(1), Some(ReplicaId(1))).is_err());
+        assert_eq!(Targets::Followers.now(&nodes(3), Some(NodeId(2))).unwrap(), [NodeId(1), NodeId(3)]);
+        assert!(Targets::Followers.now(&nodes(1), Some(NodeId(1))).is_err());
     }
 }

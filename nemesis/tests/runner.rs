@@ -6,7 +6,7 @@ use nemesis::{
     Comeback, Dark, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
 };
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId};
+use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 /// Three nodes that do what they are told and count a message a second on each blocked or delayed link.
 #[derive(Default)]
 struct Books {
-    up: BTreeMap<ReplicaId, bool>,
-    paused: BTreeMap<ReplicaId, bool>,
-    status: BTreeMap<ReplicaId, NodeStatus>,
+    up: BTreeMap<NodeId, bool>,
+    paused: BTreeMap<NodeId, bool>,
+    status: BTreeMap<NodeId, NodeStatus>,
     /// Links bite only in a world with traffic.
     traffic: bool,
     /// No conditioner, as for a foreign process.
@@ -27,33 +27,33 @@ struct Books {
     /// Nobody hears how the cut of a disk ended.
     cuts_fail: bool,
     /// Who does not come back when he is to.
-    lost: BTreeSet<ReplicaId>,
+    lost: BTreeSet<NodeId>,
     lives: u32,
     /// How often each disk was lost.
-    disks: BTreeMap<ReplicaId, Incarnation>,
-    pressed: BTreeSet<(ReplicaId, Pressure)>,
+    disks: BTreeMap<NodeId, Incarnation>,
+    pressed: BTreeSet<(NodeId, Pressure)>,
     /// Disks that were copied.
-    copied: BTreeSet<ReplicaId>,
+    copied: BTreeSet<NodeId>,
     /// How a node comes back on a disk that was cut or put back.
     comeback: Option<fn(String) -> Comeback>,
     /// Processes that ended by themselves, and what those say who meet a full disk.
-    exits: Vec<(ReplicaId, String)>,
+    exits: Vec<(NodeId, String)>,
     last_words: Option<&'static str>,
     /// Who has ended by itself when he is to lose his power.
-    ended: BTreeSet<ReplicaId>,
+    ended: BTreeSet<NodeId>,
     /// On whose disk everything is.
-    synced: BTreeSet<ReplicaId>,
+    synced: BTreeSet<NodeId>,
     /// Whoever is asked for other members or leaders refuses.
     stubborn: bool,
 }
 
 impl Books {
     fn new() -> Self {
-        let ids = || (1..=3).map(ReplicaId);
+        let ids = || (1..=3).map(NodeId);
         Books {
             up: ids().map(|n| (n, true)).collect(),
             paused: ids().map(|n| (n, false)).collect(),
-            status: ids().map(|n| (n, NodeStatus { replica: n, pid: n.0, ..Default::default() })).collect(),
+            status: ids().map(|n| (n, NodeStatus { node: n, pid: n.0, ..Default::default() })).collect(),
             traffic: true,
             ..Default::default()
         }
@@ -62,24 +62,24 @@ impl Books {
     /// Four nodes of which three vote, led by the first.
     fn with_members() -> Self {
         let mut books = Books::new();
-        let four = ReplicaId(4);
+        let four = NodeId(4);
         books.up.insert(four, true);
         books.paused.insert(four, false);
-        books.status.insert(four, NodeStatus { replica: four, pid: 4, ..Default::default() });
+        books.status.insert(four, NodeStatus { node: four, pid: 4, ..Default::default() });
         let voters: BTreeMap<_, _> = (1..=3).map(|n| (ReplicaId(n), Incarnation(0))).collect();
         books.status.values_mut().for_each(|status| status.core.voters.clone_from(&voters));
-        books.crown(ReplicaId(1));
+        books.crown(NodeId(1));
         books
     }
 
-    fn crown(&mut self, leader: ReplicaId) {
+    fn crown(&mut self, leader: NodeId) {
         for (node, status) in &mut self.status {
             status.core.is_leader = *node == leader;
         }
     }
 
     fn voters(&self) -> Vec<(u32, u32)> {
-        let voters = &self.status[&ReplicaId(1)].core.voters;
+        let voters = &self.status[&NodeId(1)].core.voters;
         voters.iter().map(|(node, life)| (node.0, life.0)).collect()
     }
 
@@ -90,28 +90,32 @@ impl Books {
 }
 
 impl World for Books {
-    fn nodes(&self) -> Vec<ReplicaId> {
+    fn nodes(&self) -> Vec<NodeId> {
         self.up.keys().copied().collect()
     }
 
-    fn founders(&self) -> Vec<ReplicaId> {
-        (1..=3).map(ReplicaId).collect()
+    fn placement(&self) -> Placement {
+        Placement::one_each(4)
     }
 
-    fn life(&self, node: ReplicaId) -> Incarnation {
+    fn founders(&self) -> Vec<NodeId> {
+        (1..=3).map(NodeId).collect()
+    }
+
+    fn life(&self, node: NodeId) -> Incarnation {
         self.disks.get(&node).copied().unwrap_or_default()
     }
 
-    async fn leader(&mut self) -> Option<ReplicaId> {
+    async fn leader(&mut self) -> Option<NodeId> {
         self.up.iter().find(|(n, up)| **up && !self.paused[n]).map(|(n, _)| *n)
     }
 
-    async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn kill(&mut self, node: NodeId) -> Result<String, InjectError> {
         assert!(self.up.insert(node, false).unwrap(), "{node} killed twice");
         Ok("gone".into())
     }
 
-    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
+    async fn lose_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
         if self.foreign {
             return nodes.iter().map(|_| Err(InjectError::Unsupported("it keeps it".into()))).collect();
         }
@@ -128,7 +132,7 @@ impl World for Books {
         gone
     }
 
-    async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn restart(&mut self, node: NodeId) -> Result<String, InjectError> {
         if self.restarts_fail {
             return Err(InjectError::Failed("it will not start".into()));
         }
@@ -137,17 +141,17 @@ impl World for Books {
         }
         self.lives += 1;
         let core = self.status[&node].core.clone();
-        let fresh = NodeStatus { replica: node, pid: 100 + self.lives, core, ..Default::default() };
+        let fresh = NodeStatus { node, pid: 100 + self.lives, core, ..Default::default() };
         self.status.insert(node, fresh);
         Ok("up".into())
     }
 
-    async fn pause(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn pause(&mut self, node: NodeId) -> Result<String, InjectError> {
         assert!(self.up[&node] && !self.paused.insert(node, true).unwrap(), "{node} cannot be paused");
         Ok("stopped".into())
     }
 
-    async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn resume(&mut self, node: NodeId) -> Result<String, InjectError> {
         assert!(self.paused.insert(node, false).unwrap(), "{node} was not paused");
         Ok("went on".into())
     }
@@ -160,7 +164,7 @@ impl World for Books {
         "clocks in the books"
     }
 
-    async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
+    async fn control(&mut self, node: NodeId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
         if self.foreign {
             return Err(InjectError::Unsupported("no conditioner".into()));
         }
@@ -186,11 +190,7 @@ impl World for Books {
         Ok(status.clone())
     }
 
-    async fn administer(
-        &mut self,
-        node: ReplicaId,
-        request: &AdminRequest,
-    ) -> Result<AdminReply, InjectError> {
+    async fn administer(&mut self, node: NodeId, request: &AdminRequest) -> Result<AdminReply, InjectError> {
         assert!(self.status[&node].core.is_leader, "{node} cannot");
         if self.stubborn {
             return Ok(AdminReply::Refused { reason: "it will not".into() });
@@ -199,27 +199,27 @@ impl World for Books {
             AdminRequest::ChangeMembers { voters } => {
                 self.status.values_mut().for_each(|status| status.core.voters.clone_from(voters));
             }
-            AdminRequest::TransferLeadership { to } => self.crown(*to),
+            AdminRequest::TransferLeadership { to } => self.crown(NodeId(to.0)),
         }
         Ok(AdminReply::Accepted)
     }
 
-    async fn press(&mut self, node: ReplicaId, pressure: Pressure) -> Result<String, InjectError> {
+    async fn press(&mut self, node: NodeId, pressure: Pressure) -> Result<String, InjectError> {
         assert!(self.pressed.insert((node, pressure)), "{node} pressed twice");
         Ok("pressed".into())
     }
 
-    async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError> {
+    async fn release(&mut self, node: NodeId, pressure: Pressure) -> Result<Option<String>, InjectError> {
         assert!(self.pressed.remove(&(node, pressure)), "{node} was not pressed");
         Ok(self.traffic.then(|| "released".into()))
     }
 
-    async fn flip_bit(&mut self, node: ReplicaId, _chance: u64) -> Result<String, InjectError> {
+    async fn flip_bit(&mut self, node: NodeId, _chance: u64) -> Result<String, InjectError> {
         self.up.insert(node, false);
         Ok("a bit of its disk flipped".into())
     }
 
-    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn wipe(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.disks.entry(node).or_default().0 += 1;
         self.up.insert(node, true);
         Ok("a new disk".into())
@@ -229,7 +229,7 @@ impl World for Books {
         self.status.len() > 3
     }
 
-    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn fill_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.status.get_mut(&node).unwrap().disk_full = true;
         if self.traffic {
             self.up.insert(node, false);
@@ -238,12 +238,12 @@ impl World for Books {
         Ok("full".into())
     }
 
-    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+    async fn free_disk(&mut self, node: NodeId) -> Result<u64, InjectError> {
         self.status.get_mut(&node).unwrap().disk_full = false;
         Ok(0)
     }
 
-    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
+    async fn truncate(&mut self, node: NodeId, bytes: u64) -> Result<String, InjectError> {
         self.kill(node).await?;
         if self.cuts_fail {
             return Err(InjectError::Failed("nobody answers".into()));
@@ -251,7 +251,7 @@ impl World for Books {
         Ok(format!("gone, {bytes} bytes cut off"))
     }
 
-    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+    async fn come_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
         if self.lost.contains(&node) {
             return Err(InjectError::Failed("no room for its disk".into()));
         }
@@ -263,18 +263,18 @@ impl World for Books {
         Ok(self.comeback.unwrap_or(Comeback::Forgetful)("3 records are lost".into()))
     }
 
-    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn copy_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         assert!(self.up[&node] && self.copied.insert(node), "{node} cannot be copied");
         Ok("copied".into())
     }
 
-    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+    async fn roll_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
         assert!(self.copied.remove(&node), "{node} was not copied");
         self.kill(node).await?;
         self.come_back(node).await
     }
 
-    async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, String)> {
         std::mem::take(&mut self.exits)
     }
 }
@@ -285,11 +285,11 @@ fn injection(at_s: u64, for_s: u64, fault: Fault, targets: Targets) -> Injection
 }
 
 fn on(node: u32) -> Targets {
-    Targets::Nodes(vec![ReplicaId(node)])
+    Targets::Nodes(vec![NodeId(node)])
 }
 
 fn halves() -> Fault {
-    Fault::Partition(Shape::Groups(vec![vec![ReplicaId(1)], vec![ReplicaId(2), ReplicaId(3)]]))
+    Fault::Partition(Shape::Groups(vec![vec![NodeId(1)], vec![NodeId(2), NodeId(3)]]))
 }
 
 /// Runs a schedule for some virtual seconds; what was recorded, the world after it, and the report.
@@ -353,7 +353,7 @@ async fn a_fault_on_silent_links_never_bit() {
 #[tokio::test(start_paused = true)]
 async fn what_presses_on_a_host_ends_and_one_that_had_nothing_never_bit() {
     let schedule = || {
-        let both = Targets::Nodes(vec![ReplicaId(1), ReplicaId(3)]);
+        let both = Targets::Nodes(vec![NodeId(1), NodeId(3)]);
         vec![
             injection(1, 2, Fault::CpuPressure { workers: 4 }, both),
             injection(2, 60, Fault::MemoryPressure { mebibytes: 64 }, on(1)),
@@ -382,7 +382,7 @@ async fn a_foreign_process_is_killed_but_its_links_are_skipped_with_the_reason()
 #[tokio::test(start_paused = true)]
 async fn power_is_lost_where_that_differs_from_a_kill_and_by_those_only_that_have_it() {
     let schedule = |targets: &[u32]| {
-        let targets = Targets::Nodes(targets.iter().copied().map(ReplicaId).collect());
+        let targets = Targets::Nodes(targets.iter().copied().map(NodeId).collect());
         vec![injection(1, 5, Fault::Kill, on(2)), injection(2, 1, Fault::PowerLoss, targets)]
     };
     let (events, books, report) = run(Books::new(), schedule(&[1, 2, 3]), 10).await;
@@ -397,8 +397,8 @@ async fn power_is_lost_where_that_differs_from_a_kill_and_by_those_only_that_hav
 
 #[tokio::test(start_paused = true)]
 async fn a_power_loss_that_is_known_to_have_lost_nothing_anywhere_never_bit() {
-    let synced = |nodes: &[u32]| nodes.iter().copied().map(ReplicaId).collect();
-    let all = || Targets::Nodes((1..=3).map(ReplicaId).collect());
+    let synced = |nodes: &[u32]| nodes.iter().copied().map(NodeId).collect();
+    let all = || Targets::Nodes((1..=3).map(NodeId).collect());
     let schedule = || vec![injection(1, 2, Fault::PowerLoss, all())];
     let books = Books { synced: synced(&[1, 2]), ..Books::new() };
     let (events, books, report) = run(books, schedule(), 10).await;
@@ -413,13 +413,13 @@ async fn a_power_loss_that_is_known_to_have_lost_nothing_anywhere_never_bit() {
 
 #[tokio::test(start_paused = true)]
 async fn those_that_lost_their_power_come_back_although_one_before_them_had_ended_by_itself() {
-    let books = Books { ended: BTreeSet::from([ReplicaId(1)]), ..Books::new() };
-    let all = Targets::Nodes((1..=3).map(ReplicaId).collect());
+    let books = Books { ended: BTreeSet::from([NodeId(1)]), ..Books::new() };
+    let all = Targets::Nodes((1..=3).map(NodeId).collect());
     let (events, books, report) = run(books, vec![injection(1, 2, Fault::PowerLoss, all)], 10).await;
     assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
     assert_eq!(events[0].detail, "n2: gone; n3: gone; n1: not done: it ended by itself first");
     assert_healed(&books, &report);
-    let books = Books { ended: BTreeSet::from([ReplicaId(1)]), ..Books::new() };
+    let books = Books { ended: BTreeSet::from([NodeId(1)]), ..Books::new() };
     let (events, books, report) = run(books, vec![injection(1, 2, Fault::PowerLoss, on(1))], 10).await;
     assert_eq!(stages(&events), [(1, Indeterminate)], "nobody else lost it");
     assert_healed(&books, &report);
@@ -447,7 +447,7 @@ async fn a_partition_outlives_a_restart_inside_it() {
     let ((world, report), ()) = tokio::join!(runner.run(stopped), stopper);
     assert_healed(&world, &report);
     assert!(
-        world.status[&ReplicaId(1)].outbound.values().any(|c| c.blocked > 0),
+        world.status[&NodeId(1)].outbound.values().any(|c| c.blocked > 0),
         "the new process was not told"
     );
 }
@@ -489,7 +489,7 @@ async fn a_strobing_clock_goes_there_and_back() {
 #[tokio::test(start_paused = true)]
 async fn nobody_leads_so_the_fault_is_skipped() {
     let schedule = vec![
-        injection(1, 9, Fault::Pause, Targets::All.resolve(&[1, 2, 3].map(ReplicaId), &mut rng())),
+        injection(1, 9, Fault::Pause, Targets::All.resolve(&[1, 2, 3].map(NodeId), &mut rng())),
         injection(2, 1, Fault::Kill, Targets::Leader),
     ];
     let (events, books, report) = run(Books::new(), schedule, 12).await;
@@ -499,7 +499,7 @@ async fn nobody_leads_so_the_fault_is_skipped() {
 }
 
 fn these(nodes: &[u32]) -> Targets {
-    Targets::Nodes(nodes.iter().copied().map(ReplicaId).collect())
+    Targets::Nodes(nodes.iter().copied().map(NodeId).collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -558,7 +558,7 @@ async fn what_an_operator_asks_for_in_vain_never_bit_and_is_a_problem_in_the_end
 #[tokio::test(start_paused = true)]
 async fn members_that_cannot_change_are_left_as_they_are() {
     let mut fixed = Books::new();
-    fixed.crown(ReplicaId(1));
+    fixed.crown(NodeId(1));
     for (books, why) in [
         (fixed, "its members cannot change"),
         (Books::new(), "nobody leads, or it cannot be asked"),
@@ -630,7 +630,7 @@ async fn whoever_refuses_a_disk_that_has_forgotten_is_left_with_the_one_it_had()
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_has_bitten_if_one_disk_has_forgotten() {
-    let books = Books { synced: BTreeSet::from([ReplicaId(2)]), ..Books::new() };
+    let books = Books { synced: BTreeSet::from([NodeId(2)]), ..Books::new() };
     let (events, books, report) = run(books, vec![injection(1, 2, Fault::Rollback, these(&[2, 3]))], 6).await;
     assert_eq!(stages(&events), [(1, Installed), (1, Healed)]);
     assert_healed(&books, &report);
@@ -638,7 +638,7 @@ async fn a_rollback_has_bitten_if_one_disk_has_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_may_have_forgotten_is_started_again_and_replaced_and_not_accused() {
-    let books = Books { lost: BTreeSet::from([ReplicaId(2)]), ..Books::with_members() };
+    let books = Books { lost: BTreeSet::from([NodeId(2)]), ..Books::with_members() };
     let (events, books, report) = run(books, vec![injection(1, 2, Fault::Rollback, on(2))], 6).await;
     assert_eq!(stages(&events), [(1, Installed), (1, Indeterminate)]);
     assert_eq!(report.crashes, []);
@@ -684,7 +684,7 @@ async fn whoever_stops_at_a_full_disk_is_started_again_and_not_accused() {
     // Who ends for another reason is accused all the same.
     let broken = Books { last_words: Some("assertion failed"), ..Books::new() };
     let (_, _, report) = run(broken, schedule()[..1].to_vec(), 8).await;
-    assert_eq!(report.crashes[0], (ReplicaId(2), "assertion failed".to_owned()));
+    assert_eq!(report.crashes[0], (NodeId(2), "assertion failed".to_owned()));
 }
 
 fn rng() -> impl rand::Rng {

@@ -10,7 +10,7 @@ use crate::host::wire::{HostReply, HostRequest, NodeRequest, Prepared};
 use crate::store;
 use anyhow::{Context, bail};
 use nemesis::{Comeback, Dark, InjectError, Pressure};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const FOREIGN_NOTICES_WITHIN: Duration = Duration::from_secs(4);
 /// Owns the processes.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
-    nodes: BTreeMap<ReplicaId, Supervised>,
+    nodes: BTreeMap<NodeId, Supervised>,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Supervisor {
             }
             HostRequest::Throttling => {
                 let told =
-                    |(id, node): (&ReplicaId, &Supervised)| Some((*id, node.quota.as_ref()?.throttling()));
+                    |(id, node): (&NodeId, &Supervised)| Some((*id, node.quota.as_ref()?.throttling()));
                 let told = self.nodes.iter().filter_map(told);
                 let all = told.map(|(id, throttling)| throttling.map(|throttling| (id, throttling)));
                 all.collect::<anyhow::Result<_>>().map(HostReply::Throttling).map_err(failed)

@@ -6,7 +6,7 @@ use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use nemesis::{Comeback, Dark, InjectError, Pressure};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) enum HostRequest {
     /// Something of one node.
     Node {
         /// Which.
-        node: ReplicaId,
+        node: NodeId,
         /// What.
         request: NodeRequest,
     },
@@ -45,7 +45,7 @@ pub(crate) enum HostRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Prepared {
     /// Which.
-    pub node: ReplicaId,
+    pub node: NodeId,
     /// How it is started.
     pub recipe: Recipe,
     /// Its configuration file and what is in it, if it has one.
@@ -174,14 +174,14 @@ pub(crate) enum HostReply {
     /// What ended by itself.
     Exits {
         /// Nodes, and what they left to say.
-        nodes: Vec<(ReplicaId, String)>,
+        nodes: Vec<(NodeId, String)>,
         /// What served a node's disk, so that it is no fault of the node's: in words.
         disks: Vec<String>,
     },
     /// Seconds.
     CpuTime(f64),
     /// Of nodes with a quota.
-    Throttling(BTreeMap<ReplicaId, Throttling>),
+    Throttling(BTreeMap<NodeId, Throttling>),
 }
 
 /// A request to the agent of a host.

@@ -1,6 +1,6 @@
 //! What the simulation wakes up for, as the numbers that the cluster keeps.
 
-use protocol::ReplicaId;
+use protocol::NodeId;
 
 /// A reason to wake up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub(crate) enum Alarm {
     End { fault: u32 },
     /// A clock jumps.
     Strobe { fault: u32 },
-    /// A doomed replica that lives still is killed.
+    /// A doomed node that lives still is killed.
     Doom { fault: u32 },
-    /// A replica that died of a doom in its recovery is started again.
-    Restart { replica: ReplicaId },
+    /// A node that died of a doom in its recovery is started again.
+    Restart { node: NodeId },
     /// What replicas say of themselves is taken down.
     Look,
     /// The operator looks after what it wants.
@@ -34,7 +34,7 @@ impl Alarm {
             Alarm::End { fault } => (3, fault),
             Alarm::Strobe { fault } => (4, fault),
             Alarm::Doom { fault } => (5, fault),
-            Alarm::Restart { replica } => (6, replica.0),
+            Alarm::Restart { node } => (6, node.0),
             Alarm::Look => (7, 0),
             Alarm::Operate => (8, 0),
         };
@@ -50,7 +50,7 @@ impl Alarm {
             3 => Alarm::End { fault: argument },
             4 => Alarm::Strobe { fault: argument },
             5 => Alarm::Doom { fault: argument },
-            6 => Alarm::Restart { replica: ReplicaId(argument) },
+            6 => Alarm::Restart { node: NodeId(argument) },
             7 => Alarm::Look,
             8 => Alarm::Operate,
             other => unreachable!("no alarm has kind {other}"),
@@ -71,7 +71,7 @@ mod tests {
             Alarm::End { fault: 7 },
             Alarm::Strobe { fault: 8 },
             Alarm::Doom { fault: 9 },
-            Alarm::Restart { replica: ReplicaId(2) },
+            Alarm::Restart { node: NodeId(2) },
             Alarm::Look,
             Alarm::Operate,
         ] {

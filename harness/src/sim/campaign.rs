@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::panics;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::store;
 use crate::subject::System;
 use anyhow::Context;
 use checkers::Verdict;
@@ -48,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) worst: Option<Verdict>,
     /// How long each seed took, virtual.
     pub(crate) took: BTreeMap<u64, Duration>,
+    /// Of all that happened in each seed.
+    pub(crate) fingerprints: BTreeMap<u64, u64>,
     /// The first seed that was wanted, if one was.
     pub(crate) caught: Option<Failure>,
 }
@@ -67,6 +70,7 @@ impl Seen {
     fn add(&mut self, seed: u64, run: &Simulated, wanted: Wanted<'_>) {
         self.seeds += 1;
         self.took.insert(seed, run.virtual_time);
+        self.fingerprints.insert(seed, run.fingerprint);
         self.messages += run.messages;
         self.ops += run.ops;
         self.ok += run.ok;
@@ -131,6 +135,11 @@ pub(crate) fn simulate(
     resolve(plan, first).map_err(|error| UsageError(format!("{error:#}")))?;
     let begun = Instant::now();
     let seen = campaign(plan, &seeds, &format!("sim {}", plan.name), None)?;
+    if let Some(file) = &which.fingerprints {
+        let line = |(seed, fingerprint): (&u64, &u64)| format!("{seed} {fingerprint:016x}\n");
+        let lines: String = seen.fingerprints.iter().map(line).collect();
+        store::write(file, lines.as_bytes())?;
+    }
     let missing = missing(plan, &seen);
     println!("{}", tables(plan, &seen, begun.elapsed()));
     for failure in &seen.failures {

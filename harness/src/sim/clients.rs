@@ -5,7 +5,9 @@ use super::alarm::Alarm;
 use super::subject::KvCore;
 use checkers::history::{Answer, Call, Entry, Outcome, Phase, ProcessId};
 use kv::{LeaderClient, LeaderClientConfig, Request, Response};
-use protocol::{ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time};
+use protocol::{
+    ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
+};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::Cluster;
@@ -48,7 +50,7 @@ pub(crate) struct ClientSettings {
 pub(crate) struct Clients {
     settings: ClientSettings,
     layout: Layout,
-    replicas: Vec<ReplicaId>,
+    nodes: Vec<NodeId>,
     generator: Box<dyn Generator>,
     slots: Vec<Slot>,
     chance: Xoshiro256PlusPlus,
@@ -88,11 +90,11 @@ impl Recording {
 }
 
 impl Clients {
-    /// The clients of a phase; they begin to ask at once. `replicas`: those that they may go to.
+    /// The clients of a phase; they begin to ask at once. `nodes`: those that they may go to.
     pub(crate) fn begin<P: KvCore>(
         phase: Phase,
         settings: ClientSettings,
-        replicas: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) -> Self {
@@ -107,7 +109,7 @@ impl Clients {
         let mut clients = Self {
             layout: settings.workload.layout(),
             generator: settings.workload.generator(&scope),
-            replicas,
+            nodes,
             slots: Vec::new(),
             chance: Xoshiro256PlusPlus::seed_from_u64(seed),
             begun: 0,
@@ -117,7 +119,7 @@ impl Clients {
         let first = recording.processes_used;
         recording.processes_used += clients.settings.workers;
         for slot in 0..clients.settings.workers {
-            let made = clients.slot(slot, ProcessId(first + slot), recording);
+            let made = clients.slot(slot, ProcessId(first + slot), recording, cluster.placement());
             clients.slots.push(made);
             let at = cluster.now() + clients.think();
             cluster.alarm(at, Alarm::Ask { slot }.number());
@@ -125,17 +127,18 @@ impl Clients {
         clients
     }
 
-    fn slot(&self, slot: u32, process: ProcessId, recording: &mut Recording) -> Slot {
+    fn slot(&self, slot: u32, process: ProcessId, recording: &mut Recording, placement: &Placement) -> Slot {
         recording.sessions_begun += 1;
         recording.clients_begun += 1;
-        let place = slot as usize % self.replicas.len();
+        let replicas: Vec<_> = self.nodes.iter().filter_map(|node| placement.replica_of(*node)).collect();
+        let place = slot as usize % replicas.len();
         let bound_to = match self.settings.binding {
-            Binding::Replica => Some(self.replicas[place]),
+            Binding::Replica => Some(replicas[place]),
             Binding::Leader => None,
         };
         let core = LeaderClient::new(LeaderClientConfig {
             session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
-            replicas: self.replicas[place..].iter().chain(&self.replicas[..place]).copied().collect(),
+            replicas: replicas[place..].iter().chain(&replicas[..place]).copied().collect(),
             bound_to,
             attempt_timeout: self.settings.attempt_timeout,
             backoff: BACKOFF,
@@ -234,7 +237,8 @@ impl Clients {
         let worker = &mut self.slots[slot as usize];
         for (to, request) in out.send {
             *worker.asked.entry(to).or_default() += 1;
-            cluster.request(worker.client, to, request);
+            let node = cluster.placement().node_of(to).expect("clients are told of replicas that there are");
+            cluster.request(worker.client, node, request);
         }
         if let Some(wake) = out.wake {
             worker.wake = Some(wake);
@@ -307,7 +311,7 @@ impl Clients {
         if retires {
             let next = ProcessId(recording.processes_used);
             recording.processes_used += 1;
-            self.slots[slot as usize] = self.slot(slot, next, recording);
+            self.slots[slot as usize] = self.slot(slot, next, recording, cluster.placement());
         }
         let at = now + pause + self.think();
         cluster.alarm(at, Alarm::Ask { slot }.number());
@@ -327,12 +331,14 @@ impl Clients {
     pub(crate) fn reply<P: KvCore>(
         &mut self,
         client: ClientId,
-        from: ReplicaId,
+        from: NodeId,
         reply: kv::Reply,
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) {
-        let Some(slot) = self.slot_of(client) else { return };
+        let (Some(slot), Some(from)) = (self.slot_of(client), cluster.placement().replica_of(from)) else {
+            return;
+        };
         let mut out = ClientEffects::default();
         self.slots[slot as usize].core.handle_reply(cluster.now(), from, reply, &mut out);
         self.carry_out(slot, out, recording, cluster);
@@ -342,11 +348,13 @@ impl Clients {
     pub(crate) fn lost<P: KvCore>(
         &mut self,
         client: ClientId,
-        (replica, refused): (ReplicaId, bool),
+        (node, refused): (NodeId, bool),
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) {
-        let Some(slot) = self.slot_of(client) else { return };
+        let (Some(slot), Some(replica)) = (self.slot_of(client), cluster.placement().replica_of(node)) else {
+            return;
+        };
         let worker = &mut self.slots[slot as usize];
         let asked = worker.asked.entry(replica).or_default();
         *asked = asked.saturating_sub(u32::from(refused));

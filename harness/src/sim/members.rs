@@ -3,7 +3,7 @@
 use super::storm::{Hold, Storm};
 use super::subject::KvCore;
 use nemesis::operator::{Voters, in_words};
-use protocol::{ReplicaId, Status, quorum};
+use protocol::{NodeId, Status, quorum};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use sim::{Cluster, Crash, Observer};
@@ -24,20 +24,17 @@ impl Storm {
 
     /// Whether the operator knows who votes: nothing is to change, and all who can be asked say the same.
     pub(super) fn members_are_certain<P: KvCore>(&self, cluster: &Cluster<P>) -> bool {
-        let voters = self.operator.voters();
-        let mut statuses = voters.keys().filter_map(|node| cluster.status(*node));
-        let agrees =
-            |status: Status| status.voters.is_empty() || status.voters == *voters && !status.changing;
-        self.operator.wish().is_none() && statuses.all(agrees)
+        let mut statuses = self.operator.voters().keys().filter_map(|node| cluster.status(*node));
+        self.operator.wish().is_none() && statuses.all(|status| self.operator.is_believed_by(&status))
     }
 
     /// Whether a majority survives the loss of one disk more, whoever is asked.
-    pub(super) fn may_lose<P: KvCore>(&self, node: ReplicaId, cluster: &Cluster<P>) -> Result<(), String> {
+    pub(super) fn may_lose<P: KvCore>(&self, node: NodeId, cluster: &Cluster<P>) -> Result<(), String> {
         if self.operator.wish().is_some() || leader(cluster).is_none_or(|(_, status)| status.changing) {
             return Err("members are changing, or nobody leads".to_owned());
         }
         let voters = self.operator.voters();
-        let mut gone: BTreeSet<ReplicaId> =
+        let mut gone: BTreeSet<NodeId> =
             self.flipped.iter().copied().filter(|node| voters.contains_key(node)).collect();
         gone.insert(node);
         if gone.len() > quorum::crash_faults_tolerated(voters.len()) {
@@ -49,7 +46,7 @@ impl Storm {
     /// Takes a disk away: the replica comes back with an empty one, and is to take its own place as another member.
     pub(super) fn wipe<P: KvCore>(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
@@ -71,7 +68,7 @@ impl Storm {
     /// The voters with one added or one left out, on the way to others.
     fn one_step_to(&mut self, others: &Voters) -> Voters {
         let mut voters = self.operator.voters().clone();
-        let differ: Vec<ReplicaId> = voters
+        let differ: Vec<NodeId> = voters
             .keys()
             .chain(others.keys())
             .copied()
@@ -88,7 +85,7 @@ impl Storm {
 
     pub(super) fn change_members<P: KvCore>(
         &mut self,
-        targets: &[ReplicaId],
+        targets: &[NodeId],
         cluster: &Cluster<P>,
     ) -> Result<Hold, String> {
         if self.operator.voters().is_empty() || leader(cluster).is_none_or(|(_, s)| s.voters.is_empty()) {
@@ -115,7 +112,7 @@ impl Storm {
 
     pub(super) fn transfer<P: KvCore>(
         &mut self,
-        to: ReplicaId,
+        to: NodeId,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
@@ -138,11 +135,11 @@ fn may_be_given_up(wish: &Voters, voters: &Voters) -> bool {
 }
 
 /// Who leads as far as those who are up can tell, and what it says.
-pub(super) fn leader<P: KvCore>(cluster: &Cluster<P>) -> Option<(ReplicaId, Status)> {
+pub(super) fn leader<P: KvCore>(cluster: &Cluster<P>) -> Option<(NodeId, Status)> {
     leaders(cluster).into_iter().max_by_key(|(_, status)| status.epoch)
 }
 
-fn leaders<P: KvCore>(cluster: &Cluster<P>) -> Vec<(ReplicaId, Status)> {
-    let statuses = cluster.replicas().filter_map(|node| Some((node, cluster.status(node)?)));
+fn leaders<P: KvCore>(cluster: &Cluster<P>) -> Vec<(NodeId, Status)> {
+    let statuses = cluster.nodes().filter_map(|node| Some((node, cluster.status(node)?)));
     statuses.filter(|(_, status)| status.is_leader).collect()
 }

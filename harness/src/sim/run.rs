@@ -13,7 +13,7 @@ use checkers::history::{Entry, History, OpKind, Outcome, Phase};
 use checkers::{CheckResult, Verdict};
 use nemesis::operator::in_words;
 use nemesis::target::names;
-use protocol::{Detector, Incarnation, ReplicaId, Time};
+use protocol::{Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -121,7 +121,7 @@ struct Run<'a, P: KvCore, O> {
     cell: &'a Cell,
     cluster: Cluster<P>,
     observer: O,
-    nodes: Vec<ReplicaId>,
+    nodes: Vec<NodeId>,
     storm: Storm,
     clients: Clients,
     recording: Recording,
@@ -138,10 +138,11 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         mut observer: O,
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
-        let nodes = cell.plan.nodes(cell.subject());
+        let placement = cell.plan.placement(cell.subject());
+        let nodes: Vec<_> = placement.nodes().collect();
         // What an earlier run on this thread has counted is not ours.
         drop(protocol::reached::take());
-        let mut cluster = Cluster::new(cell.seed, &nodes, settings(cell, in_words), configure);
+        let mut cluster = Cluster::new(cell.seed, placement, settings(cell, in_words), configure);
         for node in &nodes {
             cluster.start(*node, &mut observer);
         }
@@ -262,13 +263,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     }
 
     /// Everything is read once more within this time; `binding`: through each of these replicas.
-    fn serves(
-        &mut self,
-        when: &str,
-        saved: &[ReplicaId],
-        binding: Option<Binding>,
-        within: Duration,
-    ) -> bool {
+    fn serves(&mut self, when: &str, saved: &[NodeId], binding: Option<Binding>, within: Duration) -> bool {
         let now = self.cluster.now();
         self.recording.phase(now, Phase::Final);
         let first = self.recording.entries.len();
@@ -297,7 +292,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     }
 
     /// Within this time, no new term (view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
-    fn comes_to_rest(&mut self, saved: &[ReplicaId], within: Duration) -> bool {
+    fn comes_to_rest(&mut self, saved: &[NodeId], within: Duration) -> bool {
         let deadline = self.cluster.now() + within;
         let epoch = |run: &Self| {
             saved.iter().filter_map(|node| Some(run.cluster.status(*node)?.epoch)).max().unwrap_or(0)
@@ -324,7 +319,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         true
     }
 
-    fn comes_to_one_state(&mut self, when: &str, saved: &[ReplicaId], within: Duration) -> bool {
+    fn comes_to_one_state(&mut self, when: &str, saved: &[NodeId], within: Duration) -> bool {
         self.until_seen(self.cluster.now() + within, |run| run.agree(saved));
         if self.accusations.is_empty() && !self.agree(saved) {
             let said: Vec<_> = saved.iter().map(|node| self.describe(*node)).collect();
@@ -334,7 +329,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         self.accusations.is_empty()
     }
 
-    fn describe(&self, node: ReplicaId) -> String {
+    fn describe(&self, node: NodeId) -> String {
         match self.cluster.status(node) {
             None => format!("{node} says nothing"),
             Some(s) => format!(
@@ -345,7 +340,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     }
 
     /// Whether these are at one place, and one of them leads.
-    fn agree(&self, saved: &[ReplicaId]) -> bool {
+    fn agree(&self, saved: &[NodeId]) -> bool {
         let statuses: Option<Vec<_>> = saved.iter().map(|node| self.cluster.status(*node)).collect();
         let Some(statuses) = statuses else { return false };
         let first = &statuses[0];
@@ -384,12 +379,12 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             Output::Reply { client, from, reply } => {
                 self.clients.reply(client, from, reply, recording, cluster);
             }
-            Output::Lost { client, replica, refused } => {
-                self.clients.lost(client, (replica, refused), recording, cluster);
+            Output::Lost { client, node, refused } => {
+                self.clients.lost(client, (node, refused), recording, cluster);
             }
             Output::Alarm(number) => self.alarm(Alarm::of(number)),
-            Output::Stopped { replica, why } => {
-                if let Some(what) = self.storm.stopped(replica, &why, cluster) {
+            Output::Stopped { node, why } => {
+                if let Some(what) = self.storm.stopped(node, &why, cluster) {
                     self.accuse(vec![Detector::Invariant], "replicas", what);
                 }
             }
@@ -414,7 +409,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             Alarm::End { fault } => self.storm.end_fault(fault, &mut recording.entries, cluster, observer),
             Alarm::Strobe { fault } => self.storm.strobe(fault, cluster),
             Alarm::Doom { fault } => self.storm.doom_is_over(fault, cluster, observer),
-            Alarm::Restart { replica } => self.storm.start(replica, cluster, observer),
+            Alarm::Restart { node } => self.storm.start(node, cluster, observer),
             Alarm::Operate => {
                 self.storm.operate(cluster, observer);
                 let next = cluster.now() + OPERATE_EVERY;
@@ -431,7 +426,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
     }
 
-    fn sighting(&self, node: ReplicaId) -> Option<Sighting> {
+    fn sighting(&self, node: NodeId) -> Option<Sighting> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
         Some(Sighting { node: node.to_string(), applied: status.applied, digest: status.digest })

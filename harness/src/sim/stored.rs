@@ -6,7 +6,7 @@ use crate::plan::Cell;
 use crate::store::{self, HISTORY, STATUSES};
 use anyhow::{Context, ensure};
 use checkers::history::Writer;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use reports::stored::{CpuUse, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json};
 use reports::trace::{self, ACCUSATIONS_FILE, TRACE_FILE, What, write_trace};
 use sim::{TraceEvent, TraceWhat};
@@ -93,8 +93,8 @@ fn retold(seed: u64, events: &[TraceEvent]) -> impl Iterator<Item = trace::Event
 /// What is on its way, and what it tells.
 #[derive(Clone)]
 struct Message {
-    from: ReplicaId,
-    to: ReplicaId,
+    from: NodeId,
+    to: NodeId,
     words: String,
 }
 
@@ -103,7 +103,7 @@ struct Teller {
     seed: u64,
     under_way: BTreeMap<u64, Message>,
     /// The last thing of each kind that a replica was told by another.
-    told: BTreeMap<(ReplicaId, ReplicaId, String), String>,
+    told: BTreeMap<(NodeId, NodeId, String), String>,
 }
 
 impl Teller {
@@ -120,29 +120,25 @@ impl Teller {
                 self.under_way.remove(message);
                 What::Lost { message: *message, why: (*why).to_owned() }
             }
-            TraceWhat::Request { replica, label } => {
-                What::Asked { replica: replica.0, process: process(self.seed, label), words: label.clone() }
+            TraceWhat::Request { node, label } => {
+                What::Asked { replica: node.0, process: process(self.seed, label), words: label.clone() }
             }
-            TraceWhat::Reply { replica, label } => {
-                What::Answered { replica: replica.0, words: label.clone() }
+            TraceWhat::Reply { node, label } => What::Answered { replica: node.0, words: label.clone() },
+            TraceWhat::Started { node, records } => What::Started { replica: node.0, records: *records },
+            TraceWhat::Stopped { node, why } => {
+                self.told.retain(|(_, to, _), _| to != node);
+                What::Stopped { replica: node.0, why: why.clone() }
             }
-            TraceWhat::Started { replica, records } => {
-                What::Started { replica: replica.0, records: *records }
+            TraceWhat::Role { node, role, epoch, leads } => {
+                What::Role { replica: node.0, role: role.clone(), epoch: *epoch, leads: *leads }
             }
-            TraceWhat::Stopped { replica, why } => {
-                self.told.retain(|(_, to, _), _| to != replica);
-                What::Stopped { replica: replica.0, why: why.clone() }
-            }
-            TraceWhat::Role { replica, role, epoch, leads } => {
-                What::Role { replica: replica.0, role: role.clone(), epoch: *epoch, leads: *leads }
-            }
-            TraceWhat::Paused { replica, paused } => What::Paused { replica: replica.0, paused: *paused },
-            TraceWhat::Durable { replica, before } => What::Durable { replica: replica.0, before: *before },
+            TraceWhat::Paused { node, paused } => What::Paused { replica: node.0, paused: *paused },
+            TraceWhat::Durable { node, before } => What::Durable { replica: node.0, before: *before },
             TraceWhat::Note(words) => What::Note { words: words.clone() },
         }
     }
 
-    fn sent(&mut self, message: u64, (from, to): (ReplicaId, ReplicaId), label: &str) -> What {
+    fn sent(&mut self, message: u64, (from, to): (NodeId, NodeId), label: &str) -> What {
         // A duplicate has the number after its original's, which was sent just before it.
         let original = self.under_way.get(&message.wrapping_sub(1)).filter(|_| label == "again");
         let (words, repeats) = match original {

@@ -9,7 +9,7 @@ use nemesis::operator::{Operator, in_words};
 use nemesis::target::{self, Direction};
 use nemesis::{Fault, Injection, evidence};
 use protocol::control::{ClockSetting, LinkCounters};
-use protocol::{ReplicaId, quorum};
+use protocol::{NodeId, quorum};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
@@ -26,16 +26,16 @@ pub(crate) struct Bites {
 
 /// The faults of a run.
 pub(crate) struct Storm {
-    nodes: Vec<ReplicaId>,
+    nodes: Vec<NodeId>,
     pub(crate) operator: Operator,
     schedule: Vec<Injection>,
     active: BTreeMap<u32, Active>,
     /// Nothing begins or ends by itself any more.
     frozen: bool,
     /// Those of whose disks a bit was flipped.
-    pub(super) flipped: BTreeSet<ReplicaId>,
+    pub(super) flipped: BTreeSet<NodeId>,
     /// Those that refuse their disks since then, and why: they are gone for good.
-    pub(crate) lost: BTreeMap<ReplicaId, String>,
+    pub(crate) lost: BTreeMap<NodeId, String>,
     pub(crate) bites: BTreeMap<String, Bites>,
     pub(super) chance: Xoshiro256PlusPlus,
 }
@@ -49,10 +49,10 @@ struct Active {
 
 pub(super) enum Hold {
     Down {
-        nodes: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         evidence: String,
     },
-    Paused(Vec<ReplicaId>),
+    Paused(Vec<NodeId>),
     /// `all`: also those directions that were healed before.
     Links {
         fault: LinkFault,
@@ -60,14 +60,14 @@ pub(super) enum Hold {
         before: LinkCounters,
     },
     Clock {
-        nodes: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         setting: ClockSetting,
         error_us_most: u64,
     },
     /// `all`: also those that were healed before.
     Disk {
-        nodes: Vec<ReplicaId>,
-        all: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
+        all: Vec<NodeId>,
         before: DiskCounters,
     },
     /// The operator was asked for other voters.
@@ -84,7 +84,7 @@ const DOOM: Duration = Duration::from_millis(100);
 impl Storm {
     /// Sets the alarms of a schedule that begins now.
     pub(crate) fn begin<P: KvCore>(
-        (nodes, founders): (Vec<ReplicaId>, u32),
+        (nodes, founders): (Vec<NodeId>, u32),
         schedule: Vec<Injection>,
         seed: u64,
         cluster: &mut Cluster<P>,
@@ -95,7 +95,7 @@ impl Storm {
         }
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0057_0123);
         Self {
-            operator: Operator::new((1..=founders).map(ReplicaId).collect()),
+            operator: Operator::new((1..=founders).map(NodeId).collect(), cluster.placement().clone()),
             nodes,
             schedule,
             active: BTreeMap::new(),
@@ -219,10 +219,10 @@ impl Storm {
 
     pub(super) fn free<P: KvCore>(
         &self,
-        targets: &[ReplicaId],
+        targets: &[NodeId],
         cluster: &Cluster<P>,
-    ) -> Result<Vec<ReplicaId>, String> {
-        let occupied = |node: &ReplicaId| {
+    ) -> Result<Vec<NodeId>, String> {
+        let occupied = |node: &NodeId| {
             !cluster.is_up(*node)
                 || self.active.values().any(|active| match &active.hold {
                     Hold::Down { nodes, .. } | Hold::Paused(nodes) => nodes.contains(node),
@@ -241,7 +241,7 @@ impl Storm {
         &mut self,
         id: u32,
         fault: &Fault,
-        targets: &[ReplicaId],
+        targets: &[NodeId],
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
@@ -269,7 +269,7 @@ impl Storm {
     }
 
     /// Lets a replica die in the middle of its next work.
-    fn doom<P: KvCore>(&mut self, id: u32, node: ReplicaId, in_disk: bool, cluster: &mut Cluster<P>) {
+    fn doom<P: KvCore>(&mut self, id: u32, node: NodeId, in_disk: bool, cluster: &mut Cluster<P>) {
         let after = self.chance.random_range(0..15);
         cluster.crash_soon(node, after, in_disk);
         let at = cluster.now() + DOOM;
@@ -293,7 +293,7 @@ impl Storm {
     /// Damages a disk, and restarts the replica so that it looks at it; only as many as a majority survives.
     fn flip<P: KvCore>(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
@@ -325,7 +325,7 @@ impl Storm {
         &mut self,
         id: u32,
         fault: &Fault,
-        nodes: Vec<ReplicaId>,
+        nodes: Vec<NodeId>,
         cluster: &mut Cluster<P>,
     ) -> Hold {
         let setting = fault.clock_setting().expect("only clock faults come here");
@@ -445,7 +445,7 @@ impl Storm {
         }
     }
 
-    fn is_held_down(&self, node: ReplicaId) -> bool {
+    fn is_held_down(&self, node: NodeId) -> bool {
         self.active
             .values()
             .any(|active| matches!(&active.hold, Hold::Down { nodes, .. } if nodes.contains(&node)))
@@ -454,7 +454,7 @@ impl Storm {
     /// Starts a replica; now and then its power goes again while it recovers.
     pub(crate) fn start<P: KvCore>(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) {
@@ -471,7 +471,7 @@ impl Storm {
     /// A replica has stopped; tells what is wrong with that, if anything is.
     pub(crate) fn stopped<P: KvCore>(
         &mut self,
-        replica: ReplicaId,
+        replica: NodeId,
         why: &Stop,
         cluster: &mut Cluster<P>,
     ) -> Option<String> {
@@ -479,7 +479,7 @@ impl Storm {
             Stop::Doomed => {
                 if !self.is_held_down(replica) {
                     let at = cluster.now() + Duration::from_millis(10);
-                    cluster.alarm(at, Alarm::Restart { replica }.number());
+                    cluster.alarm(at, Alarm::Restart { node: replica }.number());
                 }
                 None
             }
@@ -492,7 +492,7 @@ impl Storm {
         }
     }
 
-    fn has_full_disk(&self, node: ReplicaId) -> bool {
+    fn has_full_disk(&self, node: NodeId) -> bool {
         self.active.values().any(|active| {
             active.fault == Fault::DiskFull
                 && matches!(&active.hold, Hold::Disk { nodes, .. } if nodes.contains(&node))
@@ -505,7 +505,7 @@ impl Storm {
         &mut self,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
-    ) -> Vec<ReplicaId> {
+    ) -> Vec<NodeId> {
         self.frozen = true;
         self.operator.leave_it();
         let mut saved = self.sound_voters();
@@ -518,7 +518,7 @@ impl Storm {
         } else {
             saved.clone_from(&self.nodes);
         }
-        let inside = |node: &ReplicaId| saved.contains(node);
+        let inside = |node: &NodeId| saved.contains(node);
         let mut active = std::mem::take(&mut self.active);
         for Active { fault, hold, .. } in active.values_mut() {
             match hold {
@@ -554,7 +554,7 @@ impl Storm {
     }
 
     /// Those who vote and whose disks are whole.
-    pub(crate) fn sound_voters(&self) -> Vec<ReplicaId> {
+    pub(crate) fn sound_voters(&self) -> Vec<NodeId> {
         self.operator.voters().keys().copied().filter(|node| !self.lost.contains_key(node)).collect()
     }
 
@@ -587,7 +587,7 @@ impl Storm {
     }
 }
 
-fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<ReplicaId>, cluster: &mut Cluster<P>) -> Hold {
+fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<NodeId>, cluster: &mut Cluster<P>) -> Hold {
     let before = disks(&nodes, cluster);
     for node in &nodes {
         match fault {
@@ -600,7 +600,7 @@ fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<ReplicaId>, cluster: &mut C
     Hold::Disk { all: nodes.clone(), nodes, before }
 }
 
-fn lift_disk<P: KvCore>(fault: &Fault, node: ReplicaId, cluster: &mut Cluster<P>) {
+fn lift_disk<P: KvCore>(fault: &Fault, node: NodeId, cluster: &mut Cluster<P>) {
     match fault {
         Fault::DiskStall => cluster.stall_disk(node, false),
         Fault::DiskFull => cluster.fill_disk(node, false),
@@ -608,7 +608,7 @@ fn lift_disk<P: KvCore>(fault: &Fault, node: ReplicaId, cluster: &mut Cluster<P>
     }
 }
 
-fn disks<P: KvCore>(nodes: &[ReplicaId], cluster: &Cluster<P>) -> DiskCounters {
+fn disks<P: KvCore>(nodes: &[NodeId], cluster: &Cluster<P>) -> DiskCounters {
     let mut sum = DiskCounters::default();
     for node in nodes {
         let one = cluster.disk_counters(*node);
@@ -619,7 +619,7 @@ fn disks<P: KvCore>(nodes: &[ReplicaId], cluster: &Cluster<P>) -> DiskCounters {
     sum
 }
 
-fn look_at_clocks<P: KvCore>(nodes: &[ReplicaId], most: &mut u64, cluster: &mut Cluster<P>) {
+fn look_at_clocks<P: KvCore>(nodes: &[NodeId], most: &mut u64, cluster: &mut Cluster<P>) {
     for node in nodes {
         if let Some(error) = cluster.clock_error_us(*node) {
             *most = (*most).max(error.unsigned_abs());

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use nemesis::runner::LEASE;
 use nemesis::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, ReplicaId, Status};
+use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId, Status};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,13 +52,14 @@ pub(crate) struct Cluster {
     no_disk: Option<String>,
     pub(super) hosts: Vec<Host>,
     /// Which of the hosts each node is on, and in which folder.
-    places: BTreeMap<ReplicaId, NodePlace>,
+    places: BTreeMap<NodeId, NodePlace>,
     /// Of our own systems.
-    own: BTreeMap<ReplicaId, OwnNode>,
-    founders: Vec<ReplicaId>,
+    own: BTreeMap<NodeId, OwnNode>,
+    founders: Vec<NodeId>,
+    placement: Placement,
     /// Who votes, as far as was seen.
-    voters: BTreeSet<ReplicaId>,
-    pub(super) ports: BTreeMap<ReplicaId, Ports>,
+    voters: BTreeSet<NodeId>,
+    pub(super) ports: BTreeMap<NodeId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
     sightings: BTreeSet<Sighting>,
@@ -68,7 +69,7 @@ pub(crate) struct Cluster {
     /// What hosts' kernels did to packets, as far as it was told.
     pub(super) counted: Counted,
     /// How often nodes with a quota had used it up when the run phase began.
-    throttling: BTreeMap<ReplicaId, Throttling>,
+    throttling: BTreeMap<NodeId, Throttling>,
     /// What of ours did not hold, so that what it was to do may not have been done.
     lapses: Vec<String>,
     /// Holds short names for the nodes' data folders: a Unix socket's path has at most 107 bytes.
@@ -91,7 +92,7 @@ impl Cluster {
     pub(crate) async fn start(cell: &Cell, dir: &Path, site: &Site) -> anyhow::Result<Cluster> {
         let subject = cell.subject();
         let ids = cell.plan.nodes(subject);
-        let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
+        let founders: Vec<_> = (1..=cell.replicas()).map(NodeId).collect();
         let short = store::temporary()?;
         let (ports, held, hosts) = match &site.ground {
             Ground::Here(conf) => {
@@ -119,6 +120,7 @@ impl Cluster {
             own: BTreeMap::new(),
             voters: founders.iter().copied().collect(),
             founders,
+            placement: cell.plan.placement(subject),
             ports,
             _held: held,
             sightings: BTreeSet::new(),
@@ -159,11 +161,12 @@ impl Cluster {
     async fn prepare(
         &mut self,
         cell: &Cell,
-        id: ReplicaId,
+        id: NodeId,
         host: usize,
         (layout, quota): (Layout, Option<(String, f64)>),
     ) -> anyhow::Result<()> {
-        let secrets = self.secrets.as_ref().map(|secrets| secrets.of_replica(id, &layout.dir));
+        let secrets =
+            self.secrets.as_ref().map(|secrets| secrets.of_replica(self.replica_of(id), &layout.dir));
         let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
         let (recipe, config, log) = match self.system {
             System::Raft | System::Standalone => {
@@ -229,7 +232,7 @@ impl Cluster {
     /// Where each node serves whom, a line each.
     #[must_use]
     pub(crate) fn addresses(&self) -> String {
-        let line = |(id, ports): (&ReplicaId, &Ports)| {
+        let line = |(id, ports): (&NodeId, &Ports)| {
             format!("{id}: clients {}, HTTP {}, peers {}", ports.client, ports.http, ports.peer)
         };
         self.ports.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -253,14 +256,18 @@ impl Cluster {
         self.endpoint_of(|id| self.voters.contains(&id))
     }
 
+    fn replica_of(&self, node: NodeId) -> ReplicaId {
+        self.placement.replica_of(node).expect("a node of this run")
+    }
+
     /// Who votes, as far as was seen.
     #[must_use]
-    pub(crate) fn voters(&self) -> Vec<ReplicaId> {
+    pub(crate) fn voters(&self) -> Vec<NodeId> {
         self.voters.iter().copied().collect()
     }
 
     /// These vote.
-    pub(crate) fn saw_voters(&mut self, voters: impl Iterator<Item = ReplicaId>) {
+    pub(crate) fn saw_voters(&mut self, voters: impl Iterator<Item = NodeId>) {
         self.voters = voters.filter(|voter| self.places.contains_key(voter)).collect();
     }
 
@@ -280,11 +287,11 @@ impl Cluster {
         }
     }
 
-    fn endpoint_of(&self, is_meant: impl Fn(ReplicaId) -> bool) -> Endpoint {
+    fn endpoint_of(&self, is_meant: impl Fn(NodeId) -> bool) -> Endpoint {
         match self.system {
             System::Raft | System::Standalone => {
                 let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
-                let replicas = meant.map(|(id, ports)| (*id, ports.client)).collect();
+                let replicas = meant.map(|(id, ports)| (self.replica_of(*id), ports.client)).collect();
                 Endpoint::Kv { replicas, tls: self.client_tls.clone() }
             }
             System::Etcd => Endpoint::Etcd {
@@ -360,7 +367,7 @@ impl Cluster {
     }
 
     /// How often nodes with a quota had used it up, since their groups were made.
-    async fn throttling_now(&mut self) -> BTreeMap<ReplicaId, Throttling> {
+    async fn throttling_now(&mut self) -> BTreeMap<NodeId, Throttling> {
         let mut all = BTreeMap::new();
         if self.places.values().all(|place| place.quota.is_none()) {
             return all;
@@ -408,7 +415,7 @@ impl Cluster {
     }
 
     /// What a node of ours says of itself.
-    pub(crate) async fn status(&mut self, id: ReplicaId) -> anyhow::Result<NodeStatus> {
+    pub(crate) async fn status(&mut self, id: NodeId) -> anyhow::Result<NodeStatus> {
         let status = self.ask_status(id, ControlRequest::Status).await?;
         self.saw(&status);
         Ok(status)
@@ -423,7 +430,7 @@ impl Cluster {
     }
 
     /// A node's name in messages: with its host's, where that says more.
-    fn name(&self, id: ReplicaId) -> String {
+    fn name(&self, id: NodeId) -> String {
         match &self.hosts[self.places[&id].host] {
             Host::Here(_) => id.to_string(),
             Host::There(remote) => format!("{id} on host {}", remote.conf().name),
@@ -431,24 +438,20 @@ impl Cluster {
     }
 
     /// The other host that a node is on.
-    pub(super) fn remote(&self, id: ReplicaId) -> Option<&Remote> {
+    pub(super) fn remote(&self, id: NodeId) -> Option<&Remote> {
         match &self.hosts[self.places[&id].host] {
             Host::Here(_) => None,
             Host::There(remote) => Some(remote),
         }
     }
 
-    pub(super) async fn ask(
-        &mut self,
-        node: ReplicaId,
-        request: NodeRequest,
-    ) -> Result<HostReply, InjectError> {
+    pub(super) async fn ask(&mut self, node: NodeId, request: NodeRequest) -> Result<HostReply, InjectError> {
         let place = self.places.get(&node).expect("the schedule names nodes of this cluster only");
         self.hosts[place.host].ask(HostRequest::Node { node, request }).await
     }
 
     /// Has something done to a node; what shows it.
-    async fn done(&mut self, node: ReplicaId, request: NodeRequest) -> Result<String, InjectError> {
+    async fn done(&mut self, node: NodeId, request: NodeRequest) -> Result<String, InjectError> {
         match self.ask(node, request).await? {
             HostReply::Done(words) => Ok(words),
             other => Err(odd(node, &other)),
@@ -456,7 +459,7 @@ impl Cluster {
     }
 
     /// Has a node start from a disk that has lost something.
-    async fn came_back(&mut self, node: ReplicaId, request: NodeRequest) -> Result<Comeback, InjectError> {
+    async fn came_back(&mut self, node: NodeId, request: NodeRequest) -> Result<Comeback, InjectError> {
         match self.ask(node, request).await? {
             HostReply::CameBack(comeback) => Ok(comeback),
             other => Err(odd(node, &other)),
@@ -473,7 +476,7 @@ impl Cluster {
     /// Asks a node of ours itself.
     pub(super) async fn ask_status(
         &mut self,
-        id: ReplicaId,
+        id: NodeId,
         request: ControlRequest,
     ) -> Result<NodeStatus, InjectError> {
         match self.ask_itself(id, request).await? {
@@ -483,11 +486,7 @@ impl Cluster {
     }
 
     /// Asks a node of ours itself; that it will not is an error.
-    async fn ask_itself(
-        &mut self,
-        id: ReplicaId,
-        request: ControlRequest,
-    ) -> Result<ControlReply, InjectError> {
+    async fn ask_itself(&mut self, id: NodeId, request: ControlRequest) -> Result<ControlReply, InjectError> {
         match self.ask(id, NodeRequest::Control(request)).await? {
             HostReply::Control(ControlReply::Error(why)) => Err(InjectError::Failed(format!("{id}: {why}"))),
             HostReply::Control(reply) => Ok(reply),
@@ -498,9 +497,9 @@ impl Cluster {
     /// The same for all of these at once, as far as that can be had.
     async fn ask_at_once(
         &mut self,
-        nodes: &[ReplicaId],
+        nodes: &[NodeId],
         request: &NodeRequest,
-    ) -> BTreeMap<ReplicaId, Result<HostReply, InjectError>> {
+    ) -> BTreeMap<NodeId, Result<HostReply, InjectError>> {
         let (mut answers, mut asking) = (BTreeMap::new(), JoinSet::new());
         for node in nodes {
             let (node, request) = (*node, HostRequest::Node { node: *node, request: request.clone() });
@@ -517,7 +516,7 @@ impl Cluster {
     }
 
     /// Cuts the power of foreign nodes, whose disks can lose what was not synced.
-    async fn cut_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
+    async fn cut_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
         // What one had sent before must not become durable on another in the meantime, so all disks stop first. They are not dark before
         // they have something to lose, or have been asked for nothing for a while.
         let mut synced = nodes.to_vec();
@@ -543,7 +542,7 @@ impl Cluster {
     }
 }
 
-fn odd(node: ReplicaId, answer: &impl fmt::Debug) -> InjectError {
+fn odd(node: NodeId, answer: &impl fmt::Debug) -> InjectError {
     InjectError::Failed(format!("{node}: an answer to something else: {answer:?}"))
 }
 
@@ -554,23 +553,27 @@ async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> 
 
 pub(crate) fn sighting(status: &NodeStatus) -> Sighting {
     let Status { applied, digest, .. } = status.core;
-    Sighting { node: status.replica.to_string(), applied, digest }
+    Sighting { node: status.node.to_string(), applied, digest }
 }
 
 impl World for Cluster {
-    fn nodes(&self) -> Vec<ReplicaId> {
+    fn nodes(&self) -> Vec<NodeId> {
         self.places.keys().copied().collect()
     }
 
-    fn founders(&self) -> Vec<ReplicaId> {
+    fn placement(&self) -> Placement {
+        self.placement.clone()
+    }
+
+    fn founders(&self) -> Vec<NodeId> {
         self.founders.clone()
     }
 
-    fn life(&self, node: ReplicaId) -> Incarnation {
+    fn life(&self, node: NodeId) -> Incarnation {
         self.own.get(&node).map(OwnNode::life).unwrap_or_default()
     }
 
-    async fn leader(&mut self) -> Option<ReplicaId> {
+    async fn leader(&mut self) -> Option<NodeId> {
         if let Endpoint::Etcd { members, .. } = self.endpoint() {
             let leader = workloads::etcd::leader(&members).await?;
             return self.ports.iter().find(|(_, ports)| ports.client == leader).map(|(id, _)| *id);
@@ -588,11 +591,11 @@ impl World for Cluster {
         leaders.into_iter().max().map(|(_, id)| id)
     }
 
-    async fn kill(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn kill(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Kill).await
     }
 
-    async fn lose_power(&mut self, nodes: &[ReplicaId]) -> Vec<Result<Dark, InjectError>> {
+    async fn lose_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
         let why_not = match (self.unsynced, self.durability) {
             (Unsynced::Lost, _) => self.no_disk.as_deref(),
             (Unsynced::Kept, Durability::Memory) => Some("nothing is on disk, so a kill says it all"),
@@ -616,30 +619,30 @@ impl World for Cluster {
         gone
     }
 
-    async fn restart(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn restart(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Start).await
     }
 
-    async fn pause(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn pause(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Pause).await
     }
 
-    async fn resume(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn resume(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Resume).await
     }
 
-    async fn press(&mut self, node: ReplicaId, pressure: Pressure) -> Result<String, InjectError> {
+    async fn press(&mut self, node: NodeId, pressure: Pressure) -> Result<String, InjectError> {
         self.done(node, NodeRequest::Press(pressure)).await
     }
 
-    async fn release(&mut self, node: ReplicaId, pressure: Pressure) -> Result<Option<String>, InjectError> {
+    async fn release(&mut self, node: NodeId, pressure: Pressure) -> Result<Option<String>, InjectError> {
         match self.ask(node, NodeRequest::Release(pressure)).await? {
             HostReply::Released(words) => Ok(words),
             other => Err(odd(node, &other)),
         }
     }
 
-    async fn control(&mut self, node: ReplicaId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
+    async fn control(&mut self, node: NodeId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
         let status = self.control_with_host(node, request).await?;
         if self.system.is_ours() {
             self.saw(&status);
@@ -655,18 +658,14 @@ impl World for Cluster {
         self.clocks_bent()
     }
 
-    async fn administer(
-        &mut self,
-        node: ReplicaId,
-        request: &AdminRequest,
-    ) -> Result<AdminReply, InjectError> {
+    async fn administer(&mut self, node: NodeId, request: &AdminRequest) -> Result<AdminReply, InjectError> {
         match self.ask_itself(node, ControlRequest::Admin(request.clone())).await? {
             ControlReply::Admin(reply) => Ok(reply),
             other => Err(odd(node, &other)),
         }
     }
 
-    async fn wipe(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn wipe(&mut self, node: NodeId) -> Result<String, InjectError> {
         let Some(own) = self.own.get_mut(&node) else {
             return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
         };
@@ -679,7 +678,7 @@ impl World for Cluster {
         Ok(format!("{gone}, its disk empty, back as {node}{life}"))
     }
 
-    async fn flip_bit(&mut self, node: ReplicaId, chance: u64) -> Result<String, InjectError> {
+    async fn flip_bit(&mut self, node: NodeId, chance: u64) -> Result<String, InjectError> {
         if !self.system.is_ours() {
             return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
         }
@@ -687,7 +686,7 @@ impl World for Cluster {
         self.done(node, NodeRequest::FlipBit { chance }).await
     }
 
-    async fn fill_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn fill_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.needs_disk()?;
         let why_not = if self.remote(node).is_some() {
             match self.done(node, NodeRequest::FillDisk).await {
@@ -705,7 +704,7 @@ impl World for Cluster {
         Ok(format!("it refuses to write more, by the node itself ({why_not})"))
     }
 
-    async fn free_disk(&mut self, node: ReplicaId) -> Result<u64, InjectError> {
+    async fn free_disk(&mut self, node: NodeId) -> Result<u64, InjectError> {
         if self.remote(node).is_some() {
             self.done(node, NodeRequest::FreeDisk).await?;
         }
@@ -719,25 +718,25 @@ impl World for Cluster {
         self.system.changes_members()
     }
 
-    async fn truncate(&mut self, node: ReplicaId, bytes: u64) -> Result<String, InjectError> {
+    async fn truncate(&mut self, node: NodeId, bytes: u64) -> Result<String, InjectError> {
         self.needs_disk()?;
         self.done(node, NodeRequest::Truncate(bytes)).await
     }
 
-    async fn come_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+    async fn come_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
         self.came_back(node, NodeRequest::ComeBack).await
     }
 
-    async fn copy_disk(&mut self, node: ReplicaId) -> Result<String, InjectError> {
+    async fn copy_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.needs_disk()?;
         self.done(node, NodeRequest::CopyDisk).await
     }
 
-    async fn roll_back(&mut self, node: ReplicaId) -> Result<Comeback, InjectError> {
+    async fn roll_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
         self.came_back(node, NodeRequest::RollBack).await
     }
 
-    async fn unexpected_exits(&mut self) -> Vec<(ReplicaId, String)> {
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, String)> {
         let mut exits = Vec::new();
         for host in &mut self.hosts {
             match host.ask(HostRequest::Exits).await {

@@ -7,7 +7,7 @@ use crate::world::cluster::Cluster;
 use nemesis::evidence::add;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use nemesis::{InjectError, LinkMeans};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, NodeStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,10 +16,10 @@ use std::net::IpAddr;
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// The conditions that the node's host has been told, as a node would tell them.
-    told: BTreeMap<ReplicaId, BTreeMap<ReplicaId, LinkConditions>>,
-    seen: BTreeMap<ReplicaId, Seen>,
+    told: BTreeMap<NodeId, BTreeMap<NodeId, LinkConditions>>,
+    seen: BTreeMap<NodeId, Seen>,
     /// Nodes whose hosts' system clocks were moved.
-    clocks: BTreeSet<ReplicaId>,
+    clocks: BTreeSet<NodeId>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Cluster {
     /// Asks a node, and its host for what is its own: a part of the links, and maybe the clock.
     pub(super) async fn control_with_host(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         request: ControlRequest,
     ) -> Result<NodeStatus, InjectError> {
         let is_ours = self.system().is_ours();
@@ -97,7 +97,7 @@ impl Cluster {
         let status = if is_ours {
             self.ask_status(node, request).await
         } else {
-            Ok(NodeStatus { replica: node, ..NodeStatus::default() })
+            Ok(NodeStatus { node, ..NodeStatus::default() })
         };
         let (clock_error_us, counters, mut status) = (clock_error_us?, counters?, status?);
         self.add_host(&mut status, &counters);
@@ -109,7 +109,7 @@ impl Cluster {
     /// Has the host's system clock be as is asked, if it is the one that is bent; how far it is off, if it ever was by us.
     async fn bend_system_clock(
         &mut self,
-        node: ReplicaId,
+        node: NodeId,
         remote: &Remote,
         request: &ControlRequest,
     ) -> Result<Option<i64>, InjectError> {
@@ -156,8 +156,8 @@ impl Cluster {
     fn split(
         &self,
         remote: &Remote,
-        links: BTreeMap<ReplicaId, LinkConditions>,
-    ) -> (BTreeMap<ReplicaId, LinkConditions>, BTreeMap<ReplicaId, HostLink>) {
+        links: BTreeMap<NodeId, LinkConditions>,
+    ) -> (BTreeMap<NodeId, LinkConditions>, BTreeMap<NodeId, HostLink>) {
         let (mut left, mut at_host) = (BTreeMap::new(), BTreeMap::new());
         for (peer, mut conditions) in links {
             let mut link = HostLink::default();
@@ -176,25 +176,25 @@ impl Cluster {
         (left, at_host)
     }
 
-    fn by_address(&self, links: &BTreeMap<ReplicaId, HostLink>) -> BTreeMap<IpAddr, HostLink> {
+    fn by_address(&self, links: &BTreeMap<NodeId, HostLink>) -> BTreeMap<IpAddr, HostLink> {
         links.iter().map(|(peer, link)| (self.ports[peer].peer.ip(), *link)).collect()
     }
 
     /// Adds to what a node says of its links what its host says of them.
     fn add_host(&mut self, status: &mut NodeStatus, counters: &BTreeMap<IpAddr, HostLinkCounters>) {
-        let seen = self.counted.seen.entry(status.replica).or_default();
+        let seen = self.counted.seen.entry(status.node).or_default();
         if seen.pid != status.pid {
             // Counters of a node begin anew with its process, and whoever reads them goes by that.
             let before = if seen.pid == 0 { BTreeMap::new() } else { counters.clone() };
             *seen = Seen { pid: status.pid, before };
         }
-        for (peer, ports) in self.ports.iter().filter(|(peer, _)| **peer != status.replica) {
+        for (peer, ports) in self.ports.iter().filter(|(peer, _)| **peer != status.node) {
             let Some(now) = counters.get(&ports.peer.ip()) else { continue };
             let before = seen.before.get(&ports.peer.ip()).copied().unwrap_or_default();
             add(status.outbound.entry(*peer).or_default(), &now.outbound, &before.outbound);
             add(status.inbound.entry(*peer).or_default(), &now.inbound, &before.inbound);
         }
-        for (peer, told) in self.counted.told.get(&status.replica).into_iter().flatten() {
+        for (peer, told) in self.counted.told.get(&status.node).into_iter().flatten() {
             let in_force = status.links.entry(*peer).or_default();
             in_force.outbound.blocked |= told.outbound.blocked;
             in_force.inbound.blocked |= told.inbound.blocked;
@@ -207,7 +207,7 @@ impl Cluster {
 }
 
 /// What a host does, as a node would tell it.
-fn conditions(links: &BTreeMap<ReplicaId, HostLink>) -> BTreeMap<ReplicaId, LinkConditions> {
+fn conditions(links: &BTreeMap<NodeId, HostLink>) -> BTreeMap<NodeId, LinkConditions> {
     let told = |link: &HostLink| LinkConditions {
         outbound: LinkCondition {
             blocked: link.blocked_out,

@@ -3,7 +3,7 @@
 use crate::cluster::ClusterConf;
 use crate::host::Remote;
 use anyhow::Context;
-use protocol::ReplicaId;
+use protocol::NodeId;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpSocket;
@@ -23,9 +23,9 @@ pub(crate) type HeldPorts = Vec<TcpSocket>;
 
 /// Ports that nobody has now, nor will have while they are held.
 pub(crate) fn free_ports(
-    ids: &[ReplicaId],
+    ids: &[NodeId],
     conf: Option<&ClusterConf>,
-) -> anyhow::Result<(BTreeMap<ReplicaId, Ports>, HeldPorts)> {
+) -> anyhow::Result<(BTreeMap<NodeId, Ports>, HeldPorts)> {
     let hosts = conf.map(|conf| conf.hosts_for(ids.len())).transpose()?;
     let mut held = Vec::new();
     let mut free = |host: IpAddr| -> anyhow::Result<SocketAddr> {
@@ -33,7 +33,7 @@ pub(crate) fn free_ports(
         held.push(socket);
         Ok(address)
     };
-    let ports = |(i, id): (usize, &ReplicaId)| {
+    let ports = |(i, id): (usize, &NodeId)| {
         let host = hosts.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |hosts| hosts[i].address);
         Ok((*id, Ports { peer: free(host)?, client: free(host)?, http: free(host)? }))
     };
@@ -42,8 +42,8 @@ pub(crate) fn free_ports(
 }
 
 /// The ports that the hosts' configuration gives to their nodes.
-pub(crate) fn fixed_ports(ids: &[ReplicaId], hosts: &[Remote]) -> BTreeMap<ReplicaId, Ports> {
-    let ports = |(id, host): (&ReplicaId, &Remote)| {
+pub(crate) fn fixed_ports(ids: &[NodeId], hosts: &[Remote]) -> BTreeMap<NodeId, Ports> {
+    let ports = |(id, host): (&NodeId, &Remote)| {
         let (address, ports) = (host.conf().address, host.conf().ports);
         let at = |port| SocketAddr::new(address, port);
         (*id, Ports { peer: at(ports.peer), client: at(ports.client), http: at(ports.http) })
@@ -69,9 +69,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_held_port_is_the_nodes_again_and_again_and_nobody_elses() {
-        let ids = [ReplicaId(1), ReplicaId(2)];
+        let ids = [NodeId(1), NodeId(2)];
         let (ports, held) = free_ports(&ids, None).expect("there are ports");
-        let address = ports[&ReplicaId(1)].client;
+        let address = ports[&NodeId(1)].client;
         for _life in 0..3 {
             TcpStream::connect(address).expect_err("nobody listens");
             let node = TcpListener::bind(address).expect("nodes allow it to be shared");

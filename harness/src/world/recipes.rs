@@ -5,7 +5,7 @@ use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
 use crate::world::ports::Ports;
 use nemesis::Fault;
-use protocol::{Incarnation, ReplicaId};
+use protocol::{Incarnation, NodeId, ReplicaId};
 use runtime::{Durability, NodeConfig, SOCKET_NAME, Unsynced};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,7 +44,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// On this machine, below a run's folder, with a short name in `short`.
     #[must_use]
-    pub(crate) fn here(id: ReplicaId, dir: &Path, short: &Path, program: &Path) -> Layout {
+    pub(crate) fn here(id: NodeId, dir: &Path, short: &Path, program: &Path) -> Layout {
         let dir = dir.join(id.to_string());
         let data_link = Some(short.join(id.to_string()));
         Layout { program: program.to_owned(), data: dir.join("data"), dir, data_link }
@@ -52,7 +52,7 @@ impl Layout {
 
     /// On another host, below its folder for runs.
     #[must_use]
-    pub(crate) fn there(id: ReplicaId, runs: &Path, program: PathBuf) -> Layout {
+    pub(crate) fn there(id: NodeId, runs: &Path, program: PathBuf) -> Layout {
         let dir = runs.join(id.to_string());
         Layout { program, data: dir.join("data"), dir, data_link: None }
     }
@@ -77,15 +77,16 @@ impl OwnNode {
     /// If the plan's options are none of the protocol.
     pub(crate) fn new(
         cell: &Cell,
-        id: ReplicaId,
+        id: NodeId,
         layout: &Layout,
-        ports: &BTreeMap<ReplicaId, Ports>,
+        ports: &BTreeMap<NodeId, Ports>,
         tls: Option<TlsFiles>,
     ) -> anyhow::Result<OwnNode> {
         let subject = cell.subject();
         let founders: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
         let config = NodeConfig {
-            replica: id,
+            node: id,
+            twins: cell.plan.placement(subject).twins(),
             incarnation: Incarnation(0),
             members: (founders.len() < ports.len()).then_some(founders),
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
@@ -113,7 +114,7 @@ impl OwnNode {
     #[must_use]
     pub(crate) fn recipe(&self, layout: &Layout) -> Recipe {
         Recipe {
-            name: self.config.replica.to_string(),
+            name: self.config.node.to_string(),
             program: layout.program.clone(),
             args: vec!["--config".into(), layout.config().into()],
             dir: layout.dir.clone(),
@@ -135,7 +136,7 @@ impl OwnNode {
 }
 
 /// An etcd member with its default settings.
-pub(crate) fn etcd_recipe(id: ReplicaId, layout: &Layout, ports: &BTreeMap<ReplicaId, Ports>) -> Recipe {
+pub(crate) fn etcd_recipe(id: NodeId, layout: &Layout, ports: &BTreeMap<NodeId, Ports>) -> Recipe {
     let url = |address: SocketAddr| format!("http://{address}");
     let members: Vec<_> = ports.iter().map(|(id, ports)| format!("{id}={}", url(ports.peer))).collect();
     let own = ports[&id];

@@ -22,11 +22,13 @@ pub(crate) async fn wait_for_agreement(cluster: &mut Cluster, deadline: Duration
             let mut statuses = BTreeMap::new();
             for id in cluster.nodes() {
                 if let Ok(status) = cluster.status(id).await {
-                    statuses.insert(id, status.core);
+                    statuses.insert(status.replica, status.core);
                 }
             }
-            if let Some(voters) = followed_by_all(&statuses, cluster.nodes()) {
-                cluster.saw_voters(voters.into_iter());
+            let placement = cluster.placement();
+            let replicas = placement.iter().map(|(_, replica)| replica).collect();
+            if let Some(voters) = followed_by_all(&statuses, replicas) {
+                cluster.saw_voters(voters.into_iter().flat_map(|voter| placement.nodes_of(voter)));
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -35,12 +37,15 @@ pub(crate) async fn wait_for_agreement(cluster: &mut Cluster, deadline: Duration
     if agreed.await.is_err() { bail!("no leader that all voters follow within {deadline:?}") } else { Ok(()) }
 }
 
-/// Who votes, if all of them follow the one who leads and nothing is changing. Where members cannot change all nodes vote.
-fn followed_by_all(statuses: &BTreeMap<ReplicaId, Status>, nodes: Vec<ReplicaId>) -> Option<Vec<ReplicaId>> {
+/// Who votes, if all of them follow the one who leads and nothing is changing. Where members cannot change all vote.
+fn followed_by_all(
+    statuses: &BTreeMap<ReplicaId, Status>,
+    replicas: Vec<ReplicaId>,
+) -> Option<Vec<ReplicaId>> {
     let leaders = statuses.iter().filter(|(_, status)| status.is_leader);
     let (leader, status) = leaders.max_by_key(|(_, status)| status.epoch)?;
     let voters: Vec<_> =
-        if status.voters.is_empty() { nodes } else { status.voters.keys().copied().collect() };
+        if status.voters.is_empty() { replicas } else { status.voters.keys().copied().collect() };
     let follows = |voter: &ReplicaId| statuses.get(voter).is_some_and(|s| s.leader == Some(*leader));
     (!status.changing && voters.iter().all(follows)).then_some(voters)
 }

@@ -6,7 +6,7 @@
 
 use crate::admin::{AdminReply, AdminRequest};
 use crate::core::Status;
-use crate::ids::ReplicaId;
+use crate::ids::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -112,7 +112,7 @@ pub enum ControlRequest {
     /// Replace the conditions of all links (peers not named are clear) until the lease ends.
     SetLinks {
         /// By peer.
-        links: BTreeMap<ReplicaId, LinkConditions>,
+        links: BTreeMap<NodeId, LinkConditions>,
         /// Milliseconds from now.
         lease_ms: u64,
     },
@@ -156,7 +156,9 @@ pub enum ControlReply {
 /// Everything about a node that a nemesis or an operator asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Which replica.
+    /// Which node.
+    pub node: NodeId,
+    /// The replica that it stands for.
     pub replica: ReplicaId,
     /// Its process.
     pub pid: u32,
@@ -165,11 +167,11 @@ pub struct NodeStatus {
     /// The core's own words.
     pub core: Status,
     /// Conditions in force (clear links are left out).
-    pub links: BTreeMap<ReplicaId, LinkConditions>,
+    pub links: BTreeMap<NodeId, LinkConditions>,
     /// What the conditioner did, outbound.
-    pub outbound: BTreeMap<ReplicaId, LinkCounters>,
+    pub outbound: BTreeMap<NodeId, LinkCounters>,
     /// What the conditioner did, inbound.
-    pub inbound: BTreeMap<ReplicaId, LinkCounters>,
+    pub inbound: BTreeMap<NodeId, LinkCounters>,
     /// The clock setting in force.
     pub clock: ClockSetting,
     /// Node clock minus machine clock at this moment, microseconds: the evidence that a clock fault bites.

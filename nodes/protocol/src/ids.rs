@@ -19,7 +19,13 @@ macro_rules! id {
 }
 
 id!(
-    /// A member of the replicated group. Replica `n` runs on the node named `n<n>`; the first is 1.
+    /// A process on a host: what a nemesis breaks and an operator starts. The first is 1.
+    NodeId(u32),
+    "n"
+);
+id!(
+    /// A member of the replicated group, an identity with keys: what cores speak of. Which node stands for which replica
+    /// is said by a [`Placement`](crate::Placement). The first is 1.
     ReplicaId(u32),
     "n"
 );

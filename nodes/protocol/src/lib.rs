@@ -18,6 +18,7 @@
 //! | `reached.rs` | [`reached!`], marks of situations |
 //! | `clock.rs` | [`NodeClock`], a node's clock, which a nemesis may bend |
 //! | `ids.rs`, `time.rs` | newtypes |
+//! | `placement.rs` | [`Placement`]: which node stands for which replica |
 
 pub mod admin;
 pub mod bug;
@@ -29,6 +30,7 @@ pub mod core;
 pub mod effects;
 pub mod frame;
 pub mod ids;
+pub mod placement;
 pub mod quorum;
 pub mod reached;
 pub mod snapshot;
@@ -41,6 +43,7 @@ pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered, Status};
 pub use effects::{Effects, Outbox, TimerChange};
-pub use ids::{ClientId, Incarnation, JournalPosition, ReplicaId, RequestId, Sequence, SessionId};
+pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};
+pub use placement::Placement;
 pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
 pub use time::Time;

@@ -1,9 +1,9 @@
 //! What a node is started with: one YAML file.
 
-use protocol::{Bugs, Incarnation, ReplicaId};
+use protocol::{Bugs, Incarnation, NodeId, Placement, ReplicaId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use storage::{Folder, Fullness};
@@ -13,15 +13,18 @@ use tls::TlsFiles;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Which replica this node is.
-    pub replica: ReplicaId,
+    /// Which node this is.
+    pub node: NodeId,
     /// Which life of its disk the replica is in: one more than before whenever the data folder was lost. A protocol
     /// that can change its members takes a replica back that has forgotten what it promised only as somebody new.
     #[serde(default)]
     pub incarnation: Incarnation,
-    /// Where the peer port of everybody is who is or may become a member, this one included.
-    pub peers: BTreeMap<ReplicaId, SocketAddr>,
-    /// Which of them found the group; all, unless it says otherwise. The same on all nodes.
+    /// Where the peer port of each node is, this one's included.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Which replica each node stands for, where that is not the one of its own number: twins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub twins: BTreeMap<NodeId, ReplicaId>,
+    /// Which replicas found the group; all, unless it says otherwise. The same on all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<ReplicaId>>,
     /// Where clients connect; port 0 lets the system choose.
@@ -161,19 +164,38 @@ impl NodeConfig {
         Ok((config, options))
     }
 
+    /// Which node stands for which replica.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let own_number = |node: &NodeId| ReplicaId(node.0);
+        let seat = |node: &NodeId| (*node, self.twins.get(node).copied().unwrap_or_else(|| own_number(node)));
+        self.peers.keys().map(seat).collect()
+    }
+
+    /// The replica that this node stands for.
+    #[must_use]
+    pub fn replica(&self) -> ReplicaId {
+        self.placement().replica_of(self.node).expect("checked: it is among the peers")
+    }
+
     /// The ids of the founders.
     #[must_use]
     pub fn members(&self) -> Vec<ReplicaId> {
-        self.members.clone().unwrap_or_else(|| self.peers.keys().copied().collect())
+        let all = || self.placement().iter().map(|(_, replica)| replica).collect::<BTreeSet<_>>();
+        self.members.clone().unwrap_or_else(|| all().into_iter().collect())
     }
 
     fn check(&self) -> Result<(), String> {
-        if !self.peers.contains_key(&self.replica) {
-            return Err(format!("peers: replica {} is not among them", self.replica.0));
+        if !self.peers.contains_key(&self.node) {
+            return Err(format!("peers: node {} is not among them", self.node.0));
         }
-        let founders = self.members.iter().flatten();
-        if let Some(stranger) = founders.clone().find(|founder| !self.peers.contains_key(founder)) {
-            return Err(format!("members: {} is not among the peers", stranger.0));
+        if let Some(stranger) = self.twins.keys().find(|node| !self.peers.contains_key(node)) {
+            return Err(format!("twins: {} is not among the peers", stranger.0));
+        }
+        let placement = self.placement();
+        let mut founders = self.members.iter().flatten();
+        if let Some(stranger) = founders.find(|founder| placement.node_of(**founder).is_none()) {
+            return Err(format!("members: no node stands for {}", stranger.0));
         }
         if self.members.as_ref().is_some_and(Vec::is_empty) {
             return Err("members: there are none".to_owned());
@@ -201,7 +223,7 @@ mod tests {
         }
     }
 
-    const MINIMAL: &str = "replica: 1\npeers: {1: '127.0.0.1:7001', 2: '127.0.0.1:7002'}\n\
+    const MINIMAL: &str = "node: 1\npeers: {1: '127.0.0.1:7001', 2: '127.0.0.1:7002'}\n\
         client_address: 127.0.0.1:0\nhttp_address: 127.0.0.1:0\ndata_dir: /tmp/n1\n";
 
     fn load(text: &str) -> Result<(NodeConfig, Options), String> {
@@ -238,8 +260,8 @@ mod tests {
 
     #[test]
     fn a_node_that_is_no_member_is_refused() {
-        let error = load(&MINIMAL.replace("replica: 1", "replica: 3")).expect_err("not a member");
-        assert!(error.contains("replica 3 is not among them"), "{error}");
+        let error = load(&MINIMAL.replace("node: 1", "node: 3")).expect_err("not a member");
+        assert!(error.contains("node 3 is not among them"), "{error}");
     }
 
     #[test]
@@ -257,10 +279,18 @@ mod tests {
         let (config, _) = load(&format!("{MINIMAL}members: [2]\nincarnation: 3\n")).expect("a stranger");
         assert_eq!((config.members(), config.incarnation), (vec![ReplicaId(2)], Incarnation(3)));
         for (members, error) in
-            [("[1, 7]", "members: 7 is not among the peers"), ("[]", "members: there are none")]
+            [("[1, 7]", "members: no node stands for 7"), ("[]", "members: there are none")]
         {
             let found = founders(&format!("{MINIMAL}members: {members}\n")).expect_err("impossible members");
             assert!(found.contains(error), "{found}");
         }
+    }
+
+    #[test]
+    fn twins_are_nodes_of_one_replica() {
+        let (config, _) = load(&format!("{MINIMAL}twins: {{2: 1}}\n")).expect("two nodes, one replica");
+        assert_eq!((config.replica(), config.members()), (ReplicaId(1), vec![ReplicaId(1)]));
+        let error = load(&format!("{MINIMAL}twins: {{7: 1}}\n")).expect_err("no such node");
+        assert!(error.contains("twins: 7 is not among the peers"), "{error}");
     }
 }

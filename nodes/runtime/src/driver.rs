@@ -14,7 +14,7 @@ use crate::metrics::Durations;
 use crate::snapshot::SnapshotStore;
 use crate::timers::Timers;
 use crate::transport::Links;
-use protocol::{Effects, JournalPosition, Outbox, ReplicaId, SnapshotEffect, Time};
+use protocol::{Effects, JournalPosition, NodeId, Outbox, Placement, SnapshotEffect, Time};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -37,7 +37,9 @@ pub enum DriverError {
 /// Everything that the core's task owns.
 #[derive(Debug)]
 pub(crate) struct Driver<P: KvProtocol> {
-    pub(crate) replica: ReplicaId,
+    pub(crate) node: NodeId,
+    /// Which node stands for which replica.
+    pub(crate) placement: Placement,
     pub(crate) protocol: &'static str,
     pub(crate) core: P,
     pub(crate) effects: Effects<P>,
@@ -147,7 +149,8 @@ impl<P: KvProtocol> Driver<P> {
             }
             Event::Message { from, message, bytes } => {
                 self.counters.messages_in += 1;
-                if let Some(message) = self.links.receive(machine, from, message, bytes) {
+                let passed = self.links.receive(machine, from, message, bytes);
+                if let (Some(message), Some(from)) = (passed, self.placement.replica_of(from)) {
                     core.handle_message(now, from, message, out);
                 }
             }
@@ -197,7 +200,11 @@ impl<P: KvProtocol> Driver<P> {
             self.free_disk();
         }
         let (core, out) = (&mut self.core, &mut self.effects);
-        self.links.release(machine, |from, message| core.handle_message(now, from, message, out));
+        let placement = &self.placement;
+        self.links.release(machine, |from, message| {
+            let from = placement.replica_of(from).expect("every peer stands for a replica");
+            core.handle_message(now, from, message, out);
+        });
         while let Some(timer) = self.timers.pop_due(now) {
             self.counters.timers_fired += 1;
             core.handle_timer(now, timer, out);
@@ -255,7 +262,9 @@ impl<P: KvProtocol> Driver<P> {
     fn release(&mut self, machine: Instant, outbox: &mut Outbox<P>) {
         self.counters.messages_out += outbox.messages.len() as u64;
         for (to, message) in outbox.messages.drain(..) {
-            self.links.send(machine, to, &message);
+            for node in self.placement.nodes_of(to).filter(|node| *node != self.node) {
+                self.links.send(machine, node, &message);
+            }
         }
         for (client, reply) in outbox.replies.drain(..) {
             self.clients.send(client, reply);

@@ -3,7 +3,7 @@
 use crate::http::HttpRequest;
 use crate::outbound::Outbound;
 use protocol::control::{ControlReply, ControlRequest};
-use protocol::{ClientId, Protocol, ReplicaId, SnapshotEvent};
+use protocol::{ClientId, NodeId, Protocol, SnapshotEvent};
 use tokio::sync::oneshot;
 
 /// How many events may wait. Whoever produces them waits beyond that: a client is not read from any further.
@@ -54,15 +54,15 @@ pub(crate) enum Event<P: Protocol> {
     /// Somebody asks by HTTP.
     Http(HttpRequest),
     /// Our connection to a peer is up. Its messages come on another one.
-    PeerConnected { peer: ReplicaId, outbound: Outbound },
+    PeerConnected { peer: NodeId, outbound: Outbound },
     /// Our connection to a peer, once full, takes more.
-    PeerWritable { peer: ReplicaId },
+    PeerWritable { peer: NodeId },
     /// Our connection to a peer has ended.
-    PeerGone { peer: ReplicaId },
+    PeerGone { peer: NodeId },
     /// A peer says something, in so many bytes.
-    Message { from: ReplicaId, message: P::Message, bytes: usize },
+    Message { from: NodeId, message: P::Message, bytes: usize },
     /// A peer has nothing to say, and says so.
-    Ping { from: ReplicaId },
+    Ping { from: NodeId },
     /// The snapshot store answers.
     Snapshot(SnapshotEvent<P::Image>),
     /// The control socket, or `/status`.

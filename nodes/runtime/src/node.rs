@@ -122,9 +122,9 @@ pub async fn serve<P: KvProtocol>(
     let (events, inbox) = mpsc::channel(EVENTS_WAITING_MAX);
     let driver = recover::<P>(protocol, config, core_config, events.clone(), inbox)?;
     let line = ports.ready().map_err(NodeError::System)?;
-    let group = Group::new(protocol, config.replica, &config.peers);
+    let group = Group::new(protocol, config.node, &config.peers, config.placement());
     ports.serve(config, &security, &group, &events);
-    tracing::info!(replica = %config.replica, protocol, durability = config.durability.name(), ?security,
+    tracing::info!(node = %config.node, replica = %config.replica(), protocol, durability = config.durability.name(), ?security,
         client = %line.client, http = %line.http, "serving");
     ready(&line);
     Ok(driver.run(stop).await?)
@@ -158,9 +158,10 @@ fn recover<P: KvProtocol>(
     if config.durability == Durability::Fsync {
         tracing::info!(records = read, next = %journal.next(), took = ?begun.elapsed(), "recovered");
     }
-    let peers = config.peers.keys().copied().filter(|peer| *peer != config.replica);
+    let peers = config.peers.keys().copied().filter(|peer| *peer != config.node);
     Ok(Driver {
-        replica: config.replica,
+        node: config.node,
+        placement: config.placement(),
         protocol,
         core,
         effects,
@@ -198,7 +199,7 @@ impl Ports {
         };
         let peer = match config.peers.len() {
             1 => None,
-            _ => Some(listen("peer", config.peers[&config.replica])?),
+            _ => Some(listen("peer", config.peers[&config.node])?),
         };
         let client = listen("client", config.client_address)?;
         let http = listen("HTTP", config.http_address)?;

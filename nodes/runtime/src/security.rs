@@ -27,7 +27,7 @@ impl Security {
     /// If TLS is wanted and its files cannot be used.
     pub(crate) fn load(config: &NodeConfig) -> Result<Security, TlsError> {
         let Some(files) = &config.tls else { return Ok(Security::Plain) };
-        let credentials = Credentials::read_of(config.replica, files)?;
+        let credentials = Credentials::read_of(config.replica(), files)?;
         Ok(Security::Tls { acceptor: credentials.server().into(), connector: credentials.client().into() })
     }
 

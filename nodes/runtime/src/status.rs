@@ -5,7 +5,7 @@ use crate::driver::Driver;
 use crate::event::KvProtocol;
 use crate::metrics::Page;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
-use protocol::{ReplicaId, Time};
+use protocol::{NodeId, Time};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -51,7 +51,7 @@ impl<P: KvProtocol> Driver<P> {
     fn set_links(
         &mut self,
         machine: Instant,
-        links: &BTreeMap<ReplicaId, LinkConditions>,
+        links: &BTreeMap<NodeId, LinkConditions>,
         lease_ms: u64,
     ) -> Result<(), String> {
         self.links.set(machine, links)?;
@@ -87,7 +87,8 @@ impl<P: KvProtocol> Driver<P> {
     fn status(&mut self, machine: Instant) -> NodeStatus {
         let (outbound, inbound) = self.links.counters();
         NodeStatus {
-            replica: self.replica,
+            node: self.node,
+            replica: self.placement.replica_of(self.node).expect("checked when the node started"),
             pid: std::process::id(),
             protocol: self.protocol.to_owned(),
             core: self.core.status(),

@@ -3,7 +3,7 @@
 mod support;
 
 use kv::{Response, Routing};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions};
 use std::collections::BTreeMap;
 use support::client::{Control, write};
@@ -22,15 +22,15 @@ const BLOCKED: LinkCondition = LinkCondition {
     rate_bytes_s: 0,
 };
 
-fn outbound(to: u32, condition: LinkCondition) -> BTreeMap<ReplicaId, LinkConditions> {
-    [(ReplicaId(to), LinkConditions { outbound: condition, ..Default::default() })].into()
+fn outbound(to: u32, condition: LinkCondition) -> BTreeMap<NodeId, LinkConditions> {
+    [(NodeId(to), LinkConditions { outbound: condition, ..Default::default() })].into()
 }
 
-fn inbound(from: u32, condition: LinkCondition) -> BTreeMap<ReplicaId, LinkConditions> {
-    [(ReplicaId(from), LinkConditions { inbound: condition, ..Default::default() })].into()
+fn inbound(from: u32, condition: LinkCondition) -> BTreeMap<NodeId, LinkConditions> {
+    [(NodeId(from), LinkConditions { inbound: condition, ..Default::default() })].into()
 }
 
-fn set(control: &mut Control, links: BTreeMap<ReplicaId, LinkConditions>, lease_ms: u64) {
+fn set(control: &mut Control, links: BTreeMap<NodeId, LinkConditions>, lease_ms: u64) {
     control.ask(&ControlRequest::SetLinks { links, lease_ms }).expect("in bounds");
 }
 
@@ -62,11 +62,11 @@ fn a_blocked_link_stops_replication_until_it_is_healed() {
     let id = client.send(write("during", "2"), Routing::Leader);
     let status = wait_for("lost messages", || {
         let status = control.status();
-        (status.outbound[&ReplicaId(2)].blocked >= 3).then_some(status)
+        (status.outbound[&NodeId(2)].blocked >= 3).then_some(status)
     });
     assert_eq!(status.core.applied, 1, "the write went round a blocked link");
     assert_eq!(status.links, outbound(2, BLOCKED));
-    assert_eq!(status.outbound[&ReplicaId(3)].blocked, 0);
+    assert_eq!(status.outbound[&NodeId(3)].blocked, 0);
     let healed = control.ask(&ControlRequest::Heal).expect("healed");
     assert_eq!((healed.links.len(), healed.leases_expired), (0, 0));
     let reply = client.receive().expect("an answer");
@@ -82,7 +82,7 @@ fn a_direction_is_blocked_by_itself() {
     set(&mut leader, inbound(2, BLOCKED), HOUR_MS);
     let id = client.send(write("key", "value"), Routing::Leader);
     wait_for("the follower has it", || (follower.status().core.applied == 1).then_some(()));
-    wait_for("its answer is lost", || (leader.status().inbound[&ReplicaId(2)].blocked >= 1).then_some(()));
+    wait_for("its answer is lost", || (leader.status().inbound[&NodeId(2)].blocked >= 1).then_some(()));
     assert_eq!(leader.status().core.applied, 0);
     leader.ask(&ControlRequest::Heal).expect("healed");
     assert_eq!(client.receive().expect("an answer").id, id);
@@ -100,8 +100,8 @@ fn a_fault_heals_when_its_lease_runs_out_and_not_while_it_is_renewed() {
     // Renewed by an hour at once, the next one outlives what would have been its end many times over.
     set(&mut control, outbound(2, BLOCKED), 20_000);
     control.ask(&ControlRequest::Renew { lease_ms: HOUR_MS }).expect("renewed");
-    let lost = control.status().outbound[&ReplicaId(2)].blocked;
-    wait_for("lost messages", || (control.status().outbound[&ReplicaId(2)].blocked > lost + 3).then_some(()));
+    let lost = control.status().outbound[&NodeId(2)].blocked;
+    wait_for("lost messages", || (control.status().outbound[&NodeId(2)].blocked > lost + 3).then_some(()));
     assert_eq!(control.status().leases_expired, 1);
 }
 
@@ -128,7 +128,7 @@ fn every_other_condition_bites_and_lets_the_rest_through() {
         }
     }
     let status = control.ask(&ControlRequest::Heal).expect("healed");
-    for counters in [status.outbound[&ReplicaId(2)], status.inbound[&ReplicaId(2)]] {
+    for counters in [status.outbound[&NodeId(2)], status.inbound[&NodeId(2)]] {
         let bit = [
             counters.delayed,
             counters.lost,

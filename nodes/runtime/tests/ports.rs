@@ -52,7 +52,7 @@ fn garbage_on_a_port_ends_that_connection_and_no_other() {
     let group = Group::start(2);
     let mut client = group.nodes[0].client(1);
     client.put("key", "1");
-    let peer = group.configs[0].peers[&group.configs[0].replica];
+    let peer = group.configs[0].peers[&group.configs[0].node];
     for bytes in hostile() {
         assert_eq!(hung_up_on(group.nodes[0].ready.client, &bytes), b"");
         hung_up_on(peer, &bytes);
@@ -64,7 +64,7 @@ fn garbage_on_a_port_ends_that_connection_and_no_other() {
 #[test]
 fn connections_that_end_within_a_frame_or_say_nothing_harm_nobody() {
     let group = Group::start(2);
-    let peer = group.configs[0].peers[&group.configs[0].replica];
+    let peer = group.configs[0].peers[&group.configs[0].node];
     let mut silent = Vec::new();
     for address in [group.nodes[0].ready.client, peer, group.nodes[0].ready.http] {
         for _ in 0..20 {
@@ -79,7 +79,7 @@ fn connections_that_end_within_a_frame_or_say_nothing_harm_nobody() {
 #[test]
 fn a_stranger_is_turned_away_from_the_peer_port_with_the_reason() {
     let group = Group::start(2);
-    let peer = group.configs[0].peers[&group.configs[0].replica];
+    let peer = group.configs[0].peers[&group.configs[0].node];
     // Version 1, protocol "other", cluster 0, from n2, to n1: as a node of another protocol would say it.
     let mut hello = Vec::new();
     frame::frame_into(&mut hello, |out| {

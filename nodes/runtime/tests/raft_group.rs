@@ -3,7 +3,7 @@
 mod support;
 
 use kv::{Response, Routing};
-use protocol::ReplicaId;
+use protocol::NodeId;
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, NodeStatus};
 use runtime::{Durability, NodeConfig};
 use std::path::Path;
@@ -117,8 +117,8 @@ fn an_isolated_leader_is_replaced_and_answers_nothing_new() {
     let isolated = raft.leader(None);
     let blocked = LinkCondition { blocked: true, ..Default::default() };
     let both_ways = LinkConditions { outbound: blocked, inbound: blocked };
-    let me = raft.configs[isolated].replica;
-    let links = (1..=3).map(ReplicaId).filter(|peer| *peer != me).map(|peer| (peer, both_ways)).collect();
+    let me = raft.configs[isolated].node;
+    let links = (1..=3).map(NodeId).filter(|peer| *peer != me).map(|peer| (peer, both_ways)).collect();
     raft.control(isolated).ask(&ControlRequest::SetLinks { links, lease_ms: 3_600_000 }).expect("peers");
     let mut stranded = Client::connect(raft.nodes[isolated].as_ref().expect("it runs").ready.client, 2);
     stranded.send(write("key 0", "stranded"), Routing::Leader);

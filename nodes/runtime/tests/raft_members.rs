@@ -35,7 +35,7 @@ impl Group {
         let mut configs = BTreeMap::new();
         for mut config in group(folder.path(), 4, Durability::Fsync, &options) {
             config.members = Some((1..=3).map(ReplicaId).collect());
-            configs.insert(config.replica, config);
+            configs.insert(config.replica(), config);
         }
         let nodes = configs.iter().map(|(id, config)| (*id, start(config))).collect();
         Group { nodes, configs, sessions: 0, keys: 0, _folder: folder }

@@ -4,7 +4,7 @@
 mod support;
 
 use kv::{Command, Routing};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, ReplicaId, codec, frame};
 use runtime::tls::{Authority, Credentials, VALID_FOR, provider, server_name};
 use runtime::{Durability, NodeConfig};
 use serde::Serialize;
@@ -68,7 +68,7 @@ impl Raft {
     /// Puts through a client of the leader, and waits until everybody has it.
     fn works<S: Read + Write>(&self, connect: impl Fn(ReplicaId, SocketAddr) -> S) {
         let leader = self.leader();
-        let stream = connect(self.configs[leader].replica, self.nodes[leader].ready.client);
+        let stream = connect(self.configs[leader].replica(), self.nodes[leader].ready.client);
         let mut client = Client::on(stream, 1);
         for key in 0..20 {
             client.put(&format!("key {key}"), "value");
@@ -80,7 +80,7 @@ impl Raft {
     }
 
     fn peer_port(&self) -> SocketAddr {
-        self.configs[0].peers[&N1]
+        self.configs[0].peers[&NodeId(1)]
     }
 
     /// What n1 has told so far.
@@ -325,7 +325,7 @@ fn a_message_that_is_sent_again_by_another_ends_the_connection_and_is_not_heard(
     secure(&authority, &mut configs);
     // This test is n1.
     let node = Local::start(&configs[1], 0).expect("it starts");
-    let mut tap = Tap::before(configs[1].peers[&N2]);
+    let mut tap = Tap::before(configs[1].peers[&NodeId(2)]);
     let mut stream = connect(tap.address, N2, &credentials(&authority, &authority.issue_replica(N1)));
     stream.write_all(&hello(&configs, "naive", N1, N2)).expect("sent");
     let mut welcome = framed(&[1]);

@@ -3,7 +3,7 @@
 mod support;
 
 use kv::{Command, Response, Routing};
-use protocol::ReplicaId;
+use protocol::{NodeId, ReplicaId};
 use runtime::Durability;
 use runtime::tls::{Authority, Credentials, TlsFiles, VALID_FOR};
 use std::net::TcpListener;
@@ -101,7 +101,7 @@ fn a_replica_speaks_only_to_the_peer_that_it_has_dialled() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut configs = group(folder.path(), 2, Durability::Memory, &serde_yaml::Value::Null);
     support::tls::secure(&authority, &mut configs);
-    let listener = TcpListener::bind(configs[0].peers[&ReplicaId(2)]).expect("n2 does not run");
+    let listener = TcpListener::bind(configs[0].peers[&NodeId(2)]).expect("n2 does not run");
     let _node = support::local::Local::start(&configs[0], 0).expect("it starts");
     let accept = |shown: &Credentials| {
         let (stream, _) = listener.accept().expect("n1 dials");

@@ -7,10 +7,12 @@ use crate::queue::Queue;
 use crate::trace::{Trace, TraceEvent, TraceWhat, label};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
 use protocol::{
-    AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, Protocol, ReplicaId, Status, Time, codec,
+    AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
+    Status, Time, codec,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +24,7 @@ use storage::journal;
 pub struct Settings {
     /// Between replicas.
     pub network: NetworkSettings,
-    /// Between a client and a replica, one way, on average; exponentially distributed.
+    /// Between a client and a node, one way, on average; exponentially distributed.
     pub client_latency_mean: Duration,
     /// All disks.
     pub disk: DiskSettings,
@@ -68,7 +70,7 @@ pub trait Observer<P> {
     /// If something is not as it must be.
     fn after_step(&mut self, core: &P) -> Result<(), Broken>;
 
-    /// A replica has lost what was not on its disk.
+    /// A node that stands for this replica has lost what was not on its disk.
     fn restarted(&mut self, replica: ReplicaId);
 }
 
@@ -80,25 +82,25 @@ pub enum Output<P: Protocol> {
         /// Who.
         client: ClientId,
         /// From whom.
-        from: ReplicaId,
+        from: NodeId,
         /// The answer.
         reply: P::Reply,
     },
-    /// A client finds that a replica's process is gone, or not there.
+    /// A client finds that a node's process is gone, or not there.
     Lost {
         /// Who.
         client: ClientId,
-        /// Which replica.
-        replica: ReplicaId,
-        /// Whether the replica was down already when a request came, which had no effect then.
+        /// Which node.
+        node: NodeId,
+        /// Whether the node was down already when a request came, which had no effect then.
         refused: bool,
     },
     /// An alarm that was set.
     Alarm(u64),
-    /// A replica has stopped, by itself or doomed.
+    /// A node has stopped, by itself or doomed.
     Stopped {
         /// Which.
-        replica: ReplicaId,
+        node: NodeId,
         /// Why.
         why: Stop,
     },
@@ -106,7 +108,7 @@ pub enum Output<P: Protocol> {
     Broken(Broken),
 }
 
-/// Why a replica stopped.
+/// Why a node stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// As [`Cluster::crash_soon`] wanted it.
@@ -140,37 +142,37 @@ pub enum Folder {
 enum What<P: Protocol> {
     Deliver {
         number: u64,
-        from: ReplicaId,
-        to: ReplicaId,
+        from: NodeId,
+        to: NodeId,
         life: Option<u64>,
         message: P::Message,
     },
     Request {
         client: ClientId,
-        to: ReplicaId,
+        to: NodeId,
         request: P::Request,
     },
     ClientGone {
         client: ClientId,
-        to: ReplicaId,
+        to: NodeId,
     },
     /// Somebody outside is told.
     Tell(Output<P>),
     /// A node that was busy is free.
     Turn {
-        of: ReplicaId,
+        of: NodeId,
         life: u64,
     },
     Timers {
-        of: ReplicaId,
+        of: NodeId,
         life: u64,
     },
     Synced {
-        of: ReplicaId,
+        of: NodeId,
         life: u64,
     },
     Stored {
-        of: ReplicaId,
+        of: NodeId,
         life: u64,
     },
 }
@@ -179,7 +181,8 @@ enum What<P: Protocol> {
 pub struct Cluster<P: Protocol> {
     now: Time,
     queue: Queue<What<P>>,
-    nodes: BTreeMap<ReplicaId, Node<P>>,
+    nodes: BTreeMap<NodeId, Node<P>>,
+    placement: Placement,
     network: Network,
     settings: Settings,
     configure: Box<dyn Fn(ReplicaId, Incarnation) -> P::Config>,
@@ -188,26 +191,27 @@ pub struct Cluster<P: Protocol> {
     trace: Trace,
     outputs: VecDeque<Output<P>>,
     /// What paused or stalled nodes would have done.
-    deferred: BTreeMap<ReplicaId, Vec<What<P>>>,
+    deferred: BTreeMap<NodeId, Vec<What<P>>>,
     delivered: u64,
     sent: Sent<P>,
 }
 
-/// What may wait for a paused replica; what comes on top is lost.
+/// What may wait for a paused id; what comes on top is lost.
 const INBOX_MAX: usize = 10_000;
 
 impl<P: Protocol> Cluster<P> {
-    /// A cluster of these replicas, all down, with empty disks. `configure` says how each one starts.
+    /// A cluster of these nodes, all down, with empty disks. `configure` says how each replica starts.
     pub fn new(
         seed: u64,
-        replicas: &[ReplicaId],
+        placement: Placement,
         settings: Settings,
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
         let drift = settings.clock_drift;
-        let (pattern, odd) = (chance.random_range(0..3), chance.random_range(0..replicas.len().max(1)));
-        let node = |(place, replica): (usize, &ReplicaId)| {
+        let (pattern, odd) =
+            (chance.random_range(0..3), chance.random_range(0..placement.nodes().count().max(1)));
+        let node = |(place, (id, replica)): (usize, (NodeId, ReplicaId))| {
             let rate = match pattern {
                 // One lags behind all others, or is ahead of them: what leases have to bear.
                 0 if place == odd => 1.0 - drift,
@@ -216,13 +220,14 @@ impl<P: Protocol> Cluster<P> {
                 1 => 1.0 - drift,
                 _ => chance.random_range(1.0 - drift..=1.0 + drift),
             };
-            (*replica, Node::new(*replica, chance.random(), rate))
+            (id, Node::new(id, replica, chance.random(), rate))
         };
-        let nodes = replicas.iter().enumerate().map(node).collect();
+        let nodes = placement.iter().enumerate().map(node).collect();
         Self {
             now: Time::ZERO,
             queue: Queue::new(),
             nodes,
+            placement,
             network: Network::new(settings.network),
             trace: Trace::new(settings.in_words),
             settings,
@@ -242,8 +247,8 @@ impl<P: Protocol> Cluster<P> {
         self.now
     }
 
-    /// All replicas, up or down.
-    pub fn replicas(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+    /// All nodes, up or down.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.keys().copied()
     }
 
@@ -270,96 +275,102 @@ impl<P: Protocol> Cluster<P> {
         self.trace.tell(self.now, || TraceWhat::Note(words()));
     }
 
-    /// A replica that is up.
+    /// Which node stands for which replica.
     #[must_use]
-    pub fn core(&self, replica: ReplicaId) -> Option<&P> {
-        Some(&self.nodes.get(&replica)?.life.as_ref()?.core)
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
-    /// What a replica that is up and not paused says about itself.
+    /// The core of a node that is up.
     #[must_use]
-    pub fn status(&self, replica: ReplicaId) -> Option<Status> {
-        let node = self.nodes.get(&replica).filter(|node| !node.paused)?;
+    pub fn core(&self, id: NodeId) -> Option<&P> {
+        Some(&self.nodes.get(&id)?.life.as_ref()?.core)
+    }
+
+    /// What a node that is up and not paused says about itself.
+    #[must_use]
+    pub fn status(&self, id: NodeId) -> Option<Status> {
+        let node = self.nodes.get(&id).filter(|node| !node.paused)?;
         Some(node.life.as_ref()?.core.status())
     }
 
-    /// Whether a replica's process is there, paused or not.
+    /// Whether a node's process is there, paused or not.
     #[must_use]
-    pub fn is_up(&self, replica: ReplicaId) -> bool {
-        self.nodes.get(&replica).is_some_and(|node| node.life.is_some())
+    pub fn is_up(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.life.is_some())
     }
 
-    /// What a replica's disk has done.
+    /// What a node's disk has done.
     #[must_use]
-    pub fn disk_counters(&self, replica: ReplicaId) -> DiskCounters {
-        let node = self.node(replica);
+    pub fn disk_counters(&self, id: NodeId) -> DiskCounters {
+        let node = self.node(id);
         DiskCounters { held_up: node.held_up, ..node.disk.counters() }
     }
 
     /// What one direction of a link has done.
     #[must_use]
-    pub fn link_counters(&self, from: ReplicaId, to: ReplicaId) -> LinkCounters {
+    pub fn link_counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
         self.network.counters((from, to))
     }
 
-    /// How far a replica's clock is ahead of true time, microseconds; `None` if it is down.
-    pub fn clock_error_us(&mut self, replica: ReplicaId) -> Option<i64> {
+    /// How far a node's clock is ahead of true time, microseconds; `None` if it is down.
+    pub fn clock_error_us(&mut self, id: NodeId) -> Option<i64> {
         let now = self.now;
-        Some(self.node_mut(replica).life.as_mut()?.clock_error_us(now))
+        Some(self.node_mut(id).life.as_mut()?.clock_error_us(now))
     }
 
-    fn node(&self, replica: ReplicaId) -> &Node<P> {
-        self.nodes.get(&replica).unwrap_or_else(|| panic!("{replica} is no replica of this cluster"))
+    fn node(&self, id: NodeId) -> &Node<P> {
+        self.nodes.get(&id).unwrap_or_else(|| panic!("{id} is no node of this cluster"))
     }
 
-    fn node_mut(&mut self, replica: ReplicaId) -> &mut Node<P> {
-        self.nodes.get_mut(&replica).unwrap_or_else(|| panic!("{replica} is no replica of this cluster"))
+    fn node_mut(&mut self, id: NodeId) -> &mut Node<P> {
+        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("{id} is no node of this cluster"))
     }
 
     // What is done to it.
 
-    /// Starts a replica that is down from what its disk holds. If that does not work, the next output says why.
+    /// Starts a node that is down from what its disk holds. If that does not work, the next output says why.
     ///
     /// # Panics
     /// If it is up.
-    pub fn start(&mut self, replica: ReplicaId, observer: &mut impl Observer<P>) {
+    pub fn start(&mut self, id: NodeId, observer: &mut impl Observer<P>) {
         let at = self.now;
         let journal = journal::Settings {
             segment_bytes: self.settings.disk.segment_bytes,
             zeroed_ahead_bytes: 2048,
             bugs: self.settings.storage_bugs.clone(),
         };
-        let node = self.nodes.get_mut(&replica).expect("a replica of this cluster");
-        let config = (self.configure)(replica, node.incarnation);
-        let seed = self.seed ^ (u64::from(replica.0) << 32) ^ node.lives.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.trace.mix(u64::from(replica.0) << 8 | 1);
+        let node = self.nodes.get_mut(&id).expect("a node of this cluster");
+        let config = (self.configure)(node.replica, node.incarnation);
+        let seed = self.seed ^ (u64::from(id.0) << 32) ^ node.lives.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.trace.mix(u64::from(id.0) << 8 | 1);
         match catch(|| node.start(config, seed, at, journal)) {
             Ok(Ok(records)) => {
-                self.trace.tell(at, || TraceWhat::Started { replica, records });
-                self.turn(replica, observer);
+                self.trace.tell(at, || TraceWhat::Started { node: id, records });
+                self.turn(id, observer);
             }
-            Ok(Err(halt)) => self.halt(replica, halt, observer),
-            Err(panic) => self.stop(replica, Stop::Panicked(panic), observer),
+            Ok(Err(halt)) => self.halt(id, halt, observer),
+            Err(panic) => self.stop(id, Stop::Panicked(panic), observer),
         }
     }
 
-    /// Ends a replica's process, if there is one.
-    pub fn crash(&mut self, replica: ReplicaId, crash: Crash, observer: &mut impl Observer<P>) {
-        if self.is_up(replica) {
+    /// Ends a node's process, if there is one.
+    pub fn crash(&mut self, id: NodeId, crash: Crash, observer: &mut impl Observer<P>) {
+        if self.is_up(id) {
             let why = match crash {
                 Crash::Process => "killed",
                 Crash::Power => "power lost",
             };
-            self.trace.tell(self.now, || TraceWhat::Stopped { replica, why: why.to_owned() });
-            self.end(replica, crash == Crash::Power, observer);
+            self.trace.tell(self.now, || TraceWhat::Stopped { node: id, why: why.to_owned() });
+            self.end(id, crash == Crash::Power, observer);
         } else if crash == Crash::Power {
-            self.node_mut(replica).end(true);
+            self.node_mut(id).end(true);
         }
     }
 
-    /// Ends a replica's process, with a loss of power, after so many more effects of its turns (`in_disk`: changes of its disk).
-    pub fn crash_soon(&mut self, replica: ReplicaId, after: u32, in_disk: bool) {
-        let node = self.node_mut(replica);
+    /// Ends a node's process, with a loss of power, after so many more effects of its turns (`in_disk`: changes of its disk).
+    pub fn crash_soon(&mut self, id: NodeId, after: u32, in_disk: bool) {
+        let node = self.node_mut(id);
         if in_disk {
             node.disk.lose_power_after(after);
         } else if let Some(life) = &mut node.life {
@@ -367,99 +378,99 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// Gives a replica that is down a new, empty disk: it has forgotten everything, and is another member from now on.
+    /// Gives a node that is down a new, empty disk: it has forgotten everything, and is another member from now on.
     ///
     /// # Panics
     /// If it is up.
-    pub fn wipe(&mut self, replica: ReplicaId) -> Incarnation {
-        let node = self.node_mut(replica);
-        assert!(node.life.is_none(), "{replica} is up");
+    pub fn wipe(&mut self, id: NodeId) -> Incarnation {
+        let node = self.node_mut(id);
+        assert!(node.life.is_none(), "{id} is up");
         node.disk.wipe();
         node.incarnation.0 += 1;
         let incarnation = node.incarnation;
-        self.trace.tell(self.now, || TraceWhat::Note(format!("{replica} loses its disk")));
+        self.trace.tell(self.now, || TraceWhat::Note(format!("{id} loses its disk")));
         incarnation
     }
 
-    /// Which life of its disk a replica is on.
+    /// Which life of its disk a node is on.
     #[must_use]
-    pub fn incarnation(&self, replica: ReplicaId) -> Incarnation {
-        self.node(replica).incarnation
+    pub fn incarnation(&self, id: NodeId) -> Incarnation {
+        self.node(id).incarnation
     }
 
-    /// Stops a replica's process for a while, or lets it go on.
-    pub fn pause(&mut self, replica: ReplicaId, paused: bool) {
-        let node = self.node_mut(replica);
+    /// Stops a node's process for a while, or lets it go on.
+    pub fn pause(&mut self, id: NodeId, paused: bool) {
+        let node = self.node_mut(id);
         if node.life.is_none() || node.paused == paused {
             return;
         }
         node.paused = paused;
         let life = node.lives;
-        self.trace.tell(self.now, || TraceWhat::Paused { replica, paused });
+        self.trace.tell(self.now, || TraceWhat::Paused { node: id, paused });
         if !paused {
-            self.resume(replica);
-            self.queue.push(self.now, What::Turn { of: replica, life });
+            self.resume(id);
+            self.queue.push(self.now, What::Turn { of: id, life });
         }
     }
 
-    fn resume(&mut self, replica: ReplicaId) {
-        for what in self.deferred.remove(&replica).unwrap_or_default() {
+    fn resume(&mut self, id: NodeId) {
+        for what in self.deferred.remove(&id).unwrap_or_default() {
             self.queue.push(self.now, what);
         }
     }
 
     /// Replaces the conditions of all links: those not named are clear.
-    pub fn set_links(&mut self, conditions: &BTreeMap<(ReplicaId, ReplicaId), LinkCondition>) {
+    pub fn set_links(&mut self, conditions: &BTreeMap<(NodeId, NodeId), LinkCondition>) {
         self.network.set(conditions);
     }
 
-    /// Sets a replica's clock.
-    pub fn set_clock(&mut self, replica: ReplicaId, setting: ClockSetting) {
+    /// Sets a node's clock.
+    pub fn set_clock(&mut self, id: NodeId, setting: ClockSetting) {
         let now = self.now;
-        let node = self.node_mut(replica);
+        let node = self.node_mut(id);
         node.clock_setting = setting;
         let lives = node.lives;
         if let Some(life) = &mut node.life {
             life.set_clock(now, setting);
             life.armed = None;
-            self.queue.push(now, What::Timers { of: replica, life: lives });
+            self.queue.push(now, What::Timers { of: id, life: lives });
         }
     }
 
     /// A disk that does nothing for a while, or does again.
-    pub fn stall_disk(&mut self, replica: ReplicaId, stalled: bool) {
-        self.node_mut(replica).stalled = stalled;
+    pub fn stall_disk(&mut self, id: NodeId, stalled: bool) {
+        self.node_mut(id).stalled = stalled;
         if !stalled {
-            self.resume(replica);
+            self.resume(id);
         }
     }
 
     /// A disk that takes so many times as long.
-    pub fn slow_disk(&mut self, replica: ReplicaId, times: f64) {
-        self.node_mut(replica).disk_slowness = times;
+    pub fn slow_disk(&mut self, id: NodeId, times: f64) {
+        self.node_mut(id).disk_slowness = times;
     }
 
     /// A disk that can hold no more, or can again.
-    pub fn fill_disk(&mut self, replica: ReplicaId, full: bool) {
-        self.node(replica).disk.set_full(full);
+    pub fn fill_disk(&mut self, id: NodeId, full: bool) {
+        self.node(id).disk.set_full(full);
     }
 
     /// Flips a bit of what a disk holds, where correct storage can tell; tells which file and where.
-    pub fn flip_bit(&mut self, replica: ReplicaId, folder: Folder) -> Option<(String, usize)> {
+    pub fn flip_bit(&mut self, id: NodeId, folder: Folder) -> Option<(String, usize)> {
         let folder = match folder {
             Folder::Journal => JOURNAL,
             Folder::Snapshots => SNAPSHOTS,
         };
-        let flipped = self.node_mut(replica).flip_bit(folder);
+        let flipped = self.node_mut(id).flip_bit(folder);
         if let Some((file, at)) = &flipped {
-            let words = format!("a bit of {replica}'s {file} flips at byte {at}");
+            let words = format!("a bit of {id}'s {file} flips at byte {at}");
             self.trace.tell(self.now, || TraceWhat::Note(words));
         }
         flipped
     }
 
-    /// A client asks. If the replica is down the client is told so.
-    pub fn request(&mut self, client: ClientId, to: ReplicaId, request: P::Request) {
+    /// A client asks. If the node is down the client is told so.
+    pub fn request(&mut self, client: ClientId, to: NodeId, request: P::Request) {
         let at = self.now + self.client_latency();
         self.queue.push(at, What::Request { client, to, request });
     }
@@ -467,36 +478,32 @@ impl<P: Protocol> Cluster<P> {
     /// A client goes away.
     pub fn client_gone(&mut self, client: ClientId) {
         let at = self.now + self.client_latency();
-        let connected: Vec<_> = self
-            .nodes
-            .values()
-            .filter(|node| node.connected.contains(&client))
-            .map(|node| node.replica)
-            .collect();
+        let connected: Vec<_> =
+            self.nodes.values().filter(|node| node.connected.contains(&client)).map(|node| node.id).collect();
         for to in connected {
             self.queue.push(at, What::ClientGone { client, to });
         }
     }
 
-    /// An operator asks a replica; `None` if it is down or paused.
+    /// An operator asks a node; `None` if it is down or paused.
     pub fn admin(
         &mut self,
-        replica: ReplicaId,
+        id: NodeId,
         request: AdminRequest,
         observer: &mut impl Observer<P>,
     ) -> Option<AdminReply> {
         let now = self.now;
-        let node = self.nodes.get_mut(&replica).filter(|node| !node.paused)?;
+        let node = self.nodes.get_mut(&id).filter(|node| !node.paused)?;
         let life = node.life.as_mut()?;
-        self.trace.tell(now, || TraceWhat::Note(format!("{replica} is told {request:?}")));
+        self.trace.tell(now, || TraceWhat::Note(format!("{id} is told {request:?}")));
         match catch(|| life.admin(now, request)) {
             Ok(reply) => {
-                self.trace.tell(now, || TraceWhat::Note(format!("{replica} says {reply:?}")));
-                self.turn(replica, observer);
+                self.trace.tell(now, || TraceWhat::Note(format!("{id} says {reply:?}")));
+                self.turn(id, observer);
                 Some(reply)
             }
             Err(panic) => {
-                self.stop(replica, Stop::Panicked(panic), observer);
+                self.stop(id, Stop::Panicked(panic), observer);
                 None
             }
         }
@@ -533,18 +540,18 @@ impl<P: Protocol> Cluster<P> {
                 self.deliver(number, (from, to), life, message, observer);
             }
             What::Request { client, to, request } => {
-                let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
+                let node = self.nodes.get_mut(&to).expect("a node of this cluster");
                 if node.life.is_none() {
                     let at = now + self.client_latency();
-                    self.queue.push(at, What::Tell(Output::Lost { client, replica: to, refused: true }));
+                    self.queue.push(at, What::Tell(Output::Lost { client, node: to, refused: true }));
                     return;
                 }
                 node.connected.insert(client);
-                self.trace.tell(now, || TraceWhat::Request { replica: to, label: label(&request) });
+                self.trace.tell(now, || TraceWhat::Request { node: to, label: label(&request) });
                 self.input(to, Input::Request { client, request }, observer);
             }
             What::ClientGone { client, to } => {
-                let node = self.nodes.get_mut(&to).expect("a replica of this cluster");
+                let node = self.nodes.get_mut(&to).expect("a node of this cluster");
                 if node.connected.remove(&client) && node.life.is_some() {
                     self.input(to, Input::ClientGone { client }, observer);
                 }
@@ -574,8 +581,8 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// The life that is meant, unless it is over, or paused: then the thing waits.
-    fn ready(&mut self, of: ReplicaId, life: u64, what: impl FnOnce() -> What<P>) -> Option<&mut Life<P>> {
-        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+    fn ready(&mut self, of: NodeId, life: u64, what: impl FnOnce() -> What<P>) -> Option<&mut Life<P>> {
+        let node = self.nodes.get_mut(&of).expect("a node of this cluster");
         if node.lives != life {
             return None;
         }
@@ -589,7 +596,7 @@ impl<P: Protocol> Cluster<P> {
     fn deliver(
         &mut self,
         number: u64,
-        (from, to): (ReplicaId, ReplicaId),
+        (from, to): (NodeId, NodeId),
         life: Option<u64>,
         message: P::Message,
         observer: &mut impl Observer<P>,
@@ -612,12 +619,13 @@ impl<P: Protocol> Cluster<P> {
             None => {
                 self.trace.tell(self.now, || TraceWhat::Received { message: number });
                 self.delivered += 1;
+                let from = self.nodes[&from].replica;
                 self.input(to, Input::Message { from, message }, observer);
             }
         }
     }
 
-    fn input(&mut self, to: ReplicaId, input: Input<P>, observer: &mut impl Observer<P>) {
+    fn input(&mut self, to: NodeId, input: Input<P>, observer: &mut impl Observer<P>) {
         let node = self.node_mut(to);
         let Some(life) = &mut node.life else { return };
         life.inbox.push(input);
@@ -626,7 +634,7 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn turn_when_free(&mut self, of: ReplicaId, observer: &mut impl Observer<P>) {
+    fn turn_when_free(&mut self, of: NodeId, observer: &mut impl Observer<P>) {
         let now = self.now;
         let node = self.node_mut(of);
         let number = node.lives;
@@ -644,10 +652,10 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Carries out a node's turn, and sees to everything that it asks for.
-    fn turn(&mut self, of: ReplicaId, observer: &mut impl Observer<P>) {
+    fn turn(&mut self, of: NodeId, observer: &mut impl Observer<P>) {
         let now = self.now;
         let mut sent = std::mem::take(&mut self.sent);
-        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+        let node = self.nodes.get_mut(&of).expect("a node of this cluster");
         let Some(life) = &mut node.life else { return };
         let done = catch(|| life.turn(now, &mut sent, observer));
         if let Ok(Ok(inputs)) = &done {
@@ -663,12 +671,12 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Sees to it that what leaves a node arrives, and that its disk gets on.
-    fn release(&mut self, of: ReplicaId, sent: &mut Sent<P>) {
+    fn release(&mut self, of: NodeId, sent: &mut Sent<P>) {
         for (to, message) in sent.messages.drain(..) {
             self.send(of, to, message);
         }
         for (client, reply) in sent.replies.drain(..) {
-            self.trace.tell(self.now, || TraceWhat::Reply { replica: of, label: label(&reply) });
+            self.trace.tell(self.now, || TraceWhat::Reply { node: of, label: label(&reply) });
             let at = self.now + self.client_latency();
             self.queue.push(at, What::Tell(Output::Reply { client, from: of, reply }));
         }
@@ -684,8 +692,20 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: P::Message) {
-        let Some(node) = self.nodes.get(&to) else { return };
+    /// A message goes to every node that stands for the replica.
+    fn send(&mut self, from: NodeId, to: ReplicaId, message: P::Message) {
+        let mut nodes =
+            self.placement.nodes_of(to).filter(|node| *node != from).collect::<SmallVec<[_; 2]>>();
+        let Some(last) = nodes.pop() else { return };
+        for node in nodes {
+            let again = codec::decode(&codec::encode(&message)).expect("what was encoded can be decoded");
+            self.send_to(from, node, again);
+        }
+        self.send_to(from, last, message);
+    }
+
+    fn send_to(&mut self, from: NodeId, to: NodeId, message: P::Message) {
+        let node = &self.nodes[&to];
         let life = (!self.network.settings().datagrams).then_some(node.lives);
         let size = || codec::encode(&message).len();
         let Arrivals { first, second } = self.network.send(self.now, (from, to), &mut self.chance, size);
@@ -710,7 +730,7 @@ impl<P: Protocol> Cluster<P> {
         self.queue.push(first, What::Deliver { number, from, to, life, message });
     }
 
-    fn synced(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
+    fn synced(&mut self, of: NodeId, number: u64, observer: &mut impl Observer<P>) {
         if self.nodes[&of].stalled && self.nodes[&of].lives == number {
             self.deferred.entry(of).or_default().push(What::Synced { of, life: number });
             self.node_mut(of).held_up += 1;
@@ -726,14 +746,14 @@ impl<P: Protocol> Cluster<P> {
         self.sent = sent;
         match synced {
             Ok(before) => {
-                self.trace.tell(self.now, || TraceWhat::Durable { replica: of, before: before.0 });
+                self.trace.tell(self.now, || TraceWhat::Durable { node: of, before: before.0 });
                 self.turn_when_free(of, observer);
             }
             Err(halt) => self.halt(of, halt, observer),
         }
     }
 
-    fn stored(&mut self, of: ReplicaId, number: u64, observer: &mut impl Observer<P>) {
+    fn stored(&mut self, of: NodeId, number: u64, observer: &mut impl Observer<P>) {
         if self.nodes[&of].stalled && self.nodes[&of].lives == number {
             self.deferred.entry(of).or_default().push(What::Stored { of, life: number });
             self.node_mut(of).held_up += 1;
@@ -755,9 +775,9 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Sees to it that timers fire.
-    fn arm(&mut self, of: ReplicaId) {
+    fn arm(&mut self, of: NodeId) {
         let now = self.now;
-        let node = self.nodes.get_mut(&of).expect("a replica of this cluster");
+        let node = self.nodes.get_mut(&of).expect("a node of this cluster");
         let number = node.lives;
         let Some(life) = &mut node.life else { return };
         let Some(due) = life.next_timer() else { return };
@@ -771,7 +791,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn conclude(
         &mut self,
-        of: ReplicaId,
+        of: NodeId,
         done: Result<Result<(), Halt>, String>,
         observer: &mut impl Observer<P>,
     ) {
@@ -782,7 +802,7 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn halt(&mut self, of: ReplicaId, halt: Halt, observer: &mut impl Observer<P>) {
+    fn halt(&mut self, of: NodeId, halt: Halt, observer: &mut impl Observer<P>) {
         match halt {
             Halt::Broken(broken) => self.outputs.push_back(Output::Broken(broken)),
             Halt::Doomed | Halt::PowerLost => self.stop(of, Stop::Doomed, observer),
@@ -791,22 +811,23 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn stop(&mut self, replica: ReplicaId, why: Stop, observer: &mut impl Observer<P>) {
-        self.trace.tell(self.now, || TraceWhat::Stopped { replica, why: why.to_string() });
-        self.end(replica, why == Stop::Doomed, observer);
-        self.outputs.push_back(Output::Stopped { replica, why });
+    fn stop(&mut self, id: NodeId, why: Stop, observer: &mut impl Observer<P>) {
+        self.trace.tell(self.now, || TraceWhat::Stopped { node: id, why: why.to_string() });
+        self.end(id, why == Stop::Doomed, observer);
+        self.outputs.push_back(Output::Stopped { node: id, why });
     }
 
-    fn end(&mut self, replica: ReplicaId, power: bool, observer: &mut impl Observer<P>) {
-        self.trace.mix(u64::from(replica.0) << 8 | 2);
+    fn end(&mut self, id: NodeId, power: bool, observer: &mut impl Observer<P>) {
+        self.trace.mix(u64::from(id.0) << 8 | 2);
         let at = self.now + self.client_latency();
-        let node = self.node_mut(replica);
+        let node = self.node_mut(id);
         node.end(power);
+        let replica = node.replica;
         let connected = std::mem::take(&mut node.connected);
         for client in connected {
-            self.queue.push(at, What::Tell(Output::Lost { client, replica, refused: false }));
+            self.queue.push(at, What::Tell(Output::Lost { client, node: id, refused: false }));
         }
-        self.deferred.remove(&replica);
+        self.deferred.remove(&id);
         observer.restarted(replica);
     }
 
@@ -832,12 +853,12 @@ impl<P: Protocol> fmt::Debug for Cluster<P> {
     }
 }
 
-fn tell_role<P: Protocol>(replica: ReplicaId, life: &mut Life<P>, now: Time, trace: &mut Trace) {
+fn tell_role<P: Protocol>(id: NodeId, life: &mut Life<P>, now: Time, trace: &mut Trace) {
     let status = life.core.status();
     let (role, epoch, leads) = (status.role, status.epoch, status.is_leader);
     if life.role.as_ref().is_none_or(|told| *told != (role.clone(), epoch, leads)) {
         life.role = Some((role.clone(), epoch, leads));
-        trace.tell(now, || TraceWhat::Role { replica, role, epoch, leads });
+        trace.tell(now, || TraceWhat::Role { node: id, role, epoch, leads });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Links between replicas, one direction at a time.
 
 use protocol::control::{LinkCondition, LinkCounters};
-use protocol::{ReplicaId, Time};
+use protocol::{NodeId, Time};
 use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ const RATE_QUEUE_BYTES_MAX: f64 = (1 << 20) as f64;
 #[derive(Debug)]
 pub(crate) struct Network {
     settings: NetworkSettings,
-    links: BTreeMap<(ReplicaId, ReplicaId), Link>,
+    links: BTreeMap<(NodeId, NodeId), Link>,
     /// Whether any link is not clear.
     faulted: bool,
 }
@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// Replaces the conditions of all links: those not named are clear.
-    pub(crate) fn set(&mut self, conditions: &BTreeMap<(ReplicaId, ReplicaId), LinkCondition>) {
+    pub(crate) fn set(&mut self, conditions: &BTreeMap<(NodeId, NodeId), LinkCondition>) {
         for link in self.links.values_mut() {
             link.condition = LinkCondition::default();
         }
@@ -67,17 +67,17 @@ impl Network {
     }
 
     /// What the links of these directions did since the start.
-    pub(crate) fn counters(&self, direction: (ReplicaId, ReplicaId)) -> LinkCounters {
+    pub(crate) fn counters(&self, direction: (NodeId, NodeId)) -> LinkCounters {
         self.links.get(&direction).map_or_else(LinkCounters::default, |link| link.counters)
     }
 
     /// Whether nothing passes now: what was on its way is lost too.
-    pub(crate) fn is_blocked(&self, direction: (ReplicaId, ReplicaId)) -> bool {
+    pub(crate) fn is_blocked(&self, direction: (NodeId, NodeId)) -> bool {
         self.faulted && self.links.get(&direction).is_some_and(|link| link.condition.blocked)
     }
 
     /// Counts a message that a block caught on its way.
-    pub(crate) fn count_blocked(&mut self, direction: (ReplicaId, ReplicaId)) {
+    pub(crate) fn count_blocked(&mut self, direction: (NodeId, NodeId)) {
         self.links.entry(direction).or_default().counters.blocked += 1;
     }
 
@@ -85,7 +85,7 @@ impl Network {
     pub(crate) fn send(
         &mut self,
         now: Time,
-        direction: (ReplicaId, ReplicaId),
+        direction: (NodeId, NodeId),
         chance: &mut Xoshiro256PlusPlus,
         bytes: impl FnOnce() -> usize,
     ) -> Arrivals {

@@ -4,8 +4,8 @@ use crate::cluster::{Broken, Observer};
 use crate::disk::{JOURNAL, SNAPSHOTS, SimDisk};
 use protocol::control::ClockSetting;
 use protocol::{
-    ClientId, Effects, Incarnation, JournalPosition, NodeClock, Outbox, Protocol, Recovered, ReplicaId,
-    SnapshotEffect, SnapshotEvent, Time, TimerChange,
+    ClientId, Effects, Incarnation, JournalPosition, NodeClock, NodeId, Outbox, Protocol, Recovered,
+    ReplicaId, SnapshotEffect, SnapshotEvent, Time, TimerChange,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -63,6 +63,7 @@ impl<P: Protocol> Default for Sent<P> {
 /// One node, up or down.
 #[derive(Debug)]
 pub(crate) struct Node<P: Protocol> {
+    pub(crate) id: NodeId,
     pub(crate) replica: ReplicaId,
     pub(crate) incarnation: Incarnation,
     pub(crate) life: Option<Box<Life<P>>>,
@@ -134,8 +135,9 @@ struct Held<P: Protocol> {
 const STORE_QUEUE_MAX: usize = 256;
 
 impl<P: Protocol> Node<P> {
-    pub(crate) fn new(replica: ReplicaId, seed: u64, machine_rate: f64) -> Self {
+    pub(crate) fn new(id: NodeId, replica: ReplicaId, seed: u64, machine_rate: f64) -> Self {
         Self {
+            id,
             replica,
             incarnation: Incarnation(0),
             life: None,
@@ -160,7 +162,7 @@ impl<P: Protocol> Node<P> {
         at: Time,
         settings: Settings,
     ) -> Result<u64, Halt> {
-        assert!(self.life.is_none(), "{} is up", self.replica);
+        assert!(self.life.is_none(), "{} is up", self.id);
         self.lives += 1;
         let bugs = settings.bugs.clone();
         let disk = self.disk.folder(JOURNAL);

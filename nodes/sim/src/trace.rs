@@ -1,6 +1,6 @@
 //! What happened, as a fingerprint always and in words when asked for.
 
-use protocol::{ReplicaId, Time};
+use protocol::{NodeId, Time};
 use std::fmt;
 
 /// What happened in a run.
@@ -28,9 +28,9 @@ pub enum TraceWhat {
         /// Its number.
         message: u64,
         /// Who sends.
-        from: ReplicaId,
+        from: NodeId,
         /// To whom.
-        to: ReplicaId,
+        to: NodeId,
         /// The message, shortened.
         label: String,
     },
@@ -49,35 +49,35 @@ pub enum TraceWhat {
     /// A client's request arrives.
     Request {
         /// Where.
-        replica: ReplicaId,
+        node: NodeId,
         /// The request, shortened.
         label: String,
     },
-    /// A replica answers a client.
+    /// A node answers a client.
     Reply {
         /// Who.
-        replica: ReplicaId,
+        node: NodeId,
         /// The answer, shortened.
         label: String,
     },
-    /// A replica's life begins.
+    /// A node's life begins.
     Started {
         /// Who.
-        replica: ReplicaId,
+        node: NodeId,
         /// How many records its journal held.
         records: u64,
     },
-    /// A replica's life ends.
+    /// A node's life ends.
     Stopped {
         /// Who.
-        replica: ReplicaId,
+        node: NodeId,
         /// Why.
         why: String,
     },
     /// A replica's role or epoch is another one.
     Role {
         /// Who.
-        replica: ReplicaId,
+        node: NodeId,
         /// The role, in the protocol's words.
         role: String,
         /// Term, view or ballot.
@@ -85,17 +85,17 @@ pub enum TraceWhat {
         /// Whether it leads.
         leads: bool,
     },
-    /// A replica stops for a while, or goes on.
+    /// A node stops for a while, or goes on.
     Paused {
         /// Who.
-        replica: ReplicaId,
+        node: NodeId,
         /// Whether it stops.
         paused: bool,
     },
     /// Records reached the disk.
     Durable {
         /// Whose.
-        replica: ReplicaId,
+        node: NodeId,
         /// All before this one.
         before: u64,
     },
@@ -159,14 +159,14 @@ impl fmt::Display for TraceEvent {
             TraceWhat::Sent { message, from, to, label } => write!(f, "{from} → {to} #{message} {label}"),
             TraceWhat::Received { message } => write!(f, "#{message} arrives"),
             TraceWhat::Dropped { message, why } => write!(f, "#{message} is lost: {why}"),
-            TraceWhat::Request { replica, label } => write!(f, "{replica} is asked {label}"),
-            TraceWhat::Reply { replica, label } => write!(f, "{replica} answers {label}"),
-            TraceWhat::Started { replica, records } => write!(f, "{replica} starts with {records} records"),
-            TraceWhat::Stopped { replica, why } => write!(f, "{replica} stops: {why}"),
-            TraceWhat::Role { replica, role, epoch, .. } => write!(f, "{replica} is {role} in {epoch}"),
-            TraceWhat::Paused { replica, paused: true } => write!(f, "{replica} pauses"),
-            TraceWhat::Paused { replica, paused: false } => write!(f, "{replica} goes on"),
-            TraceWhat::Durable { replica, before } => write!(f, "{replica} has all before @{before} on disk"),
+            TraceWhat::Request { node, label } => write!(f, "{node} is asked {label}"),
+            TraceWhat::Reply { node, label } => write!(f, "{node} answers {label}"),
+            TraceWhat::Started { node, records } => write!(f, "{node} starts with {records} records"),
+            TraceWhat::Stopped { node, why } => write!(f, "{node} stops: {why}"),
+            TraceWhat::Role { node, role, epoch, .. } => write!(f, "{node} is {role} in {epoch}"),
+            TraceWhat::Paused { node, paused: true } => write!(f, "{node} pauses"),
+            TraceWhat::Paused { node, paused: false } => write!(f, "{node} goes on"),
+            TraceWhat::Durable { node, before } => write!(f, "{node} has all before @{before} on disk"),
             TraceWhat::Note(words) => f.write_str(words),
         }
     }

@@ -1,7 +1,9 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
 use kv::{Command, LeaderClient, LeaderClientConfig, Response};
-use protocol::{Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, ReplicaId, SessionId, Time};
+use protocol::{
+    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
+};
 use raft::{Config, Invariants, Options, Raft};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
 use std::time::Duration;
@@ -72,14 +74,14 @@ impl World {
             backoff: 20 * MS,
         });
         let mut world = Self {
-            cluster: Cluster::new(seed, &replicas, settings(), configure),
+            cluster: Cluster::new(seed, Placement::one_each(3), settings(), configure),
             observer: Checked::default(),
             client,
             wake: None,
             written: 0,
         };
-        for replica in replicas {
-            world.cluster.start(replica, &mut world.observer);
+        for node in (1..=3).map(NodeId) {
+            world.cluster.start(node, &mut world.observer);
         }
         world.submit();
         world
@@ -97,7 +99,7 @@ impl World {
 
     fn carry_out(&mut self, out: ClientEffects<kv::Request, Response>) {
         for (to, request) in out.send {
-            self.cluster.request(CLIENT, to, request);
+            self.cluster.request(CLIENT, NodeId(to.0), request);
         }
         self.wake = out.wake;
         if let Some(at) = out.wake {
@@ -116,15 +118,19 @@ impl World {
             let now = self.cluster.now();
             let mut out = ClientEffects::default();
             match output {
-                Output::Reply { from, reply, .. } => self.client.handle_reply(now, from, reply, &mut out),
-                Output::Lost { replica, .. } => self.client.handle_unreachable(now, replica, true, &mut out),
+                Output::Reply { from, reply, .. } => {
+                    self.client.handle_reply(now, ReplicaId(from.0), reply, &mut out)
+                }
+                Output::Lost { node, .. } => {
+                    self.client.handle_unreachable(now, ReplicaId(node.0), true, &mut out)
+                }
                 Output::Alarm(_) if self.wake.is_some_and(|wake| wake <= now) => {
                     self.client.handle_timer(now, &mut out);
                 }
                 Output::Alarm(_) => continue,
-                Output::Stopped { replica, why } => {
-                    assert_eq!(why, sim::Stop::Doomed, "{replica}");
-                    self.cluster.start(replica, &mut self.observer);
+                Output::Stopped { node, why } => {
+                    assert_eq!(why, sim::Stop::Doomed, "{node}");
+                    self.cluster.start(node, &mut self.observer);
                     continue;
                 }
                 Output::Broken(broken) => panic!("{broken:?}"),
@@ -136,9 +142,9 @@ impl World {
         }
     }
 
-    fn restart(&mut self, replica: ReplicaId, crash: Crash) {
-        self.cluster.crash(replica, crash, &mut self.observer);
-        self.cluster.start(replica, &mut self.observer);
+    fn restart(&mut self, node: NodeId, crash: Crash) {
+        self.cluster.crash(node, crash, &mut self.observer);
+        self.cluster.start(node, &mut self.observer);
     }
 }
 
@@ -147,7 +153,7 @@ fn stormy(seed: u64) -> World {
     let mut world = World::new(seed);
     for round in 0..30u32 {
         world.run(300 * MS);
-        let victim = ReplicaId(round % 3 + 1);
+        let victim = NodeId(round % 3 + 1);
         match round % 5 {
             0 => world.restart(victim, Crash::Process),
             1 => world.restart(victim, Crash::Power),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     runtime::node_main::<raft::Raft, raft::Options>("raft", |node, options| raft::Config {
-        replica: node.replica,
+        replica: node.replica(),
         incarnation: node.incarnation,
         members: node.members(),
         options,

@@ -7,7 +7,7 @@ use crate::door::{Door, Unadmitted};
 use crate::event::{Event, KvProtocol};
 use crate::framed::ReadError;
 use crate::security::{Connection, Security};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, codec, frame};
 use std::io;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -73,14 +73,15 @@ async fn greet(
     stream: TcpStream,
     security: &Security,
     group: &Group,
-) -> Result<Option<(ReplicaId, Connection)>, AcceptError> {
+) -> Result<Option<(NodeId, Connection)>, AcceptError> {
     let mut connection = security.accept(stream, HELLO_BYTES_MAX).await?;
     let Some((hello, _)) = connection.frames.next::<Hello>().await? else { return Ok(None) };
     // A hello is no more than a claim.
-    let judged = group.judge(&hello).and_then(|from| match connection.may_speak_for(from) {
-        true => Ok(from),
-        false => Err(format!("its certificate is not that of {from}")),
-    });
+    let judged =
+        group.judge(&hello).and_then(|from| match connection.may_speak_for(group.replica_of(from)) {
+            true => Ok(from),
+            false => Err(format!("its certificate is not that of {from}")),
+        });
     let welcome = match &judged {
         Ok(_) => Welcome::Yes,
         Err(reason) => Welcome::No(reason.clone()),
@@ -93,7 +94,7 @@ async fn greet(
 }
 
 async fn read_messages<P: KvProtocol>(
-    from: ReplicaId,
+    from: NodeId,
     mut connection: Connection,
     events: &mpsc::Sender<Event<P>>,
 ) -> Result<(), ReadError> {

@@ -6,7 +6,7 @@ use crate::event::{Event, KvProtocol};
 use crate::framed::{FrameReader, ReadError};
 use crate::outbound::Outbound;
 use crate::security::{Connection, Security};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, codec, frame};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use socket2::SockRef;
@@ -43,7 +43,7 @@ enum DialError {
 pub(crate) async fn keep_connected<P: KvProtocol>(
     group: Group,
     security: Security,
-    peer: ReplicaId,
+    peer: NodeId,
     seed: u64,
     events: mpsc::Sender<Event<P>>,
 ) {
@@ -76,7 +76,7 @@ pub(crate) async fn keep_connected<P: KvProtocol>(
 async fn connect(
     group: &Group,
     security: &Security,
-    peer: ReplicaId,
+    peer: NodeId,
     address: SocketAddr,
 ) -> Result<(FrameReader, Outbound), DialError> {
     let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(address))
@@ -91,10 +91,11 @@ async fn connect(
 async fn greet(
     group: &Group,
     security: &Security,
-    peer: ReplicaId,
+    peer: NodeId,
     stream: TcpStream,
 ) -> Result<(FrameReader, Outbound), DialError> {
-    let Connection { mut frames, mut outbound, .. } = security.dial(peer, stream, HELLO_BYTES_MAX).await?;
+    let Connection { mut frames, mut outbound, .. } =
+        security.dial(group.replica_of(peer), stream, HELLO_BYTES_MAX).await?;
     frame::frame_into(outbound.buffer(), |out| codec::encode_into(&group.hello(peer), out));
     outbound.flush_all().await?;
     match frames.next::<Welcome>().await? {

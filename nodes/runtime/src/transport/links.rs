@@ -5,7 +5,7 @@ use super::packet::PacketRef;
 use crate::event::{Event, KvProtocol};
 use crate::outbound::{Flushed, Outbound};
 use protocol::control::{LinkConditions, LinkCounters};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, codec, frame};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 /// The links to all peers.
 #[derive(Debug)]
 pub(crate) struct Links<P: KvProtocol> {
-    links: BTreeMap<ReplicaId, Link<P>>,
+    links: BTreeMap<NodeId, Link<P>>,
     chance: Xoshiro256PlusPlus,
     /// `None` before the first.
     next_ping: Option<Instant>,
@@ -47,7 +47,7 @@ pub(crate) struct Losses {
 
 impl<P: KvProtocol> Links<P> {
     pub(crate) fn new(
-        peers: impl Iterator<Item = ReplicaId>,
+        peers: impl Iterator<Item = NodeId>,
         seed: u64,
         events: mpsc::Sender<Event<P>>,
     ) -> Self {
@@ -59,20 +59,20 @@ impl<P: KvProtocol> Links<P> {
         Links { links: peers.map(link).collect(), chance, next_ping: None, events }
     }
 
-    pub(crate) fn connected(&mut self, peer: ReplicaId, outbound: Outbound) {
+    pub(crate) fn connected(&mut self, peer: NodeId, outbound: Outbound) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.connection = Some(outbound);
         }
     }
 
-    pub(crate) fn gone(&mut self, peer: ReplicaId) {
+    pub(crate) fn gone(&mut self, peer: NodeId) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.connection = None;
         }
     }
 
     /// Queues a message, to leave with the next [`Links::flush`] or when its link's condition lets it.
-    pub(crate) fn send(&mut self, now: Instant, to: ReplicaId, message: &P::Message) {
+    pub(crate) fn send(&mut self, now: Instant, to: NodeId, message: &P::Message) {
         let Some(link) = self.links.get_mut(&to) else { panic!("a message to {to}, which is no peer") };
         link.send(now, &PacketRef::Message(message), &mut self.chance);
     }
@@ -89,7 +89,7 @@ impl<P: KvProtocol> Links<P> {
     }
 
     /// A ping has arrived. There is nothing to hold back: either it came through or it did not.
-    pub(crate) fn receive_ping(&mut self, from: ReplicaId) {
+    pub(crate) fn receive_ping(&mut self, from: NodeId) {
         if let Some(link) = self.links.get_mut(&from) {
             link.inbound.see();
         }
@@ -99,7 +99,7 @@ impl<P: KvProtocol> Links<P> {
     pub(crate) fn receive(
         &mut self,
         now: Instant,
-        from: ReplicaId,
+        from: NodeId,
         message: P::Message,
         bytes: usize,
     ) -> Option<P::Message> {
@@ -117,7 +117,7 @@ impl<P: KvProtocol> Links<P> {
 
     /// Pings, and lets go of what conditions held back: outbound into the next [`Links::flush`], inbound to the
     /// caller.
-    pub(crate) fn release(&mut self, now: Instant, mut deliver: impl FnMut(ReplicaId, P::Message)) {
+    pub(crate) fn release(&mut self, now: Instant, mut deliver: impl FnMut(NodeId, P::Message)) {
         self.ping(now);
         for (peer, link) in &mut self.links {
             while let Some((frame, _)) = link.outbound.release(now) {
@@ -146,7 +146,7 @@ impl<P: KvProtocol> Links<P> {
     }
 
     /// A connection that was full takes more.
-    pub(crate) fn writable(&mut self, peer: ReplicaId) {
+    pub(crate) fn writable(&mut self, peer: NodeId) {
         if let Some(connection) = self.links.get_mut(&peer).and_then(|link| link.connection.as_mut()) {
             let flushed = connection.writable();
             settle(peer, connection, flushed, &self.events);
@@ -160,7 +160,7 @@ impl<P: KvProtocol> Links<P> {
     pub(crate) fn set(
         &mut self,
         now: Instant,
-        conditions: &BTreeMap<ReplicaId, LinkConditions>,
+        conditions: &BTreeMap<NodeId, LinkConditions>,
     ) -> Result<(), String> {
         for (peer, conditions) in conditions {
             if !self.links.contains_key(peer) {
@@ -180,8 +180,8 @@ impl<P: KvProtocol> Links<P> {
     }
 
     /// The conditions in force; clear links are left out.
-    pub(crate) fn conditions(&self) -> BTreeMap<ReplicaId, LinkConditions> {
-        let of = |(peer, link): (&ReplicaId, &Link<P>)| {
+    pub(crate) fn conditions(&self) -> BTreeMap<NodeId, LinkConditions> {
+        let of = |(peer, link): (&NodeId, &Link<P>)| {
             let (outbound, inbound) = (link.outbound.condition(), link.inbound.condition());
             (*peer, LinkConditions { outbound, inbound })
         };
@@ -189,14 +189,14 @@ impl<P: KvProtocol> Links<P> {
     }
 
     /// What the conditioners did: outbound, inbound.
-    pub(crate) fn counters(&self) -> (BTreeMap<ReplicaId, LinkCounters>, BTreeMap<ReplicaId, LinkCounters>) {
+    pub(crate) fn counters(&self) -> (BTreeMap<NodeId, LinkCounters>, BTreeMap<NodeId, LinkCounters>) {
         let outbound = self.links.iter().map(|(peer, link)| (*peer, link.outbound.counters)).collect();
         let inbound = self.links.iter().map(|(peer, link)| (*peer, link.inbound.counters)).collect();
         (outbound, inbound)
     }
 
     /// What was lost without any fault being set.
-    pub(crate) fn losses(&self) -> BTreeMap<ReplicaId, Losses> {
+    pub(crate) fn losses(&self) -> BTreeMap<NodeId, Losses> {
         self.links.iter().map(|(peer, link)| (*peer, link.losses)).collect()
     }
 
@@ -228,7 +228,7 @@ impl<P: KvProtocol> Link<P> {
 }
 
 fn settle<P: KvProtocol>(
-    peer: ReplicaId,
+    peer: NodeId,
     connection: &Outbound,
     flushed: io::Result<Flushed>,
     events: &mpsc::Sender<Event<P>>,

@@ -1,6 +1,6 @@
 //! Node processes on loopback, for tests and for the load example.
 
-use protocol::{Incarnation, ReplicaId};
+use protocol::{Incarnation, NodeId};
 use runtime::{Durability, NodeConfig, Ready, Unsynced};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -101,26 +101,27 @@ impl Drop for Process {
 /// Configurations of a group in one folder.
 pub(crate) fn group(
     folder: &Path,
-    replicas: u32,
+    nodes: u32,
     durability: Durability,
     options: &serde_yaml::Value,
 ) -> Vec<NodeConfig> {
-    let peers: BTreeMap<_, _> = (1..=replicas).map(|replica| (ReplicaId(replica), free_address())).collect();
+    let peers: BTreeMap<_, _> = (1..=nodes).map(|node| (NodeId(node), free_address())).collect();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = |(replica, _): (&ReplicaId, _)| NodeConfig {
-        replica: *replica,
+    let config = |(node, _): (&NodeId, _)| NodeConfig {
+        node: *node,
+        twins: BTreeMap::new(),
         incarnation: Incarnation(0),
         members: None,
         peers: peers.clone(),
         client_address: any,
         http_address: any,
         tls: None,
-        data_dir: folder.join(replica.to_string()),
+        data_dir: folder.join(node.to_string()),
         durability,
         unsynced: Unsynced::Kept,
         journal_sync_ms_min: 0,
         storage_bugs: protocol::Bugs::default(),
-        seed: u64::from(replica.0),
+        seed: u64::from(node.0),
         options: options.clone(),
     };
     peers.iter().map(config).collect()

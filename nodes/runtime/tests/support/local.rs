@@ -24,7 +24,7 @@ impl Local {
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config.clone();
-        let core = naive::Config { replica: config.replica, members: config.members(), snapshot_every };
+        let core = naive::Config { replica: config.replica(), members: config.members(), snapshot_every };
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -14,7 +14,7 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// Gives every node of a group its credentials.
 pub(crate) fn secure(authority: &Authority, configs: &mut [NodeConfig]) {
     for config in configs {
-        config.tls = Some(files(&config.data_dir, authority, &authority.issue_replica(config.replica)));
+        config.tls = Some(files(&config.data_dir, authority, &authority.issue_replica(config.replica())));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::plan::Cell;
 use crate::progress::Progress;
 use crate::store::{self, HISTORY, STATUSES};
 use crate::threads::single_threaded;
-use crate::world::settle::{wait_for_agreement, wait_for_one_state};
+use crate::world::settle::{wait_for_one_state, wait_until_it_serves};
 use crate::world::{Cluster, Site};
 use anyhow::{Context, anyhow};
 use checkers::Verdict;
@@ -196,9 +196,9 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     async fn all(&mut self, mut cluster: Cluster, info: &mut RunInfo) -> (Cluster, anyhow::Result<()>) {
-        self.progress.step("waiting for a leader");
+        self.progress.step("waiting until it serves");
         let ready =
-            wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("the cluster does not serve");
+            wait_until_it_serves(&mut cluster, SERVE_DEADLINE).await.context("the cluster does not serve");
         let loaded = match ready {
             Ok(()) => self.bracket(Phase::Load).await,
             Err(error) => Err(error),
@@ -212,7 +212,8 @@ impl Steps<'_> {
             return (cluster, ran);
         }
         self.progress.step("settling");
-        let settled = wait_for_agreement(&mut cluster, SERVE_DEADLINE).await.context("after the final heal");
+        let settled =
+            wait_until_it_serves(&mut cluster, SERVE_DEADLINE).await.context("after the final heal");
         self.endpoint = cluster.voters_endpoint();
         let read = match settled {
             Ok(()) => self.bracket(Phase::Final).await,

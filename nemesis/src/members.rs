@@ -24,7 +24,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         for node in self.nodes.clone() {
             if self.occupied(node).is_none()
                 && let Ok(status) = self.world.control(node, ControlRequest::Status).await
-                && status.core.is_leader
+                && status.core.leads
             {
                 leaders.push((node, status.core));
             }
@@ -54,7 +54,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let newest = self.leaders().await.into_iter().max_by_key(|(_, status)| status.epoch);
         match newest {
             None => refuse("nobody leads, or it cannot be asked"),
-            Some((_, status)) if status.voters.is_empty() => refuse("its members cannot change"),
+            Some((_, status)) if status.members.is_none() => refuse("its members cannot change"),
             Some(_) if self.operator.wish().is_some() => refuse(format!(
                 "the members are to be {} already",
                 self.operator.wish().map(in_words).unwrap_or_default()
@@ -90,7 +90,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         if voters.get(&node) != Some(&self.world.life(node)) {
             return refuse(format!("{node} does not vote"));
         }
-        if status.changing || quorum::crash_faults_tolerated(voters.len()) == 0 {
+        if status.is_changing() || quorum::crash_faults_tolerated(voters.len()) == 0 {
             return refuse("no majority would survive it, or members are changing");
         }
         if let Some(why) = self.spoken_for(node) {

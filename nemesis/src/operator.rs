@@ -90,8 +90,9 @@ impl Operator {
             self.transferred = true;
             self.transfer_to = None;
         }
-        let voters = self.nodes_of(&status.voters);
-        if self.want.as_ref() == Some(&voters) && !status.changing {
+        if let Some(voters) = status.certain_voters().map(|voters| self.nodes_of(voters))
+            && self.want.as_ref() == Some(&voters)
+        {
             self.accepted = true;
             self.voters = voters;
             self.want = None;
@@ -111,7 +112,8 @@ impl Operator {
     /// Whether somebody who says this believes what the operator does: of protocols whose members change.
     #[must_use]
     pub fn is_believed_by(&self, status: &Status) -> bool {
-        status.voters.is_empty() || self.nodes_of(&status.voters) == self.voters && !status.changing
+        status.members.is_none()
+            || status.certain_voters().is_some_and(|voters| self.nodes_of(voters) == self.voters)
     }
 
     fn nodes_of(&self, voters: &BTreeMap<ReplicaId, Incarnation>) -> Voters {
@@ -146,6 +148,7 @@ pub fn in_words(voters: &Voters) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::Members;
 
     fn ids(ids: &[u32]) -> Voters {
         ids.iter().map(|id| (NodeId(*id), Incarnation(0))).collect()
@@ -153,7 +156,10 @@ mod tests {
 
     fn leads(node: u32, epoch: u64, voters: &[u32], changing: bool) -> (NodeId, Status) {
         let voters = voters.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect();
-        (NodeId(node), Status { is_leader: true, epoch, voters, changing, ..Status::default() })
+        (
+            NodeId(node),
+            Status { leads: true, epoch, members: Some(Members { voters, changing }), ..Status::default() },
+        )
     }
 
     #[test]

@@ -6,7 +6,7 @@ use nemesis::{
     Comeback, Dark, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
 };
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
+use protocol::{AdminReply, AdminRequest, Incarnation, Members, NodeId, Placement, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -67,20 +67,21 @@ impl Books {
         books.paused.insert(four, false);
         books.status.insert(four, NodeStatus { node: four, pid: 4, ..Default::default() });
         let voters: BTreeMap<_, _> = (1..=3).map(|n| (ReplicaId(n), Incarnation(0))).collect();
-        books.status.values_mut().for_each(|status| status.core.voters.clone_from(&voters));
+        let members = Members { voters, changing: false };
+        books.status.values_mut().for_each(|status| status.core.members = Some(members.clone()));
         books.crown(NodeId(1));
         books
     }
 
     fn crown(&mut self, leader: NodeId) {
         for (node, status) in &mut self.status {
-            status.core.is_leader = *node == leader;
+            status.core.leads = *node == leader;
         }
     }
 
     fn voters(&self) -> Vec<(u32, u32)> {
-        let voters = &self.status[&NodeId(1)].core.voters;
-        voters.iter().map(|(node, life)| (node.0, life.0)).collect()
+        let members = self.status[&NodeId(1)].core.members.as_ref();
+        members.expect("its members change").voters.iter().map(|(node, life)| (node.0, life.0)).collect()
     }
 
     fn count(counters: &mut LinkCounters, conditions: &LinkConditions) {
@@ -191,13 +192,14 @@ impl World for Books {
     }
 
     async fn administer(&mut self, node: NodeId, request: &AdminRequest) -> Result<AdminReply, InjectError> {
-        assert!(self.status[&node].core.is_leader, "{node} cannot");
+        assert!(self.status[&node].core.leads, "{node} cannot");
         if self.stubborn {
             return Ok(AdminReply::Refused { reason: "it will not".into() });
         }
         match request {
             AdminRequest::ChangeMembers { voters } => {
-                self.status.values_mut().for_each(|status| status.core.voters.clone_from(voters));
+                let members = Members { voters: voters.clone(), changing: false };
+                self.status.values_mut().for_each(|status| status.core.members = Some(members.clone()));
             }
             AdminRequest::TransferLeadership { to } => self.crown(NodeId(to.0)),
         }

@@ -9,7 +9,7 @@ use crate::host::{AgentReply, AgentRequest, Stay, exchange};
 use crate::plan::{Plan, World};
 use crate::store;
 use crate::threads::single_threaded;
-use crate::world::settle::wait_for_agreement;
+use crate::world::settle::wait_until_it_serves;
 use crate::world::{Cluster, Site};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub(crate) fn start(mut plan: Plan, place: &Place) -> anyhow::Result<()> {
         let site = Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended).await?;
         let started = async {
             let mut cluster = Cluster::start(cell, &dir, &site).await?;
-            wait_for_agreement(&mut cluster, PATIENCE).await.context("the cluster does not serve")?;
+            wait_until_it_serves(&mut cluster, PATIENCE).await.context("the cluster does not serve")?;
             anyhow::Ok(cluster)
         };
         match started.await {

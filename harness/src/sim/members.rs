@@ -30,7 +30,7 @@ impl Storm {
 
     /// Whether a majority survives the loss of one disk more, whoever is asked.
     pub(super) fn may_lose<P: KvCore>(&self, node: NodeId, cluster: &Cluster<P>) -> Result<(), String> {
-        if self.operator.wish().is_some() || leader(cluster).is_none_or(|(_, status)| status.changing) {
+        if self.operator.wish().is_some() || leader(cluster).is_none_or(|(_, status)| status.is_changing()) {
             return Err("members are changing, or nobody leads".to_owned());
         }
         let voters = self.operator.voters();
@@ -88,7 +88,7 @@ impl Storm {
         targets: &[NodeId],
         cluster: &Cluster<P>,
     ) -> Result<Hold, String> {
-        if self.operator.voters().is_empty() || leader(cluster).is_none_or(|(_, s)| s.voters.is_empty()) {
+        if self.operator.voters().is_empty() || leader(cluster).is_none_or(|(_, s)| s.members.is_none()) {
             return Err("nobody leads, or its members cannot change".to_owned());
         }
         if let Some(wish) = self.operator.wish()
@@ -141,5 +141,5 @@ pub(super) fn leader<P: KvCore>(cluster: &Cluster<P>) -> Option<(NodeId, Status)
 
 fn leaders<P: KvCore>(cluster: &Cluster<P>) -> Vec<(NodeId, Status)> {
     let statuses = cluster.nodes().filter_map(|node| Some((node, cluster.status(node)?)));
-    statuses.filter(|(_, status)| status.is_leader).collect()
+    statuses.filter(|(_, status)| status.leads).collect()
 }

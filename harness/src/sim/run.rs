@@ -333,19 +333,26 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         match self.cluster.status(node) {
             None => format!("{node} says nothing"),
             Some(s) => format!(
-                "{node} is {} of {} {} and has applied {} of {}, digest {:016x}",
-                s.role, "term", s.epoch, s.applied, s.committed, s.digest
+                "{node} is {} in epoch {}, {}, has applied {} and is {} behind, digest {:016x}, {}",
+                s.role,
+                s.epoch,
+                if s.serves { "serves" } else { "does not serve" },
+                s.state.count,
+                s.behind,
+                s.state.digest,
+                if s.under_way.is_empty() { "idle" } else { &s.under_way }
             ),
         }
     }
 
-    /// Whether these are at one place, and one of them leads.
+    /// Whether these are at one place, serve, and know of nothing that is still to be done.
     fn agree(&self, saved: &[NodeId]) -> bool {
         let statuses: Option<Vec<_>> = saved.iter().map(|node| self.cluster.status(*node)).collect();
         let Some(statuses) = statuses else { return false };
         let first = &statuses[0];
-        statuses.iter().any(|status| status.is_leader)
-            && statuses.iter().all(|s| s.applied == first.applied && s.committed == s.applied)
+        statuses
+            .iter()
+            .all(|status| status.serves && status.behind == 0 && status.state.applied == first.state.applied)
     }
 
     fn stalled(&mut self, what: String) {
@@ -429,7 +436,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     fn sighting(&self, node: NodeId) -> Option<Sighting> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
-        Some(Sighting { node: node.to_string(), applied: status.applied, digest: status.digest })
+        Some(Sighting { node: node.to_string(), applied: status.state.count, digest: status.state.digest })
     }
 }
 

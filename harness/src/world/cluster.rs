@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use nemesis::runner::LEASE;
 use nemesis::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId, Status};
+use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId, StateMark};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -552,8 +552,8 @@ async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> 
 }
 
 pub(crate) fn sighting(status: &NodeStatus) -> Sighting {
-    let Status { applied, digest, .. } = status.core;
-    Sighting { node: status.node.to_string(), applied, digest }
+    let StateMark { count, digest, .. } = status.core.state;
+    Sighting { node: status.node.to_string(), applied: count, digest }
 }
 
 impl World for Cluster {
@@ -583,7 +583,7 @@ impl World for Cluster {
             // One that is down or paused refuses at once.
             let asked = timeout(Duration::from_millis(500), self.status(id)).await;
             if let Ok(Ok(status)) = asked
-                && status.core.is_leader
+                && status.core.leads
             {
                 leaders.push((status.core.epoch, id));
             }

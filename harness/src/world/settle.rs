@@ -1,4 +1,4 @@
-//! Waiting for a cluster that nobody disturbs to come to one leader and one state.
+//! Waiting for a cluster that nobody disturbs to serve, and to come to one state.
 
 use crate::world::cluster::{Cluster, sighting};
 use anyhow::bail;
@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Asks every node for its status until one leads and all who vote follow it.
+/// Asks every node for its status until all members serve, under one leader where there is one.
 ///
 /// # Errors
 /// If that takes longer than `deadline`.
-pub(crate) async fn wait_for_agreement(cluster: &mut Cluster, deadline: Duration) -> anyhow::Result<()> {
+pub(crate) async fn wait_until_it_serves(cluster: &mut Cluster, deadline: Duration) -> anyhow::Result<()> {
     if !cluster.system().is_ours() {
         return Ok(());
     }
@@ -27,27 +27,28 @@ pub(crate) async fn wait_for_agreement(cluster: &mut Cluster, deadline: Duration
             }
             let placement = cluster.placement();
             let replicas = placement.iter().map(|(_, replica)| replica).collect();
-            if let Some(voters) = followed_by_all(&statuses, replicas) {
+            if let Some(voters) = served_by_all(&statuses, replicas) {
                 cluster.saw_voters(voters.into_iter().flat_map(|voter| placement.nodes_of(voter)));
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    if agreed.await.is_err() { bail!("no leader that all voters follow within {deadline:?}") } else { Ok(()) }
+    if agreed.await.is_err() { bail!("not all members serve within {deadline:?}") } else { Ok(()) }
 }
 
-/// Who votes, if all of them follow the one who leads and nothing is changing. Where members cannot change all vote.
-fn followed_by_all(
-    statuses: &BTreeMap<ReplicaId, Status>,
-    replicas: Vec<ReplicaId>,
-) -> Option<Vec<ReplicaId>> {
-    let leaders = statuses.iter().filter(|(_, status)| status.is_leader);
-    let (leader, status) = leaders.max_by_key(|(_, status)| status.epoch)?;
-    let voters: Vec<_> =
-        if status.voters.is_empty() { replicas } else { status.voters.keys().copied().collect() };
-    let follows = |voter: &ReplicaId| statuses.get(voter).is_some_and(|s| s.leader == Some(*leader));
-    (!status.changing && voters.iter().all(follows)).then_some(voters)
+/// Who is a member, if all of them serve and follow the same leader, where there is such a thing, and nothing is changing.
+fn served_by_all(statuses: &BTreeMap<ReplicaId, Status>, replicas: Vec<ReplicaId>) -> Option<Vec<ReplicaId>> {
+    let newest = statuses.values().max_by_key(|status| (status.epoch, status.leads))?;
+    let members = match &newest.members {
+        None => replicas,
+        Some(_) => newest.certain_voters()?.keys().copied().collect(),
+    };
+    let leads = |leader: &ReplicaId| statuses.get(leader).is_some_and(|status| status.leads);
+    let serves = |member: &ReplicaId| {
+        statuses.get(member).is_some_and(|status| status.serves && status.leader == newest.leader)
+    };
+    (newest.leader.iter().all(leads) && members.iter().all(serves)).then_some(members)
 }
 
 /// Asks all who vote for their state until all say the same, but no longer than `bound`: nobody asks anything of them any more, so
@@ -81,13 +82,14 @@ pub(crate) async fn wait_for_one_state(cluster: &mut Cluster, bound: Duration) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Incarnation;
+    use protocol::{Incarnation, Members};
 
     fn status(epoch: u64, leader: u32, own: u32, voters: &[u32]) -> (ReplicaId, Status) {
         let voters = voters.iter().map(|id| (ReplicaId(*id), Incarnation(0))).collect();
-        let is_leader = leader == own;
+        let leads = leader == own;
         let leader = Some(ReplicaId(leader));
-        (ReplicaId(own), Status { epoch, leader, is_leader, voters, ..Status::default() })
+        let members = Some(Members { voters, changing: false });
+        (ReplicaId(own), Status { epoch, leader, leads, serves: true, members, ..Status::default() })
     }
 
     #[test]
@@ -99,12 +101,19 @@ mod tests {
             status(2, 3, 2, &[2, 3, 4]),
             status(2, 3, 3, &[2, 3, 4]),
         ]);
-        assert_eq!(followed_by_all(&statuses, ids.clone()), None, "the fourth is silent");
+        assert_eq!(served_by_all(&statuses, ids.clone()), None, "the fourth is silent");
         statuses.extend([status(2, 3, 4, &[2, 3, 4])]);
-        assert_eq!(followed_by_all(&statuses, ids.clone()), Some(ids[1..].to_vec()));
-        statuses.get_mut(&ids[2]).expect("it is there").changing = true;
-        assert_eq!(followed_by_all(&statuses, ids.clone()), None);
-        let fixed = BTreeMap::from([status(0, 1, 1, &[])]);
-        assert_eq!(followed_by_all(&fixed, ids[..1].to_vec()), Some(ids[..1].to_vec()));
+        assert_eq!(served_by_all(&statuses, ids.clone()), Some(ids[1..].to_vec()));
+        let third = statuses.get_mut(&ids[2]).expect("it is there");
+        third.members.as_mut().expect("it has members").changing = true;
+        assert_eq!(served_by_all(&statuses, ids.clone()), None);
+        // Where members are fixed and nobody leads, all have to serve.
+        let fixed = |serve: [bool; 2]| {
+            let status = |serves| Status { serves, ..Status::default() };
+            let statuses = ids.iter().copied().zip(serve.map(status)).collect();
+            served_by_all(&statuses, ids[..2].to_vec())
+        };
+        assert_eq!(fixed([true, true]), Some(ids[..2].to_vec()));
+        assert_eq!(fixed([true, false]), None);
     }
 }

@@ -5,8 +5,8 @@
 //! nothing faulted.
 
 use crate::admin::{AdminReply, AdminRequest};
-use crate::core::Status;
 use crate::ids::{NodeId, ReplicaId};
+use crate::status::Status;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

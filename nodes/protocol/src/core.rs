@@ -3,11 +3,10 @@
 use crate::admin::{AdminReply, AdminRequest};
 use crate::codec::Wire;
 use crate::effects::Effects;
-use crate::ids::{ClientId, Incarnation, JournalPosition, ReplicaId};
+use crate::ids::{ClientId, JournalPosition, ReplicaId};
 use crate::snapshot::{SnapshotEvent, SnapshotId};
+use crate::status::Status;
 use crate::time::Time;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// One replica as a deterministic state machine: the same inputs in the same order give the same effects.
@@ -105,34 +104,4 @@ pub enum RecoverError {
     /// The configuration cannot be run.
     #[error("configuration: {0}")]
     Config(String),
-}
-
-/// What a replica says about itself. Served at `/status` and on the control socket.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The protocol's word for what it is now: `leader`, `follower`, `candidate`, `primary`, …
-    pub role: String,
-    /// Whether clients should come here first.
-    pub is_leader: bool,
-    /// Whom it believes to lead.
-    pub leader: Option<ReplicaId>,
-    /// Term, view or ballot.
-    pub epoch: u64,
-    /// The last log index (or sequence number) known to be decided.
-    pub committed: u64,
-    /// The last whose effects are in the state.
-    pub applied: u64,
-    /// Digest of the state at `applied`: equal at equal `applied` on all correct replicas.
-    pub digest: u64,
-    /// Keys in the state.
-    pub keys: u64,
-    /// Who votes, as far as this replica knows; empty where the protocol cannot change it. While one set takes
-    /// over from another, the set to be.
-    #[serde(default)]
-    pub voters: BTreeMap<ReplicaId, Incarnation>,
-    /// Whether one set of voters is taking over from another, or may be: only what is not changing is certain.
-    #[serde(default)]
-    pub changing: bool,
-    /// Protocol-specific numbers, also exported as metrics. Names are snake case with the unit last.
-    pub metrics: BTreeMap<String, u64>,
 }

@@ -9,6 +9,7 @@
 //! | `core.rs` | [`Protocol`], what a core accepts, and [`Recovered`], what it starts from |
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
 //! | `snapshot.rs` | saving, sending and receiving state |
+//! | `status.rs` | [`Status`], what a replica says about itself, and [`StateMark`], by which replicas are compared |
 //! | `client.rs` | [`ClientCore`], the sans-IO client |
 //! | `admin.rs` | other members, another leader |
 //! | `control.rs` | link conditions, clock settings, what the control socket speaks |
@@ -34,6 +35,7 @@ pub mod placement;
 pub mod quorum;
 pub mod reached;
 pub mod snapshot;
+pub mod status;
 pub mod time;
 
 pub use admin::{AdminReply, AdminRequest};
@@ -41,9 +43,10 @@ pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome};
 pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
-pub use core::{Protocol, RecoverError, Recovered, Status};
+pub use core::{Protocol, RecoverError, Recovered};
 pub use effects::{Effects, Outbox, TimerChange};
 pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};
 pub use placement::Placement;
 pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
+pub use status::{Applied, Members, StateMark, Status};
 pub use time::Time;

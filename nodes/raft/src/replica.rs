@@ -19,8 +19,8 @@ use crate::snapshot::{Image, Snapshots};
 use crate::write::Pending;
 use kv::{Reply, Request, Store};
 use protocol::{
-    AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Protocol, RecoverError,
-    Recovered, ReplicaId, SnapshotEvent, Status, Time, reached,
+    AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Members, Protocol,
+    RecoverError, Recovered, ReplicaId, SnapshotEvent, StateMark, Status, Time, reached,
 };
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -149,6 +149,23 @@ impl Raft {
         let newcomers = matches!(&self.role, Role::Leader(leader) if leader.change.is_some());
         let configurations = &self.configurations;
         newcomers || configurations.newest().is_joint() || configurations.newest_at() > self.commit
+    }
+
+    /// What it is in the middle of, for people.
+    fn under_way(&self) -> String {
+        let mut words = match &self.role {
+            Role::Leader(_) | Role::Follower => Vec::new(),
+            Role::PreCandidate(_) => vec!["asks whether it could be elected".to_owned()],
+            Role::Candidate(_) => vec!["asks for votes".to_owned()],
+        };
+        if self.is_changing() {
+            words.push("members are changing".to_owned());
+        }
+        let held = self.requests_held();
+        if held > 0 {
+            words.push(format!("{held} requests wait"));
+        }
+        words.join(", ")
     }
 
     /// Whether an earlier leader's change of members may still come to be committed: until a leader has committed an entry of its
@@ -416,16 +433,20 @@ impl Protocol for Raft {
         metrics.insert("requests_pending".to_owned(), self.requests_held() as u64);
         Status {
             role: self.role_name().to_owned(),
-            is_leader: self.is_leader(),
+            serves: self.leader.is_some() && !self.cannot_tell_members(),
+            leads: self.is_leader(),
             leader: self.leader,
             epoch: self.term.0,
-            committed: self.commit.0,
-            applied: self.applied.0,
-            digest: self.store.digest(),
+            state: StateMark::at_index(self.applied.0, self.store.digest()),
+            behind: self.commit.0 - self.applied.0,
+            under_way: self.under_way(),
+            members: Some(Members {
+                voters: self.configuration().new.lives().clone(),
+                changing: self.is_changing() || self.cannot_tell_members(),
+            }),
             keys: self.store.len() as u64,
-            voters: self.configuration().new.lives().clone(),
-            changing: self.is_changing() || self.cannot_tell_members(),
             metrics,
+            ..Status::default()
         }
     }
 }

@@ -107,10 +107,15 @@ impl<P: KvProtocol> Driver<P> {
     pub(crate) fn metrics(&self) -> String {
         let mut page = Page::default();
         let core = self.core.status();
-        page.gauge("node_is_leader", "1 if clients should come here first.", u8::from(core.is_leader));
+        page.gauge("node_is_leader", "1 if it leads.", u8::from(core.leads));
+        page.gauge("node_serves", "1 if it believes that it can answer clients.", u8::from(core.serves));
         page.gauge("node_epoch", "Term, view or ballot.", core.epoch);
-        page.gauge("node_committed", "The last log index known to be decided.", core.committed);
-        page.gauge("node_applied", "The last log index whose effects are in the state.", core.applied);
+        page.gauge(
+            "node_applied",
+            "Log entries, instances or changes whose effects are in the state.",
+            core.state.count,
+        );
+        page.gauge("node_behind", "The same that are decided and not applied yet.", core.behind);
         page.gauge("node_keys", "Keys in the state.", core.keys);
         for (name, value) in &core.metrics {
             page.gauge(&format!("core_{name}"), "The protocol's own number of this name.", value);

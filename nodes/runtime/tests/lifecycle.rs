@@ -49,7 +49,7 @@ impl Alone {
 
 /// A client of a node that leads.
 fn client(node: &Process, session: u64) -> Client {
-    wait_for("a leader", || Control::connect(&node.ready.control).status().core.is_leader.then_some(()));
+    wait_for("a leader", || Control::connect(&node.ready.control).status().core.leads.then_some(()));
     Client::connect(node.ready.client, session)
 }
 

@@ -42,10 +42,12 @@ fn a_write_reaches_all_replicas() {
         client.put(&format!("key {number}"), "value");
     }
     let leader = group.nodes[0].control().status().core;
-    assert_eq!((leader.applied, leader.keys), (50, 50));
+    assert_eq!((leader.state.count, leader.keys), (50, 50));
     for node in &group.nodes {
         let mut control = node.control();
-        wait_for("the same state", || (control.status().core.digest == leader.digest).then_some(()));
+        wait_for("the same state", || {
+            (control.status().core.state.digest == leader.state.digest).then_some(())
+        });
     }
     for node in group.nodes {
         node.stop();
@@ -64,7 +66,7 @@ fn a_blocked_link_stops_replication_until_it_is_healed() {
         let status = control.status();
         (status.outbound[&NodeId(2)].blocked >= 3).then_some(status)
     });
-    assert_eq!(status.core.applied, 1, "the write went round a blocked link");
+    assert_eq!(status.core.state.count, 1, "the write went round a blocked link");
     assert_eq!(status.links, outbound(2, BLOCKED));
     assert_eq!(status.outbound[&NodeId(3)].blocked, 0);
     let healed = control.ask(&ControlRequest::Heal).expect("healed");
@@ -81,9 +83,9 @@ fn a_direction_is_blocked_by_itself() {
     // Only what the follower answers is lost, at the leader's end.
     set(&mut leader, inbound(2, BLOCKED), HOUR_MS);
     let id = client.send(write("key", "value"), Routing::Leader);
-    wait_for("the follower has it", || (follower.status().core.applied == 1).then_some(()));
+    wait_for("the follower has it", || (follower.status().core.state.count == 1).then_some(()));
     wait_for("its answer is lost", || (leader.status().inbound[&NodeId(2)].blocked >= 1).then_some(()));
-    assert_eq!(leader.status().core.applied, 0);
+    assert_eq!(leader.status().core.state.count, 0);
     leader.ask(&ControlRequest::Heal).expect("healed");
     assert_eq!(client.receive().expect("an answer").id, id);
 }
@@ -142,7 +144,9 @@ fn every_other_condition_bites_and_lets_the_rest_through() {
     let applied = control.status().core;
     assert_eq!(applied.keys, number);
     let mut follower = group.nodes[1].control();
-    wait_for("the same state", || (follower.status().core.digest == applied.digest).then_some(()));
+    wait_for("the same state", || {
+        (follower.status().core.state.digest == applied.state.digest).then_some(())
+    });
 }
 
 #[test]

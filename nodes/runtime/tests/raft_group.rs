@@ -55,7 +55,7 @@ impl Raft {
             let leaders = self
                 .statuses()
                 .into_iter()
-                .filter(|(index, status)| status.core.is_leader && Some(*index) != not);
+                .filter(|(index, status)| status.core.leads && Some(*index) != not);
             leaders.max_by_key(|(_, status)| status.core.epoch).map(|(index, _)| index)
         })
     }
@@ -73,9 +73,7 @@ impl Raft {
         wait_for("the same state everywhere", || {
             let statuses = self.statuses();
             let (_, first) = &statuses[0];
-            let same = |(_, status): &(usize, NodeStatus)| {
-                (status.core.applied, status.core.digest) == (first.core.applied, first.core.digest)
-            };
+            let same = |(_, status): &(usize, NodeStatus)| status.core.state == first.core.state;
             statuses.iter().all(same).then(|| first.clone())
         })
     }
@@ -129,7 +127,7 @@ fn an_isolated_leader_is_replaced_and_answers_nothing_new() {
     let status = raft.control(isolated).status();
     assert!(status.outbound.values().all(|link| link.blocked > 0), "{status:?}");
     assert!(status.inbound.values().any(|link| link.blocked > 0), "{status:?}");
-    assert!(status.core.applied < raft.control(successor).status().core.applied);
+    assert!(status.core.state.count < raft.control(successor).status().core.state.count);
 
     raft.control(isolated).ask(&ControlRequest::Heal).expect("healed");
     raft.wait_until_all_agree();

@@ -49,7 +49,7 @@ impl Group {
     fn leader(&self) -> ReplicaId {
         wait_for("a leader", || {
             let statuses = self.nodes.keys().map(|id| (*id, self.control(*id).status().core));
-            let leaders = statuses.filter(|(_, status)| status.is_leader);
+            let leaders = statuses.filter(|(_, status)| status.leads);
             leaders.max_by_key(|(_, status)| status.epoch).map(|(id, _)| id)
         })
     }
@@ -67,7 +67,7 @@ impl Group {
         for id in voters.keys() {
             wait_for("the change to be done", || {
                 let status = self.control(*id).status().core;
-                (status.voters == *voters && !status.changing).then_some(())
+                (status.certain_voters() == Some(voters)).then_some(())
             });
         }
     }
@@ -92,8 +92,7 @@ impl Group {
         wait_for("the same state everywhere", || {
             let statuses: Vec<_> = voters.keys().map(|id| self.control(*id).status().core).collect();
             let same = |status: &protocol::Status| {
-                status.keys == u64::from(self.keys)
-                    && (status.applied, status.digest) == (statuses[0].applied, statuses[0].digest)
+                status.keys == u64::from(self.keys) && status.state == statuses[0].state
             };
             statuses.iter().all(same).then_some(())
         });
@@ -119,7 +118,10 @@ fn members_come_and_go_and_come_back_with_new_disks() {
     let mut group = Group::start();
     group.put(60);
     let outside = group.control(ReplicaId(4)).status().core;
-    assert_eq!((outside.applied, outside.voters), (0, voters(&[(1, 0), (2, 0), (3, 0)])));
+    assert_eq!(
+        (outside.state.count, outside.members.expect("Raft has members").voters),
+        (0, voters(&[(1, 0), (2, 0), (3, 0)]))
+    );
 
     let four = voters(&[(1, 0), (2, 0), (3, 0), (4, 0)]);
     group.change(&four);
@@ -140,7 +142,7 @@ fn members_come_and_go_and_come_back_with_new_disks() {
     group.wipe(victim);
     group.put(10);
     let stranger = group.control(victim).status().core;
-    assert!(!stranger.is_leader && stranger.applied == 0, "{stranger:?}");
+    assert!(!stranger.leads && stranger.state.count == 0, "{stranger:?}");
     let mut renewed = three.clone();
     renewed.insert(victim, Incarnation(1));
     group.change(&renewed);
@@ -153,7 +155,7 @@ fn members_come_and_go_and_come_back_with_new_disks() {
     group.agree(&renewed);
     let (code, body) = http(group.nodes[&victim].ready.http, "GET", "/status", "");
     let status: NodeStatus = serde_json::from_str(&body).expect("a status");
-    assert_eq!((code, status.core.voters, status.core.changing), (200, renewed.clone(), false));
+    assert_eq!((code, status.core.certain_voters()), (200, Some(&renewed)));
 
     // Its disk is as good as any other by now.
     group.nodes.remove(&victim).expect("it runs").kill();

@@ -60,7 +60,7 @@ impl Raft {
     fn leader(&self) -> usize {
         wait_for("a leader", || {
             let statuses = self.nodes.iter().map(|node| Control::connect(&node.ready.control).status().core);
-            let leaders = statuses.enumerate().filter(|(_, core)| core.is_leader);
+            let leaders = statuses.enumerate().filter(|(_, core)| core.leads);
             leaders.max_by_key(|(_, core)| core.epoch).map(|(index, _)| index)
         })
     }
@@ -308,7 +308,7 @@ fn a_request_that_is_sent_again_by_another_ends_the_connection_and_is_not_heard(
     tap.replay();
     client.receive().expect_err("the connection has ended");
     assert_eq!(metric(node, N1, &member, "client_requests_total "), 1);
-    assert_eq!(node.control().status().core.applied, 1);
+    assert_eq!(node.control().status().core.state.count, 1);
 }
 
 #[test]

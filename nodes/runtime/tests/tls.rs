@@ -33,10 +33,12 @@ fn three_nodes_replicate_and_serve() {
         }
     }
     let leader = group.nodes[0].control().status().core;
-    assert_eq!((leader.applied, leader.keys), (100, 100));
+    assert_eq!((leader.state.count, leader.keys), (100, 100));
     for (node, id) in group.nodes.iter().zip(1..) {
         let mut control = node.control();
-        wait_for("the same state", || (control.status().core.digest == leader.digest).then_some(()));
+        wait_for("the same state", || {
+            (control.status().core.state.digest == leader.state.digest).then_some(())
+        });
         let mut reader = node.secured_client(ReplicaId(id), &shown, 9);
         assert_eq!(reader.get("key 3 24").as_deref(), Some("value"));
         let people = connect(node.ready.http, ReplicaId(id), &shown);

@@ -855,7 +855,7 @@ impl<P: Protocol> fmt::Debug for Cluster<P> {
 
 fn tell_role<P: Protocol>(id: NodeId, life: &mut Life<P>, now: Time, trace: &mut Trace) {
     let status = life.core.status();
-    let (role, epoch, leads) = (status.role, status.epoch, status.is_leader);
+    let (role, epoch, leads) = (status.role, status.epoch, status.leads);
     if life.role.as_ref().is_none_or(|told| *told != (role.clone(), epoch, leads)) {
         life.role = Some((role.clone(), epoch, leads));
         trace.tell(now, || TraceWhat::Role { node: id, role, epoch, leads });

@@ -5,7 +5,7 @@ use crate::record::Record;
 use kv::{Image, Refusal, Reply, Request, Response, Store};
 use protocol::{
     ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, SnapshotEffect,
-    SnapshotEvent, SnapshotId, Status, Time,
+    SnapshotEvent, SnapshotId, StateMark, Status, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -266,12 +266,10 @@ impl Protocol for Standalone {
         ];
         Status {
             role: "standalone".to_owned(),
-            is_leader: true,
+            serves: true,
+            leads: true,
             leader: Some(self.config.replica),
-            epoch: 0,
-            committed: self.durable.0,
-            applied: self.next.0,
-            digest: self.store.digest(),
+            state: StateMark::at_index(self.next.0, self.store.digest()),
             keys: self.store.len() as u64,
             metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
             ..Status::default()

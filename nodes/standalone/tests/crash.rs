@@ -138,8 +138,8 @@ proptest! {
                     history.due.clear();
                     // Clients that were not answered ask again or go on; the numbers below tell the store which.
                     let status = host.core.status();
-                    prop_assert_eq!(status.digest, history.store().digest());
-                    prop_assert_eq!(status.applied as usize, history.writes.len());
+                    prop_assert_eq!(status.state.digest, history.store().digest());
+                    prop_assert_eq!(status.state.count as usize, history.writes.len());
                 }
             }
             history.check_replies(&mut host)?;
@@ -149,6 +149,6 @@ proptest! {
         history.check_replies(&mut host)?;
         let unanswered: usize = history.due.values().map(Vec::len).sum();
         prop_assert_eq!(unanswered, 0, "{:?}", history.due);
-        prop_assert_eq!(host.core.status().digest, history.store().digest());
+        prop_assert_eq!(host.core.status().state.digest, history.store().digest());
     }
 }

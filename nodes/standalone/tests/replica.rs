@@ -51,8 +51,8 @@ fn a_write_is_answered_when_it_is_durable() {
     host.sync(1);
     assert_eq!(host.answers(), [(A, Ok(Response::Done)), (B, Ok(Response::Done))]);
     let status = host.core.status();
-    assert_eq!((status.committed, status.applied, status.keys), (2, 2, 1));
-    assert!(status.is_leader && status.leader == Some(ME));
+    assert_eq!((status.behind, status.state.count, status.keys), (0, 2, 1));
+    assert!(status.leads && status.leader == Some(ME));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn snapshots_come_at_intervals_and_free_the_journal() {
     assert_eq!(host.metric("snapshots_saved"), 2);
     let before = host.core.status();
     let after = host.crash(0).core.status();
-    assert_eq!((after.digest, after.applied), (before.digest, before.applied));
+    assert_eq!(after.state, before.state);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_snapshot_shows_nothing_that_came_after_it() {
     host.write(A, 1, "a");
     host.end_turn();
     host.sync(1);
-    let digest = host.core.status().digest;
+    let digest = host.core.status().state.digest;
     host.write(A, 2, "b");
     host.end_turn();
     let (id, image) = host.saving.clone().expect("due after one entry");

@@ -319,7 +319,8 @@ impl Scenario {
                 Some(raft) => {
                     let status = raft.status();
                     let leader = status.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
-                    let (role, term, commit) = (&status.role, status.epoch, status.committed);
+                    let (role, term, commit) =
+                        (&status.role, status.epoch, status.state.count + status.behind);
                     let configuration = raft.configuration();
                     let members = match (self.founders.as_ref() == Some(configuration), raft.is_changing()) {
                         (_, true) => format!(", {configuration}, changing"),

@@ -4,7 +4,7 @@
 use kv::{Command, Refusal, Reply, Request, Routing};
 use protocol::{
     ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, RequestId, Sequence,
-    SessionId, SnapshotEffect, SnapshotEvent, SnapshotId, Status, Time,
+    SessionId, SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -200,12 +200,11 @@ impl Protocol for Naive {
     fn status(&self) -> Status {
         Status {
             role: if self.is_leader() { "leader" } else { "follower" }.to_owned(),
-            is_leader: self.is_leader(),
+            serves: true,
+            leads: self.is_leader(),
             leader: Some(LEADER),
             epoch: 1,
-            committed: self.applied,
-            applied: self.applied,
-            digest: self.store.digest(),
+            state: StateMark::at_index(self.applied, self.store.digest()),
             keys: self.store.len() as u64,
             metrics: [("ticks".to_owned(), self.ticks), ("snapshots_saved".to_owned(), self.snapshots)]
                 .into(),

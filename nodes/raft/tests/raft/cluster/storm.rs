@@ -409,7 +409,7 @@ impl Storm {
     fn describe(&self) -> String {
         let describe = |raft: &raft::Raft| {
             let (status, last, members) = (raft.status(), raft.log().last(), raft.configuration());
-            let (role, term, commit) = (status.role, status.epoch, status.committed);
+            let (role, term, commit) = (status.role, status.epoch, status.state.count + status.behind);
             format!("{role} in t{term} under {:?}, committed {commit} of {last}, {members}", status.leader)
         };
         let hosts = self.world.hosts.values();

@@ -8,7 +8,7 @@
 //! | `transport/` | messages between replicas, and links made bad on demand |
 //! | `client_port.rs`, `clients.rs` | requests in, replies out |
 //! | `http.rs`, `control.rs`, `status.rs`, `metrics.rs` | for people and for a nemesis |
-//! | `clock.rs`, `timers.rs`, `alarm.rs` | the node's time, the core's timers, waking up |
+//! | `clock.rs`, `alarm.rs` | the node's time, waking up |
 //! | `door.rs`, `security.rs` | who may stand before a port, and for how long; plain connections and those with TLS |
 //! | `framed.rs`, `outbound.rs`, `session.rs` | reading frames from anybody; writing without ever waiting; TLS between them |
 //!
@@ -38,7 +38,6 @@ mod session;
 mod snapshot;
 mod start;
 mod status;
-mod timers;
 mod transport;
 
 pub use config::{ConfigError, Durability, NodeConfig, Unsynced};

@@ -12,9 +12,8 @@ use crate::http;
 use crate::journal::Journal;
 use crate::security::Security;
 use crate::snapshot::SnapshotStore;
-use crate::timers::Timers;
 use crate::transport::{self, Group, Links};
-use protocol::{Effects, RecoverError, Recovered};
+use protocol::{Effects, RecoverError, Recovered, Timers};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -167,7 +166,7 @@ fn recover<P: KvProtocol>(
         effects,
         inbox,
         clock,
-        timers: Timers::new(),
+        timers: Timers::default(),
         alarm: Alarm::new().map_err(NodeError::System)?,
         told: journal.durable(),
         journal,

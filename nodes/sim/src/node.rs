@@ -5,9 +5,9 @@ use crate::disk::{JOURNAL, SNAPSHOTS, SimDisk};
 use protocol::control::ClockSetting;
 use protocol::{
     ClientId, Effects, Incarnation, JournalPosition, NodeClock, NodeId, Outbox, Protocol, Recovered,
-    ReplicaId, SnapshotEffect, SnapshotEvent, Time, TimerChange,
+    ReplicaId, SnapshotEffect, SnapshotEvent, Time, Timers,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use storage::journal::{Gathering, JournalError, Opened, Settings, Writer, segment_name};
 use storage::snapshots::Snapshots;
@@ -91,7 +91,7 @@ pub(crate) struct Life<P: Protocol> {
     pub(crate) core: P,
     effects: Effects<P>,
     pub(crate) inbox: Vec<Input<P>>,
-    timers: BTreeMap<P::Timer, Time>,
+    timers: Timers<P::Timer>,
     pub(crate) clock: NodeClock,
     /// When the life began, true time.
     origin: Time,
@@ -183,7 +183,7 @@ impl<P: Protocol> Node<P> {
             core,
             effects,
             inbox: Vec::new(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             clock,
             origin: at,
             machine_rate: self.machine_rate,
@@ -264,8 +264,7 @@ impl<P: Protocol> Life<P> {
 
     /// When the earliest timer is due, true time.
     pub(crate) fn next_timer(&self) -> Option<Time> {
-        let deadline = self.timers.values().min()?;
-        let machine = self.clock.machine_time_of(*deadline)?;
+        let machine = self.clock.machine_time_of(self.timers.next()?)?;
         Some(self.origin + Duration::from_nanos((machine as f64 / self.machine_rate).ceil() as u64))
     }
 
@@ -285,8 +284,7 @@ impl<P: Protocol> Life<P> {
             observer.after_step(&self.core)?;
         }
         self.inbox = inbox;
-        while let Some(timer) = self.due(now) {
-            self.timers.remove(&timer);
+        while let Some(timer) = self.timers.pop_due(now) {
             self.core.handle_timer(now, timer, &mut self.effects);
             observer.after_step(&self.core)?;
             inputs += 1;
@@ -315,14 +313,6 @@ impl<P: Protocol> Life<P> {
         self.core.handle_admin(now, request, &mut self.effects)
     }
 
-    fn due(&self, now: Time) -> Option<P::Timer> {
-        self.timers
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .min_by_key(|(timer, at)| (**at, **timer))
-            .map(|(t, _)| *t)
-    }
-
     /// One effect more: perhaps the last.
     fn effect(&mut self) -> Result<(), Halt> {
         match &mut self.effects_left {
@@ -343,10 +333,7 @@ impl<P: Protocol> Life<P> {
         observer: &mut impl Observer<P>,
     ) -> Result<bool, Halt> {
         for change in self.effects.timers.drain(..) {
-            match change {
-                TimerChange::Set(timer, at) => self.timers.insert(timer, at),
-                TimerChange::Cancel(timer) => self.timers.remove(&timer),
-            };
+            self.timers.apply(change);
         }
         let early = std::mem::take(&mut self.effects.early);
         self.release(early, sent)?;

@@ -1,21 +1,25 @@
 //! The core's timers, ordered by deadline on the node's clock.
 
-use protocol::{Time, TimerChange};
+use crate::effects::TimerChange;
+use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One deadline for each timer that is set.
-#[derive(Debug)]
-pub(crate) struct Timers<T> {
+#[derive(Clone, Debug)]
+pub struct Timers<T> {
     deadlines: BTreeMap<T, Time>,
     order: BTreeSet<(Time, T)>,
 }
 
-impl<T: Copy + Ord> Timers<T> {
-    pub(crate) fn new() -> Self {
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
         Timers { deadlines: BTreeMap::new(), order: BTreeSet::new() }
     }
+}
 
-    pub(crate) fn apply(&mut self, change: TimerChange<T>) {
+impl<T: Copy + Ord> Timers<T> {
+    /// Sets or cancels one.
+    pub fn apply(&mut self, change: TimerChange<T>) {
         match change {
             TimerChange::Set(timer, at) => {
                 if let Some(before) = self.deadlines.insert(timer, at) {
@@ -32,12 +36,13 @@ impl<T: Copy + Ord> Timers<T> {
     }
 
     /// The next deadline.
-    pub(crate) fn next(&self) -> Option<Time> {
+    #[must_use]
+    pub fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes a timer whose deadline has come.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<T> {
+    pub fn pop_due(&mut self, now: Time) -> Option<T> {
         let &(at, timer) = self.order.first()?;
         if at > now {
             return None;
@@ -54,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_timer_has_one_deadline_and_fires_once() {
-        let mut timers = Timers::new();
+        let mut timers = Timers::default();
         timers.apply(TimerChange::Set('a', Time(10)));
         timers.apply(TimerChange::Set('b', Time(20)));
         timers.apply(TimerChange::Set('a', Time(30)));

@@ -42,7 +42,7 @@ pub mod timers;
 
 pub use admin::{AdminReply, AdminRequest};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
-pub use client::{ClientCore, ClientEffects, ClientOutcome};
+pub use client::{ClientCore, ClientEffects, ClientOutcome, Done};
 pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered};

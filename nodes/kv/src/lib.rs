@@ -12,7 +12,7 @@
 //! | `entries.rs`, `slot.rs`, `digest.rs` | keys and values, with hashes kept up to date piece by piece |
 //! | `image.rs` | the state as a snapshot holds it |
 //! | `client/` | the clients: following a leader, near a home, believing what several say alike |
-//! | `serves.rs` | [`Serves`]: a protocol with its client |
+//! | `serves.rs` | [`Serves`]: a protocol as it is started, with its client |
 
 pub mod client;
 pub mod command;
@@ -33,7 +33,7 @@ pub use command::{Command, Key, MicroOp};
 pub use image::Image;
 pub use request::{Reply, Request, Routing};
 pub use response::{MicroResponse, Refusal, Response};
-pub use serves::Serves;
+pub use serves::{Seat, Serves};
 pub use session::SITUATIONS;
 pub use store::{Limits, Store};
 pub use value::Value;

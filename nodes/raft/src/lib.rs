@@ -125,7 +125,18 @@ pub use situations::SITUATIONS;
 pub use snapshot::Image;
 
 impl kv::Serves for Raft {
+    const NAME: &'static str = "raft";
+    type Options = Options;
     type Client = kv::LeaderClient;
+
+    fn configure(seat: kv::Seat, options: Options) -> Config {
+        let kv::Seat { replica, incarnation, members } = seat;
+        Config { replica, incarnation, members, options }
+    }
+
+    fn check(options: &Options) -> Result<(), String> {
+        options.validate()
+    }
 
     fn client(config: kv::ClientConfig) -> kv::LeaderClient {
         kv::LeaderClient::new(config)

@@ -1,5 +1,6 @@
 //! What a node is started with: one YAML file.
 
+use kv::Seat;
 use protocol::{Bugs, Incarnation, NodeId, Placement, ReplicaId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -176,6 +177,12 @@ impl NodeConfig {
     #[must_use]
     pub fn replica(&self) -> ReplicaId {
         self.placement().replica_of(self.node).expect("checked: it is among the peers")
+    }
+
+    /// Who the node's replica is, and who founds its group.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat { replica: self.replica(), incarnation: self.incarnation, members: self.members() }
     }
 
     /// The ids of the founders.

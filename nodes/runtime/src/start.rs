@@ -5,8 +5,8 @@ use crate::event::KvProtocol;
 use crate::node::{self, Ready};
 use anyhow::Context;
 use clap::Parser;
+use kv::Serves;
 use rustix::process::{Resource, Rlimit, Signal};
-use serde::de::DeserializeOwned;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,27 +31,19 @@ struct Arguments {
 }
 
 /// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code 1.
-/// `configure` makes the core's configuration of the file and its `options`.
-pub fn node_main<P: KvProtocol, O: DeserializeOwned>(
-    protocol: &'static str,
-    configure: impl FnOnce(&NodeConfig, O) -> P::Config,
-) -> ExitCode {
+pub fn node_main<P: KvProtocol + Serves>() -> ExitCode {
     let arguments = Arguments::parse();
-    match run::<P, O>(protocol, &arguments, configure) {
+    match run::<P>(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Its log may be on a disk that is full, which must not turn an error into a panic.
-            drop(writeln!(std::io::stderr(), "{protocol}-node: {error:#}"));
+            drop(writeln!(std::io::stderr(), "{}-node: {error:#}", P::NAME));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run<P: KvProtocol, O: DeserializeOwned>(
-    protocol: &'static str,
-    arguments: &Arguments,
-    configure: impl FnOnce(&NodeConfig, O) -> P::Config,
-) -> anyhow::Result<()> {
+fn run<P: KvProtocol + Serves>(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.die_with_parent {
         die_with_parent()?;
     }
@@ -63,8 +55,8 @@ fn run<P: KvProtocol, O: DeserializeOwned>(
         .with_ansi(ansi)
         .log_internal_errors(false)
         .init();
-    let (config, options) = NodeConfig::load::<O>(&arguments.config)?;
-    let core_config = configure(&config, options);
+    let (config, options) = NodeConfig::load::<P::Options>(&arguments.config)?;
+    let core_config = P::configure(config.seat(), options);
     allow_many_connections().context("raising the limit of open files")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .event_interval(TASKS_BETWEEN_POLLS)
@@ -83,7 +75,7 @@ fn run<P: KvProtocol, O: DeserializeOwned>(
         // A task of its own, so that it takes its turn behind the connections that have something for it.
         let node =
             tokio::spawn(
-                async move { node::serve::<P>(protocol, &config, core_config, print_ready, stop).await },
+                async move { node::serve::<P>(P::NAME, &config, core_config, print_ready, stop).await },
             );
         node.await?.map_err(anyhow::Error::from)
     });

@@ -48,13 +48,22 @@ impl Config {
         if self.members != [self.replica] {
             return Err(format!("members: {:?}, allowed is {} alone", self.members, self.replica));
         }
-        let options = &self.options;
+        self.options.validate()
+    }
+}
+
+impl Options {
+    /// What is out of bounds, if anything.
+    ///
+    /// # Errors
+    /// With the option's name, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), String> {
         let positive = [
-            ("requests_pending_max", options.requests_pending_max as u64),
-            ("uncommitted_bytes_max", options.uncommitted_bytes_max as u64),
-            ("snapshot_every_entries", options.snapshot_every_entries),
-            ("snapshot_every_bytes", options.snapshot_every_bytes),
-            ("limits.sessions_max", options.limits.sessions_max as u64),
+            ("requests_pending_max", self.requests_pending_max as u64),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max as u64),
+            ("snapshot_every_entries", self.snapshot_every_entries),
+            ("snapshot_every_bytes", self.snapshot_every_bytes),
+            ("limits.sessions_max", self.limits.sessions_max as u64),
         ];
         match positive.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name}: 0, allowed is 1 or more")),

@@ -20,7 +20,17 @@ pub use record::Record;
 pub use replica::{Message, Standalone, Timer};
 
 impl kv::Serves for Standalone {
+    const NAME: &'static str = "standalone";
+    type Options = Options;
     type Client = kv::LeaderClient;
+
+    fn configure(seat: kv::Seat, options: Options) -> Config {
+        Config { replica: seat.replica, members: seat.members, options }
+    }
+
+    fn check(options: &Options) -> Result<(), String> {
+        options.validate()
+    }
 
     fn client(config: kv::ClientConfig) -> kv::LeaderClient {
         kv::LeaderClient::new(config)

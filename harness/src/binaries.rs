@@ -32,16 +32,16 @@ pub(crate) fn find(program: &str, bin_dir: Option<&Path>) -> anyhow::Result<Path
     bail!("{program} is not beside {}: build it, or name its folder with --bin-dir", own.display())
 }
 
-/// A program on the PATH.
+/// A program on the PATH, that a Debian package has.
 ///
 /// # Errors
 /// If there is none.
-pub(crate) fn on_path(program: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn on_path(program: &str, package: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
-        .with_context(|| format!("{program} is not on the PATH (Debian: apt-get install {program}-server)"))
+        .with_context(|| format!("{program} is not on the PATH (Debian: apt-get install {package})"))
 }
 
 /// The workspace that this program was built in, if its sources are still there.

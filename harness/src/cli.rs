@@ -3,6 +3,7 @@
 use crate::host::agent::AgentArgs;
 use crate::hosts::{self, HostsCommand};
 use crate::overrides::Overrides;
+use crate::subjects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -45,7 +46,7 @@ pub(crate) enum Command {
     /// Run the first subject of a plan in virtual time, seed after seed
     Sim {
         /// A plan file, or the name of one in `plans/`; the plan of a stored simulation is run exactly as it was
-        #[arg(default_value = "raft")]
+        #[arg(default_value = subjects::SIMULATED)]
         plan: String,
         #[command(flatten)]
         overrides: Overrides,
@@ -66,7 +67,7 @@ pub(crate) enum Command {
     /// Examine the harness itself: every seeded bug must be caught, the clean build must not be accused
     Bugs {
         /// A plan file, or the name of one in `plans/`: its first subject is examined
-        #[arg(default_value = "raft")]
+        #[arg(default_value = subjects::SIMULATED)]
         plan: String,
         #[command(flatten)]
         overrides: Overrides,

@@ -1,12 +1,12 @@
 //! Step 10 of a run, and `gauntlet check`: every judgement on what a run left in its folder.
 
+use crate::checks::{self, Check};
 use crate::panics;
 use crate::plan::{Checks, Plan};
 use crate::sim;
 use crate::store::{HISTORY, STATUSES};
-use crate::subject::System;
 use anyhow::Context;
-use checkers::bank::{BankOptions, check_bank};
+use checkers::bank::check_bank;
 use checkers::counter::check_counter;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
@@ -15,7 +15,6 @@ use checkers::linearizability::{LinearizabilityOptions, check_append, check_line
 use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
-use protocol::Detector;
 use reports::stored::{
     RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, read_json, write_json,
 };
@@ -46,15 +45,19 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         came_to_its_end: info.outcome == RunOutcome::Completed,
     };
     let mut checks = vec![
-        guarded("run", || check_run(&info, &history)),
-        guarded("stats", || check_stats(&history, &limits)),
-        guarded("faults", || check_faults(&history)),
+        guarded(Check::Run, || check_run(&info, &history)),
+        guarded(Check::Stats, || check_stats(&history, &limits)),
+        guarded(Check::Faults, || check_faults(&history)),
     ];
+    let subject = plan.subjects.first().context("the plan has no subject")?;
     if plan.checks.consistency {
-        checks
-            .push(check_with_clocks(&history, |history| check_consistency(history, workload, &plan.checks)));
-        let subject = plan.subjects.first().context("the plan has no subject")?;
-        checks.push(guarded("agreement", || agreement(dir, subject.system)));
+        let promised = checks::consistency(subject.promise(), workload);
+        checks.extend(promised.map(|check| {
+            check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
+        }));
+        if checks::compares_states(subject, info.replicas) {
+            checks.push(guarded(Check::Agreement, || agreement(dir)));
+        }
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
     let results = Results { verdict, checks };
@@ -88,59 +91,53 @@ fn check_with_clocks(history: &History, check: impl Fn(&History) -> CheckResult)
 }
 
 /// What clients were answered, judged by what the workload asked.
-pub(crate) fn check_consistency(history: &History, workload: &Spec, checks: &Checks) -> CheckResult {
+pub(crate) fn check_consistency(
+    check: Check,
+    history: &History,
+    workload: &Spec,
+    checks: &Checks,
+) -> CheckResult {
     let deadline = checks.deadline;
-    match workload {
-        Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => guarded("linearizability", || {
+    guarded(check, || match workload {
+        Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => {
             let memory_bytes_max = checks.memory_mib_max << 20;
             check_linearizable(history, &LinearizabilityOptions { deadline, memory_bytes_max })
-        }),
-        Spec::Append(_) => guarded("append", || check_append(history, deadline)),
-        Spec::Set(_) => guarded("set", || check_set(history, deadline)),
-        Spec::Counter(_) => guarded("counter", || check_counter(history, deadline)),
-        Spec::Bank(bank) => guarded("bank", || {
-            let options = BankOptions { accounts: bank.accounts, overdraft: bank.overdraft };
-            check_bank(history, &options, deadline)
-        }),
-    }
+        }
+        Spec::Append(_) => check_append(history, deadline),
+        Spec::Set(_) => check_set(history, deadline),
+        Spec::Counter(_) => check_counter(history, deadline),
+        Spec::Bank(bank) => check_bank(history, &bank.judged_by(), deadline),
+    })
 }
 
 /// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
-fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
+fn guarded(which: Check, check: impl FnOnce() -> CheckResult) -> CheckResult {
     // What it was about to change is gone with it: checkers only read.
     let panic = match catch_unwind(AssertUnwindSafe(check)) {
         Ok(result) => return result,
         Err(panic) => panic,
     };
-    plain(checker, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
-}
-
-/// What kinds of evidence a check gives, the most telling first.
-pub(crate) fn detectors(checker: &str) -> &'static [Detector] {
-    match checker {
-        "linearizability" => &[Detector::Linearizability],
-        "append" | "set" | "counter" | "bank" => &[Detector::Effects, Detector::Linearizability],
-        "agreement" => &[Detector::Divergence],
-        // A node that stops by itself stops on an invariant.
-        "run" => &[Detector::Invariant],
-        _ => &[],
-    }
+    plain(which, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
 }
 
 /// A judgement without numbers and evidence.
-pub(crate) fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
-    CheckResult { checker: checker.into(), verdict, summary, numbers: BTreeMap::new(), evidence: Vec::new() }
+pub(crate) fn plain(check: Check, verdict: Verdict, summary: String) -> CheckResult {
+    CheckResult {
+        checker: check.name().into(),
+        verdict,
+        summary,
+        numbers: BTreeMap::new(),
+        evidence: Vec::new(),
+    }
 }
 
 /// Whether the replicas agreed on their states.
-fn agreement(dir: &Path, system: System) -> CheckResult {
-    if let Err(why) = system.agreement() {
-        return plain("agreement", Verdict::Valid, format!("not judged: {why}"));
-    }
+fn agreement(dir: &Path) -> CheckResult {
     match read_json::<Statuses>(&dir.join(STATUSES)) {
         Ok(statuses) => check_agreement(&statuses),
         Err(error) => {
-            plain("agreement", Verdict::Unknown, format!("what replicas said of their states: {error:#}"))
+            let why = format!("what replicas said of their states: {error:#}");
+            plain(Check::Agreement, Verdict::Unknown, why)
         }
     }
 }
@@ -195,17 +192,17 @@ mod tests {
     use super::*;
     use checkers::history::{Answer, Entry, MicroAnswer, MicroCall, ProcessId};
 
-    fn fine(checker: &str) -> CheckResult {
-        plain(checker, Verdict::Valid, "all is well".into())
+    fn fine(check: Check) -> CheckResult {
+        plain(check, Verdict::Valid, "all is well".into())
     }
 
     #[test]
     fn a_checker_that_panics_is_unknown_with_its_words_and_the_others_are_heard() {
         let checks = [
-            guarded("one", || panic!("op 7 has no return")),
-            guarded("two", || panic!("{} is not {}", 1, 2)),
-            guarded("three", || std::panic::panic_any(7_u32)),
-            guarded("four", || fine("four")),
+            guarded(Check::Run, || panic!("op 7 has no return")),
+            guarded(Check::Stats, || panic!("{} is not {}", 1, 2)),
+            guarded(Check::Faults, || std::panic::panic_any(7_u32)),
+            guarded(Check::Set, || fine(Check::Set)),
         ];
         let words: Vec<_> = checks.iter().map(|check| (check.verdict, check.summary.as_str())).collect();
         assert_eq!(
@@ -238,7 +235,9 @@ mod tests {
             let history = History { clock_uncertainty, ..read_after(ms) };
             let spec = Spec::by_name("register").expect("there is one");
             let checks = Checks::default();
-            check_with_clocks(&history, |history| check_consistency(history, &spec, &checks))
+            check_with_clocks(&history, |history| {
+                check_consistency(Check::Linearizability, history, &spec, &checks)
+            })
         };
         assert_eq!(judged(1, 0).verdict, Verdict::Invalid);
         let unclear = judged(1, MS);
@@ -295,7 +294,7 @@ mod tests {
         let judged = |clock_uncertainty| {
             let history = History { clock_uncertainty, ..history.clone() };
             let checks = Checks::default();
-            check_with_clocks(&history, |history| check_consistency(history, &spec, &checks))
+            check_with_clocks(&history, |history| check_consistency(Check::Append, history, &spec, &checks))
         };
         assert_eq!(judged(0).verdict, Verdict::Invalid);
         assert_eq!(judged(2).verdict, Verdict::Invalid, "{}", judged(2).summary);
@@ -375,15 +374,12 @@ mod tests {
     }
 
     #[test]
-    fn agreement_is_not_asked_of_systems_that_do_not_tell_their_state_and_missing_otherwise() {
+    fn what_replicas_said_of_their_states_is_missing_is_unknown() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let etcd = agreement(dir.path(), System::Etcd);
-        assert_eq!(etcd.verdict, Verdict::Valid);
-        assert!(etcd.summary.starts_with("not judged: etcd"), "{}", etcd.summary);
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown);
+        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "a file that is none");
+        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "a file that is none");
         write_json(&dir.path().join(STATUSES), &Statuses::default()).expect("the folder is writable");
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "nobody was asked");
+        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "nobody was asked");
     }
 }

@@ -2,19 +2,21 @@
 
 use crate::campaign::PLANS;
 use crate::plan::Plan;
-use crate::subject::System;
+use crate::subject::{Properties, System};
 use nemesis::Fault;
+use protocol::quorum::Budget;
 use std::path::Path;
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Modify, Style, Width};
+use workloads::Spec;
 
 /// Prints subjects, workloads, faults and plans.
 ///
 /// # Errors
 /// If the folder of plans cannot be read.
 pub(crate) fn print() -> anyhow::Result<()> {
-    println!("subjects");
-    for system in System::ALL {
-        println!("  {:<12} {}", system.name(), system.description());
-    }
+    println!("subjects\n{}", subjects());
     println!("workloads\n  {}", workloads::spec::NAMES.join(", "));
     println!("faults\n  {}", Fault::NAMES.join(", "));
     println!("plans");
@@ -29,6 +31,79 @@ pub(crate) fn print() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What there is to know of each subject.
+fn subjects() -> String {
+    let mut table = Builder::default();
+    table.push_record(HEADER);
+    for system in System::all() {
+        let Properties {
+            name,
+            about,
+            program: _,
+            is_example,
+            promise,
+            quorums,
+            replicas,
+            leads,
+            changes_members,
+            marks,
+            clocks,
+            reads,
+            durability,
+            adversaries,
+            workloads,
+        } = system.properties();
+        let Budget { crash, lie, serves } = quorums.budget(replicas.unwrap_or(BUDGET_OF) as usize);
+        let mut reads: Vec<&str> = reads.iter().map(|(_, words)| *words).collect();
+        reads.dedup();
+        let durability: Vec<&str> = durability.iter().map(|durability| durability.name()).collect();
+        let yes = |yes: bool| if yes { "yes" } else { "–" };
+        table.push_record([
+            if *is_example { format!("{name} (example)") } else { (*name).to_owned() },
+            promise.name().to_owned(),
+            format!("{crash} gone, {lie} lying; {serves} serve"),
+            yes(*leads).to_owned(),
+            yes(*changes_members).to_owned(),
+            yes(marks.is_ok()).to_owned(),
+            clocks.name().to_owned(),
+            reads.join(", "),
+            durability.join(", "),
+            asked(*workloads),
+            if adversaries.is_empty() { "–".to_owned() } else { adversaries.join(", ") },
+            (*about).to_owned(),
+        ]);
+    }
+    let width = |column: usize| Modify::new(Columns::one(column)).with(Width::wrap(24).keep_words(true));
+    let mut table = table.build();
+    table.with(Style::rounded()).with(width(7)).with(width(HEADER.len() - 1));
+    table.to_string()
+}
+
+/// Which workloads a subject can have.
+fn asked(can_have: fn(&Spec) -> Result<(), &'static str>) -> String {
+    let all: Vec<Spec> = workloads::spec::NAMES.iter().filter_map(|name| Spec::by_name(name).ok()).collect();
+    let some: Vec<&str> = all.iter().filter(|spec| can_have(spec).is_ok()).map(|spec| spec.name()).collect();
+    if some.len() == all.len() { "all".to_owned() } else { some.join(", ") }
+}
+
+/// Of how many replicas the table says what they survive.
+const BUDGET_OF: u32 = 5;
+
+const HEADER: [&str; 12] = [
+    "subject",
+    "promise",
+    "of 5 replicas",
+    "leader",
+    "members change",
+    "states compared",
+    "clocks for",
+    "reads",
+    "durability",
+    "workloads",
+    "lies",
+    "about",
+];
 
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()

@@ -3,13 +3,15 @@
 //! | file | concept |
 //! |---|---|
 //! | `cli.rs`, `exit.rs` | the command line and exit codes |
-//! | `plan.rs`, `subject.rs` | what to run, resolved into cells |
+//! | `plan.rs` | what to run, resolved into cells |
+//! | `subject/`, `subjects/` | the systems under test: what one is, and their table |
 //! | `overrides.rs` | what the command line changes of a plan |
 //! | `cluster.rs` | `cluster.conf`: which hosts |
 //! | `run.rs` | one cell, from deployment to report |
 //! | `campaign.rs` | the cells of a plan, one after the other |
 //! | `sim/` | a plan in virtual time, seed after seed |
 //! | `exam/` | `gauntlet bugs`: the harness' own exam, simulated and on processes |
+//! | `checks.rs` | which checks there are, and which follow from a promise and a workload |
 //! | `judge.rs` | every judgement on a stored run |
 //! | `world/` | where a plan runs: the nodes of a run, on their hosts |
 //! | `elsewhere/` | load that other hosts make, and one history of all |
@@ -25,6 +27,7 @@
 
 mod binaries;
 mod campaign;
+mod checks;
 mod cli;
 mod cluster;
 mod cpu;
@@ -45,6 +48,7 @@ mod shell;
 mod sim;
 mod store;
 mod subject;
+mod subjects;
 mod threads;
 mod world;
 

@@ -132,17 +132,22 @@ fn named_faults(names: &[String], duration: Duration) -> anyhow::Result<Vec<Neme
 mod tests {
     use super::*;
     use crate::plan::sound as plan;
+    use crate::subjects::tests::some;
 
-    const PLAN: &str = "
+    const PLAN: &str = concat!(
+        "
 name: t
-subjects: [raft, { name: stale, system: raft, reads: local }, standalone]
+subjects: ",
+        some!(),
+        "
 workloads: [register, { ycsb-a: { records: 10 } }]
 duration: 20s
 sim:
   replicas: [3, 5]
   scenarios:
     - { about: s, share: 1, replicas: [7], workloads: [bank], nemesis: [{ faults: [kill], start: 1s, for: 1s }] }
-";
+"
+    );
 
     #[test]
     fn the_command_line_changes_what_it_names_and_nothing_else() {

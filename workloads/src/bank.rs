@@ -11,6 +11,7 @@ use crate::generator::{Generator, Next, Scope, Share};
 use crate::mix::Chance;
 use crate::spec::{SpecError, mostly, within};
 use crate::values::{Layout, Names};
+use checkers::bank::BankOptions;
 use checkers::history::{Call, MicroCall, OpKind, Outcome, Posting};
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,12 @@ impl Default for Bank {
 }
 
 impl Bank {
+    /// What its histories are judged by.
+    #[must_use]
+    pub fn judged_by(&self) -> BankOptions {
+        BankOptions { accounts: self.accounts, overdraft: self.overdraft }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), SpecError> {
         let amount_max = Posting::AMOUNT_MAX.unsigned_abs();
         within("accounts", u64::from(self.accounts), 2, 64)?;

@@ -5,6 +5,7 @@ mod real;
 mod storms;
 
 use crate::campaign::UsageError;
+use crate::checks::Check;
 use crate::cli::{Exam, Place};
 use crate::exit::Exit;
 use crate::plan::{Plan, World};
@@ -12,9 +13,8 @@ use crate::sim::campaign::{Seen, campaign};
 use crate::sim::run::Accusation;
 use crate::sim::settings::resolve;
 use crate::sim::stored;
-use crate::subject::{Reads, Subject, System};
+use crate::subject::Subject;
 use checkers::Verdict;
-use nemesis::Fault;
 use protocol::{Bug, BugInfo, Detector};
 use reports::stored::RunOutcome;
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result
     let is_meant = |bug: &BugInfo| {
         (exam.only.is_empty() || exam.only.iter().any(|id| id == bug.id)) && (bug.real || !is_real)
     };
-    let bugs: Vec<BugInfo> = catalogue(system).into_iter().filter(is_meant).collect();
+    let bugs: Vec<BugInfo> = system.bugs().into_iter().filter(is_meant).collect();
     if bugs.is_empty() {
         let kind = if is_real { "shows on processes and is named" } else { "is named" };
         let which = if exam.only.is_empty() { "anything".to_owned() } else { exam.only.join(", ") };
@@ -55,7 +55,7 @@ pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result
     }
     let first = plan.seed.unwrap_or(1);
     if is_real {
-        return real::examine(&bugs, plan.world, first, place);
+        return real::examine(system, &bugs, plan.world, first, place);
     }
     let mut rows = Vec::new();
     for bug in bugs {
@@ -78,20 +78,10 @@ pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result
     Ok(Exit::of(verdict, &RunOutcome::Completed))
 }
 
-/// The seeded bugs under a system.
-pub(crate) fn catalogue(system: System) -> Vec<BugInfo> {
-    let own: Vec<BugInfo> = match system {
-        System::Raft => raft::Bug::ALL.iter().map(|bug| bug.info()).collect(),
-        System::Standalone | System::Etcd => Vec::new(),
-    };
-    let storage = storage::Bug::ALL.iter().map(|bug| bug.info());
-    if system.is_ours() { own.into_iter().chain(storage).collect() } else { own }
-}
-
 /// Switches a bug on.
 fn switch_on(bug: &BugInfo, subject: &mut Subject) -> anyhow::Result<()> {
     let ids = serde_yaml::to_value([bug.id])?;
-    if bug.id.starts_with("disk.") {
+    if storage::Bug::ALL.iter().any(|other| other.info().id == bug.id) {
         subject.storage_bugs = serde_yaml::from_value(ids)?;
         return Ok(());
     }
@@ -104,24 +94,16 @@ fn switch_on(bug: &BugInfo, subject: &mut Subject) -> anyhow::Result<()> {
 /// The plan with a bug switched on.
 fn with_bug(plan: &Plan, bug: &BugInfo) -> anyhow::Result<Plan> {
     let mut plan = plan.clone();
-    let subject = &mut plan.subjects[0];
-    if bug.id == raft::Bug::LeaseNoDrift.info().id {
-        // It is none without a lease, and clocks beyond the bound would break a correct one.
-        subject.reads = Reads::Lease;
-        let in_bound = |fault: &Fault| {
-            !matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
-        };
-        plan.nemesis.iter_mut().for_each(|line| line.faults.retain(in_bound));
-        plan.nemesis.retain(|line| !line.faults.is_empty());
-    }
-    switch_on(bug, subject)?;
+    let system = plan.subjects[0].system;
+    system.prepare_exam(bug, &mut plan);
+    switch_on(bug, &mut plan.subjects[0])?;
     Ok(plan)
 }
 
 fn examine_bug(plan: &Plan, bug: BugInfo, first: u64, exam: &Exam, place: &Place) -> anyhow::Result<Row> {
     let plan = with_bug(plan, &bug)?;
     let mut row = Row { bug, caught: Vec::new(), campaigns: exam.campaigns, replay: String::new() };
-    let named = |accusation: &Accusation| expected(&bug, &accusation.checker, &accusation.detectors);
+    let named = |accusation: &Accusation| expected(&bug, accusation.check, &accusation.detectors);
     let wanted = |accusation: &Accusation| named(accusation).is_some();
     for number in 0..exam.campaigns {
         let first = first.wrapping_add(number * STRIDE);
@@ -158,9 +140,9 @@ fn detector_name(detector: Detector) -> &'static str {
 }
 
 /// What a check that gives these kinds of evidence says of a bug, in words, if a kind is among those expected.
-fn expected(bug: &BugInfo, checker: &str, detectors: &[Detector]) -> Option<String> {
+fn expected(bug: &BugInfo, check: Check, detectors: &[Detector]) -> Option<String> {
     let name = detectors.iter().find(|by| bug.caught_by.contains(by)).copied().map(detector_name)?;
-    Some(if name == checker { name.to_owned() } else { format!("{name} ({checker})") })
+    Some(if name == check.name() { name.to_owned() } else { format!("{name} ({})", check.name()) })
 }
 
 /// What caught it, most often first.

@@ -4,13 +4,14 @@
 use super::storms;
 use super::{expected, switch_on};
 use crate::campaign;
+use crate::checks::Check;
 use crate::cli::Place;
 use crate::exit::Exit;
 use crate::host::Stay;
-use crate::judge::detectors;
 use crate::plan::{Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store;
+use crate::subject::System;
 use crate::threads::single_threaded;
 use crate::world::Site;
 use anyhow::{Context, bail};
@@ -50,15 +51,21 @@ struct Clean {
 ///
 /// # Errors
 /// If a run cannot be made at all.
-pub(super) fn examine(bugs: &[BugInfo], world: World, first: u64, place: &Place) -> anyhow::Result<Exit> {
-    let storms = bugs.iter().map(|bug| Ok((*bug, Plan { world, ..storms::of(bug)? })));
+pub(super) fn examine(
+    system: System,
+    bugs: &[BugInfo],
+    world: World,
+    first: u64,
+    place: &Place,
+) -> anyhow::Result<Exit> {
+    let storms = bugs.iter().map(|bug| Ok((*bug, Plan { world, ..storms::of(system, bug)? })));
     let storms = storms.collect::<anyhow::Result<Vec<(BugInfo, Plan)>>>()?;
     let conf = campaign::hosts(world, place)?;
     let runtime = single_threaded()?;
     runtime.block_on(async {
-        let systems = storms.iter().map(|(_, storm)| storm.subjects[0].system);
         let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);
-        let site = Site::prepare(world, systems, nodes, place, conf, Stay::WithController).await?;
+        let site =
+            Site::prepare(world, [system].into_iter(), nodes, place, conf, Stay::WithController).await?;
         let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
         let mut rows = Vec::new();
         for (bug, storm) in &storms {
@@ -135,7 +142,10 @@ impl Hall<'_> {
 /// What of a run is evidence, of a kind that is expected, of a bug.
 fn evidence(bug: &BugInfo, results: &Results) -> Option<String> {
     let invalid = results.checks.iter().filter(|check| check.verdict == Verdict::Invalid);
-    let by = invalid.filter_map(|check| expected(bug, &check.checker, detectors(&check.checker)));
+    let by = invalid.filter_map(|result| {
+        let check = Check::by_name(&result.checker)?;
+        expected(bug, check, check.detectors())
+    });
     let by: Vec<_> = by.collect();
     (!by.is_empty()).then(|| by.join(", "))
 }
@@ -191,28 +201,33 @@ fn relative(dir: &Path) -> &Path {
 mod tests {
     use super::*;
     use crate::judge::plain;
-    use protocol::Bug as _;
+    use protocol::Detector;
 
-    fn results(checks: &[(&str, Verdict)]) -> Results {
+    fn bug(caught_by: &'static [Detector]) -> BugInfo {
+        BugInfo { id: "x.y", wrong: "", needs: "", source: "", caught_by, real: true }
+    }
+
+    fn results(checks: &[(Check, Verdict)]) -> Results {
         let checks: Vec<_> =
-            checks.iter().map(|(name, verdict)| plain(name, *verdict, String::new())).collect();
+            checks.iter().map(|(check, verdict)| plain(*check, *verdict, String::new())).collect();
         Results { verdict: checks.iter().map(|check| check.verdict).max().expect("some"), checks }
     }
 
     #[test]
     fn only_evidence_that_is_expected_catches_a_bug() {
-        let bug = raft::Bug::RetryAppliedTwice.info();
-        let caught = |name, verdict| evidence(&bug, &results(&[("run", Verdict::Valid), (name, verdict)]));
-        assert_eq!(caught("append", Verdict::Invalid).as_deref(), Some("effects (append)"));
-        assert_eq!(caught("append", Verdict::Unknown), None);
-        assert_eq!(caught("agreement", Verdict::Invalid), None, "replicas that apply twice agree");
-        assert_eq!(caught("faults", Verdict::Invalid), None);
+        let bug = bug(&[Detector::Effects]);
+        let caught =
+            |check, verdict| evidence(&bug, &results(&[(Check::Run, Verdict::Valid), (check, verdict)]));
+        assert_eq!(caught(Check::Append, Verdict::Invalid).as_deref(), Some("effects (append)"));
+        assert_eq!(caught(Check::Append, Verdict::Unknown), None);
+        assert_eq!(caught(Check::Agreement, Verdict::Invalid), None, "replicas that apply twice agree");
+        assert_eq!(caught(Check::Faults, Verdict::Invalid), None);
     }
 
     #[test]
     fn a_missed_bug_and_an_accused_clean_build_fail_and_an_unclear_one_never_passes() {
         let row = |caught: bool| Row {
-            bug: raft::Bug::Amnesia.info(),
+            bug: bug(&[Detector::Invariant]),
             runs: 1,
             caught_by: caught.then(|| "linearizability".to_owned()),
             dir: PathBuf::new(),

@@ -11,7 +11,6 @@ use crate::panics;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::store;
-use crate::subject::System;
 use anyhow::Context;
 use checkers::Verdict;
 use checkers::history::OpKind;
@@ -282,14 +281,6 @@ pub(crate) fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
     missing
 }
 
-fn situations(system: System) -> Vec<&'static str> {
-    match system {
-        System::Raft => raft::SITUATIONS.iter().chain(kv::SITUATIONS).copied().collect(),
-        System::Standalone => kv::SITUATIONS.to_vec(),
-        System::Etcd => Vec::new(),
-    }
-}
-
 fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
     let mut faults = Builder::default();
     faults.push_record(["fault", "in force", "bit", "skipped"]);
@@ -299,7 +290,7 @@ fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
     }
     let mut reached = Builder::default();
     reached.push_record(["situation", "times"]);
-    for name in situations(plan.subjects[0].system) {
+    for name in plan.subjects[0].system.situations() {
         let times = seen.reached.get(name).copied().unwrap_or(0);
         reached.push_record([name.to_owned(), times.to_string()]);
     }

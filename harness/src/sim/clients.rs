@@ -2,8 +2,8 @@
 //! the history.
 
 use super::alarm::Alarm;
-use super::subject::KvCore;
 use checkers::history::{Call, Entry, Outcome, Phase, ProcessId};
+use kv::Serves;
 use kv::{ClientConfig, Response};
 use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, Placement, ReplicaId, SessionId, Time};
 use rand::{Rng, SeedableRng};
@@ -47,7 +47,7 @@ pub(crate) struct ClientSettings {
 }
 
 /// The clients of one phase.
-pub(crate) struct Clients<P: KvCore> {
+pub(crate) struct Clients<P: Serves> {
     settings: ClientSettings,
     layout: Layout,
     nodes: Vec<NodeId>,
@@ -88,7 +88,7 @@ impl Recording {
     }
 }
 
-impl<P: KvCore> Clients<P> {
+impl<P: Serves> Clients<P> {
     /// The clients of a phase; they begin to ask at once. `nodes`: those that they may go to.
     pub(crate) fn begin(
         phase: Phase,

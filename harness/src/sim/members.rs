@@ -1,7 +1,7 @@
 //! How members are changed, disks lost and leaders replaced in a simulated run: the same operator as on processes is asked to.
 
 use super::storm::{Hold, Storm};
-use super::subject::KvCore;
+use kv::Serves;
 use nemesis::operator::{Voters, in_words};
 use protocol::{NodeId, Status, quorum};
 use rand::Rng;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 impl Storm {
     /// The operator looks how things are, and asks again for what is not done.
-    pub(crate) fn operate<P: KvCore>(&mut self, cluster: &mut Cluster<P>, observer: &mut impl Observer<P>) {
+    pub(crate) fn operate<P: Serves>(&mut self, cluster: &mut Cluster<P>, observer: &mut impl Observer<P>) {
         if !self.operator.is_busy() {
             return;
         }
@@ -23,13 +23,13 @@ impl Storm {
     }
 
     /// Whether the operator knows who votes: nothing is to change, and all who can be asked say the same.
-    pub(super) fn members_are_certain<P: KvCore>(&self, cluster: &Cluster<P>) -> bool {
+    pub(super) fn members_are_certain<P: Serves>(&self, cluster: &Cluster<P>) -> bool {
         let mut statuses = self.operator.voters().keys().filter_map(|node| cluster.status(*node));
         self.operator.wish().is_none() && statuses.all(|status| self.operator.is_believed_by(&status))
     }
 
     /// Whether a majority survives the loss of one disk more, whoever is asked.
-    pub(super) fn may_lose<P: KvCore>(&self, node: NodeId, cluster: &Cluster<P>) -> Result<(), String> {
+    pub(super) fn may_lose<P: Serves>(&self, node: NodeId, cluster: &Cluster<P>) -> Result<(), String> {
         if self.operator.wish().is_some() || leader(cluster).is_none_or(|(_, status)| status.is_changing()) {
             return Err("members are changing, or nobody leads".to_owned());
         }
@@ -44,7 +44,7 @@ impl Storm {
     }
 
     /// Takes a disk away: the replica comes back with an empty one, and is to take its own place as another member.
-    pub(super) fn wipe<P: KvCore>(
+    pub(super) fn wipe<P: Serves>(
         &mut self,
         node: NodeId,
         cluster: &mut Cluster<P>,
@@ -83,7 +83,7 @@ impl Storm {
         voters
     }
 
-    pub(super) fn change_members<P: KvCore>(
+    pub(super) fn change_members<P: Serves>(
         &mut self,
         targets: &[NodeId],
         cluster: &Cluster<P>,
@@ -110,7 +110,7 @@ impl Storm {
         Ok(Hold::Members { evidence })
     }
 
-    pub(super) fn transfer<P: KvCore>(
+    pub(super) fn transfer<P: Serves>(
         &mut self,
         to: NodeId,
         cluster: &mut Cluster<P>,
@@ -135,11 +135,11 @@ fn may_be_given_up(wish: &Voters, voters: &Voters) -> bool {
 }
 
 /// Who leads as far as those who are up can tell, and what it says.
-pub(super) fn leader<P: KvCore>(cluster: &Cluster<P>) -> Option<(NodeId, Status)> {
+pub(super) fn leader<P: Serves>(cluster: &Cluster<P>) -> Option<(NodeId, Status)> {
     leaders(cluster).into_iter().max_by_key(|(_, status)| status.epoch)
 }
 
-fn leaders<P: KvCore>(cluster: &Cluster<P>) -> Vec<(NodeId, Status)> {
+fn leaders<P: Serves>(cluster: &Cluster<P>) -> Vec<(NodeId, Status)> {
     let statuses = cluster.nodes().filter_map(|node| Some((node, cluster.status(node)?)));
     statuses.filter(|(_, status)| status.leads).collect()
 }

@@ -8,7 +8,6 @@
 //! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
 //! | `members.rs` | how members are changed, disks lost, leaders replaced |
-//! | `subject.rs` | which cores, and their invariants |
 //! | `alarm.rs` | what the simulation wakes up for |
 //! | `shrink.rs` | a smaller plan that fails in the same way |
 //! | `stored.rs` | a run in the store |
@@ -23,10 +22,7 @@ mod scenario;
 pub(crate) mod settings;
 mod shrink;
 pub(crate) mod stored;
-mod storm;
-mod subject;
-#[cfg(test)]
-mod tests;
+pub(crate) mod storm;
 
 pub(crate) use campaign::{judge_again, simulate};
 pub(crate) use settings::Simulation;

@@ -3,14 +3,13 @@
 use super::alarm::Alarm;
 use super::clients::{ClientSettings, Clients, Recording};
 use super::storm::{Bites, Storm};
-use super::subject::{KvCore, NoInvariants, RaftInvariants};
+use crate::checks::{self, Check};
 use crate::judge;
 use crate::plan::Cell;
-use crate::subject::System;
-use anyhow::{Context, bail};
 use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase};
 use checkers::{CheckResult, Verdict};
+use kv::Serves;
 use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{Detector, Incarnation, NodeId, ReplicaId, Time};
@@ -50,7 +49,7 @@ pub(crate) struct Accusation {
     /// The kinds of evidence that it may pass for.
     pub(crate) detectors: Vec<Detector>,
     /// Which check says so.
-    pub(crate) checker: String,
+    pub(crate) check: Check,
     /// In words.
     pub(crate) what: String,
     /// When it was found, virtual, if it was before the end.
@@ -59,9 +58,8 @@ pub(crate) struct Accusation {
 
 impl Accusation {
     /// What a check of all that a run left says.
-    fn by(check: &CheckResult) -> Self {
-        let detectors = judge::detectors(&check.checker).to_vec();
-        Self { detectors, checker: check.checker.clone(), what: check.summary.clone(), at: None }
+    fn by(check: Check, result: &CheckResult) -> Self {
+        Self { detectors: check.detectors().to_vec(), check, what: result.summary.clone(), at: None }
     }
 }
 
@@ -90,34 +88,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// If the subject cannot be simulated.
 pub(crate) fn simulate(cell: &Cell, in_words: bool) -> anyhow::Result<Simulated> {
-    let subject = cell.subject();
-    let options = subject.node_options().map_err(anyhow::Error::msg)?;
-    match subject.system {
-        System::Raft => {
-            let options: raft::Options = serde_yaml::from_value(options).context("options")?;
-            let members: Vec<_> = (1..=cell.replicas()).map(ReplicaId).collect();
-            let configure = move |replica, incarnation| raft::Config {
-                replica,
-                incarnation,
-                members: members.clone(),
-                options: options.clone(),
-            };
-            Ok(Run::<raft::Raft, _>::new(cell, in_words, RaftInvariants::default(), configure).all())
-        }
-        System::Standalone => {
-            let options: standalone::Options = serde_yaml::from_value(options).context("options")?;
-            let configure = move |replica, _: Incarnation| standalone::Config {
-                replica,
-                members: vec![replica],
-                options: options.clone(),
-            };
-            Ok(Run::<standalone::Standalone, _>::new(cell, in_words, NoInvariants, configure).all())
-        }
-        System::Etcd => bail!("etcd is a foreign process: it cannot run in virtual time"),
-    }
+    cell.subject().system.simulate(cell, in_words)
 }
 
-struct Run<'a, P: KvCore, O> {
+/// One seed, with a protocol.
+pub(crate) struct Run<'a, P: Serves, O> {
     cell: &'a Cell,
     cluster: Cluster<P>,
     observer: O,
@@ -131,8 +106,9 @@ struct Run<'a, P: KvCore, O> {
     recover_within: Duration,
 }
 
-impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
-    fn new(
+impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
+    /// All nodes are up, and the load phase has begun.
+    pub(crate) fn new(
         cell: &'a Cell,
         in_words: bool,
         mut observer: O,
@@ -168,7 +144,8 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         }
     }
 
-    fn all(mut self) -> Simulated {
+    /// To its end, and judged.
+    pub(crate) fn all(mut self) -> Simulated {
         self.phases();
         let reached = protocol::reached::take();
         let now = self.cluster.now();
@@ -357,12 +334,8 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
 
     fn stalled(&mut self, what: String) {
         let at = Some(self.cluster.now());
-        self.accusations.push(Accusation {
-            detectors: vec![Detector::Liveness],
-            checker: "liveness".to_owned(),
-            what,
-            at,
-        });
+        let check = Check::Liveness;
+        self.accusations.push(Accusation { detectors: check.detectors().to_vec(), check, what, at });
     }
 
     /// Lets time pass until `stop`, or an accusation.
@@ -392,17 +365,17 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             Output::Alarm(number) => self.alarm(Alarm::of(number)),
             Output::Stopped { node, why } => {
                 if let Some(what) = self.storm.stopped(node, &why, cluster) {
-                    self.accuse(vec![Detector::Invariant], "replicas", what);
+                    self.accuse(Check::Replicas, Check::Replicas.detectors(), what);
                 }
             }
-            Output::Broken(broken) => self.accuse(vec![broken.detector], "invariants", broken.what),
+            Output::Broken(broken) => self.accuse(Check::Invariants, &[broken.detector], broken.what),
         }
     }
 
-    fn accuse(&mut self, detectors: Vec<Detector>, checker: &str, what: String) {
+    fn accuse(&mut self, check: Check, detectors: &[Detector], what: String) {
         let at = Some(self.cluster.now());
         self.cluster.note(|| format!("FOUND: {what}"));
-        self.accusations.push(Accusation { detectors, checker: checker.to_owned(), what, at });
+        self.accusations.push(Accusation { detectors: detectors.to_vec(), check, what, at });
     }
 
     fn alarm(&mut self, alarm: Alarm) {
@@ -515,19 +488,21 @@ fn conclude(
         Err(error) => panic!("the simulator wrote a history that does not pair: {error}"),
     };
     let mut checks = Vec::new();
-    for checker in ["invariants", "replicas", "liveness"] {
-        let found = accusations.iter().find(|accusation| accusation.checker == checker);
+    for check in [Check::Invariants, Check::Replicas, Check::Liveness] {
+        let found = accusations.iter().find(|accusation| accusation.check == check);
         let (verdict, summary) = match found {
             Some(found) => (Verdict::Invalid, found.what.clone()),
             None => (Verdict::Valid, "nothing found".to_owned()),
         };
-        checks.push(judge::plain(checker, verdict, summary));
+        checks.push(judge::plain(check, verdict, summary));
     }
-    let consistency = judge::check_consistency(&history, cell.workload(), &cell.plan.checks);
-    if consistency.verdict == Verdict::Invalid {
-        accusations.push(Accusation::by(&consistency));
+    if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
+        let consistency = judge::check_consistency(check, &history, cell.workload(), &cell.plan.checks);
+        if consistency.verdict == Verdict::Invalid {
+            accusations.push(Accusation::by(check, &consistency));
+        }
+        checks.push(consistency);
     }
-    checks.push(consistency);
     let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run);
     let mut answered = BTreeMap::new();
     for op in in_run.filter(|op| matches!(op.outcome, Outcome::Ok(_))) {
@@ -536,17 +511,16 @@ fn conclude(
     // What a campaign wants of each kind is asked of all its seeds together: one under a great storm may answer little.
     if accusations.is_empty() && answered.is_empty() {
         let summary = "no operation was answered in the run phase".to_owned();
-        checks.push(judge::plain("stats", Verdict::Unknown, summary));
+        checks.push(judge::plain(Check::Stats, Verdict::Unknown, summary));
     }
-    if cell.replicas() > 1 {
-        let mut agreement = check_agreement(statuses);
-        if agreement.verdict == Verdict::Unknown && !accusations.is_empty() {
-            agreement.verdict = Verdict::Valid;
-        }
+    if checks::compares_states(cell.subject(), cell.replicas()) {
+        let agreement = check_agreement(statuses);
+        // A seed in which something was found ends there: its replicas are not asked in the end.
+        let is_cut_short = agreement.verdict == Verdict::Unknown && !accusations.is_empty();
         if agreement.verdict == Verdict::Invalid {
-            accusations.push(Accusation::by(&agreement));
+            accusations.push(Accusation::by(Check::Agreement, &agreement));
         }
-        checks.push(agreement);
+        checks.extend((!is_cut_short).then_some(agreement));
     }
     Conclusion { checks, accusations, answered }
 }

@@ -5,7 +5,7 @@
 
 use super::scenario::Scenario;
 use crate::plan::{Cell, Counts, Load, Plan};
-use crate::subject::{Reads, System};
+use crate::subject::Reads;
 use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec};
 use rand::seq::IndexedRandom;
@@ -262,55 +262,15 @@ fn draw_options(
         matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
     });
     let subject = &mut plan.subjects[0];
-    match subject.system {
-        System::Raft => {}
-        System::Standalone | System::Etcd => return Ok(()),
-    }
-    let mut drawn = raft_options(knobs, rng);
-    // Clocks are mostly as bad as the protocol is told that they may be.
-    let drift_max = *[0.01, 0.25].choose(rng).expect("a constant list");
-    drawn.insert("clock_drift_max".into(), drift_max.into());
-    knobs.clock_drift = drift_max * [0.0, 1.0, 1.0].choose(rng).expect("a constant list");
+    let Some(drawn) = subject.system.draw(knobs, clocks_are_bent, rng) else { return Ok(()) };
+    knobs.clock_drift = drawn.clock_drift;
     *knobs = scenario.knobs(knobs)?;
-    // A lease rests on a bound on clocks that these faults break.
-    let lease = !clocks_are_bent && rng.random_bool(0.25);
     if subject.reads == Reads::Default {
-        subject.reads = if scenario.reads == Reads::Default && lease { Reads::Lease } else { scenario.reads };
+        subject.reads = if scenario.reads == Reads::Default { drawn.reads } else { scenario.reads };
     }
-    scenario.set_options(subject, drawn)?;
-    if let Some(told) = subject.options["clock_drift_max"].as_f64() {
+    scenario.set_options(subject, drawn.options)?;
+    if let Some(told) = subject.system.clock_drift_max(&subject.options) {
         knobs.clock_drift = knobs.clock_drift.min(told);
     }
     subject.problem().map_or(Ok(()), |problem| bail!("what seed {seed} draws: {problem}"))
-}
-
-/// Where a round trip and a sync take longer than this, batches of one entry cannot be had: what is acknowledged in a minute takes a
-/// newcomer longer to catch up with than any run lasts.
-const ENTRY_US_MAX: u64 = 5_000;
-
-fn raft_options(knobs: &Knobs, rng: &mut Xoshiro256PlusPlus) -> serde_yaml::Mapping {
-    let mut options = serde_yaml::Mapping::new();
-    let mut set = |name: &str, values: &[u64]| {
-        let value = *values.choose(rng).expect("a constant list");
-        options.insert(name.into(), value.into());
-        value
-    };
-    set("snapshot_every_entries", &[10, 50, 50, 300, 250_000]);
-    set("log_keep_entries", &[0, 5, 50, 10_000]);
-    set("snapshot_chunk_bytes", &[500, 4_000, 1 << 20]);
-    set("catch_up_ms_max", &[400, 5_000, 30_000]);
-    set("rounds_in_flight_max", &[1, 2, 2, 8]);
-    let (sync, latency) =
-        (knobs.sync_us_min + knobs.sync_us_mean, knobs.latency_us_min + knobs.latency_us_mean);
-    let one_entry_will_do = sync + 2 * latency <= ENTRY_US_MAX;
-    set("batch_bytes_max", if one_entry_will_do { &[1, 500, 1 << 20] } else { &[500, 500, 1 << 20] });
-    let heartbeat = set("heartbeat_ms", &[20, 50, 50]);
-    let least = set("election_timeout_ms_min", &[150, 300, 300, 1_000]);
-    options.insert("election_timeout_ms_max".into(), (2 * least + heartbeat).into());
-    // Far more than there are clients at a time, and fewer than come and go.
-    if rng.random_bool(0.3) {
-        let limits = serde_yaml::Mapping::from_iter([("sessions_max".into(), 60_u64.into())]);
-        options.insert("limits".into(), limits.into());
-    }
-    options
 }

@@ -6,6 +6,7 @@ use super::run::{Simulated, simulate};
 use super::settings::resolve;
 use super::stored;
 use crate::campaign::UsageError;
+use crate::checks::Check;
 use crate::cli::Place;
 use crate::exit::Exit;
 use crate::plan::{Cell, Counts, DURATION_MIN, Plan};
@@ -27,7 +28,7 @@ const GAP_MIN: Duration = Duration::from_millis(20);
 /// What must stay the same.
 #[derive(Debug, PartialEq, Eq)]
 struct Violation {
-    checker: String,
+    check: Check,
     /// The invariant's name, if it is one's.
     property: String,
 }
@@ -84,7 +85,7 @@ pub(crate) fn shrink(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
     let dir = stored::keep(&best.cell, best.fingerprint, place)?;
     println!(
         "{}: from {faults} faults and {ops} operations to {} and {}: {:.1} times fewer, in {trials} runs",
-        violation.checker,
+        violation.check.name(),
         best.faults,
         best.ops,
         events as f64 / best.events().max(1) as f64
@@ -97,11 +98,10 @@ pub(crate) fn shrink(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
 /// The first thing that is wrong.
 fn violation(run: &Simulated) -> Option<Violation> {
     let first = run.accusations.first()?;
-    let property = match first.checker.as_str() {
-        "invariants" => first.what.split(':').next().unwrap_or_default().to_owned(),
-        _ => String::new(),
-    };
-    Some(Violation { checker: first.checker.clone(), property })
+    // An invariant's name stands first.
+    let is_invariant = first.check == Check::Invariants;
+    let property = first.what.split(':').next().filter(|_| is_invariant).unwrap_or_default().to_owned();
+    Some(Violation { check: first.check, property })
 }
 
 struct Shrinking {

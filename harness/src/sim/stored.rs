@@ -78,7 +78,7 @@ fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
 
 fn accusations(run: &Simulated) -> Vec<trace::Accusation> {
     let retold = |found: &super::run::Accusation| trace::Accusation {
-        checker: found.checker.clone(),
+        checker: found.check.name().to_owned(),
         what: found.what.clone(),
         at: found.at.map(|at| at.0),
     };
@@ -178,10 +178,15 @@ fn process(seed: u64, words: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::plan::Plan;
+    use crate::subjects::tests::some;
     use checkers::history::Entry;
 
-    const PLAN: &str = "subjects: [raft]\nworkloads: [append]\nduration: 3s\nreplicas: 3\n\
-        load: { clients: [3] }\nsim: { ops_per_s: 100, swarm: false }\n";
+    const PLAN: &str = concat!(
+        "subjects: ",
+        some!(),
+        "\nworkloads: [append]\nduration: 3s\nreplicas: 3\nload: { clients: [3] }\n",
+        "sim: { ops_per_s: 100, swarm: false }\n"
+    );
 
     fn happened() -> (Simulated, Vec<trace::Event>) {
         let cell = crate::sim::settings::resolve(&Plan::parse(PLAN).unwrap(), 7).unwrap();

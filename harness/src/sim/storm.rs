@@ -2,8 +2,8 @@
 
 use super::alarm::Alarm;
 use super::members::leader;
-use super::subject::KvCore;
 use checkers::history::{Entry, FaultEvent, FaultStage};
+use kv::Serves;
 use nemesis::links::{self, LinkFault};
 use nemesis::operator::{Operator, in_words};
 use nemesis::target::{self, Direction};
@@ -83,7 +83,7 @@ const DOOM: Duration = Duration::from_millis(100);
 
 impl Storm {
     /// Sets the alarms of a schedule that begins now.
-    pub(crate) fn begin<P: KvCore>(
+    pub(crate) fn begin<P: Serves>(
         (nodes, founders): (Vec<NodeId>, u32),
         schedule: Vec<Injection>,
         seed: u64,
@@ -107,7 +107,7 @@ impl Storm {
         }
     }
 
-    fn say<P: KvCore>(
+    fn say<P: Serves>(
         &mut self,
         id: u32,
         (fault, targets): (&str, &str),
@@ -131,7 +131,7 @@ impl Storm {
     }
 
     /// A fault of the schedule begins.
-    pub(crate) fn begin_fault<P: KvCore>(
+    pub(crate) fn begin_fault<P: Serves>(
         &mut self,
         id: u32,
         entries: &mut Vec<Entry>,
@@ -163,7 +163,7 @@ impl Storm {
         }
     }
 
-    fn install<P: KvCore>(
+    fn install<P: Serves>(
         &mut self,
         id: u32,
         injection: &Injection,
@@ -217,7 +217,7 @@ impl Storm {
         Ok((hold, text, evidence))
     }
 
-    pub(super) fn free<P: KvCore>(
+    pub(super) fn free<P: Serves>(
         &self,
         targets: &[NodeId],
         cluster: &Cluster<P>,
@@ -237,7 +237,7 @@ impl Storm {
         }
     }
 
-    fn install_on_processes<P: KvCore>(
+    fn install_on_processes<P: Serves>(
         &mut self,
         id: u32,
         fault: &Fault,
@@ -269,7 +269,7 @@ impl Storm {
     }
 
     /// Lets a replica die in the middle of its next work.
-    fn doom<P: KvCore>(&mut self, id: u32, node: NodeId, in_disk: bool, cluster: &mut Cluster<P>) {
+    fn doom<P: Serves>(&mut self, id: u32, node: NodeId, in_disk: bool, cluster: &mut Cluster<P>) {
         let after = self.chance.random_range(0..15);
         cluster.crash_soon(node, after, in_disk);
         let at = cluster.now() + DOOM;
@@ -277,7 +277,7 @@ impl Storm {
     }
 
     /// The doomed that live still are killed.
-    pub(crate) fn doom_is_over<P: KvCore>(
+    pub(crate) fn doom_is_over<P: Serves>(
         &mut self,
         id: u32,
         cluster: &mut Cluster<P>,
@@ -291,7 +291,7 @@ impl Storm {
     }
 
     /// Damages a disk, and restarts the replica so that it looks at it; only as many as a majority survives.
-    fn flip<P: KvCore>(
+    fn flip<P: Serves>(
         &mut self,
         node: NodeId,
         cluster: &mut Cluster<P>,
@@ -307,13 +307,13 @@ impl Storm {
         Ok(Hold::Down { nodes: vec![node], evidence: format!("a bit of {file} at byte {at}") })
     }
 
-    fn links<P: KvCore>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
+    fn links<P: Serves>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
         let condition = links::condition(fault).expect("only link faults come here");
         let before = sum(&directions, cluster);
         Hold::Links { all: directions.clone(), fault: LinkFault { directions, condition }, before }
     }
 
-    fn apply_links<P: KvCore>(&self, cluster: &mut Cluster<P>) {
+    fn apply_links<P: Serves>(&self, cluster: &mut Cluster<P>) {
         let faults = self.active.values().filter_map(|active| match &active.hold {
             Hold::Links { fault, .. } => Some(fault),
             _ => None,
@@ -321,7 +321,7 @@ impl Storm {
         cluster.set_links(&links::in_force(faults));
     }
 
-    fn install_clock<P: KvCore>(
+    fn install_clock<P: Serves>(
         &mut self,
         id: u32,
         fault: &Fault,
@@ -342,7 +342,7 @@ impl Storm {
     }
 
     /// A clock jumps there or back.
-    pub(crate) fn strobe<P: KvCore>(&mut self, id: u32, cluster: &mut Cluster<P>) {
+    pub(crate) fn strobe<P: Serves>(&mut self, id: u32, cluster: &mut Cluster<P>) {
         let Some(Active { fault, hold: Hold::Clock { nodes, setting, error_us_most }, .. }) =
             self.active.get_mut(&id)
         else {
@@ -362,7 +362,7 @@ impl Storm {
     }
 
     /// A fault's time is over.
-    pub(crate) fn end_fault<P: KvCore>(
+    pub(crate) fn end_fault<P: Serves>(
         &mut self,
         id: u32,
         entries: &mut Vec<Entry>,
@@ -374,7 +374,7 @@ impl Storm {
         }
     }
 
-    fn end<P: KvCore>(
+    fn end<P: Serves>(
         &mut self,
         id: u32,
         entries: &mut Vec<Entry>,
@@ -390,7 +390,7 @@ impl Storm {
     }
 
     /// Undoes what a fault holds; tells whether it bit.
-    fn lift<P: KvCore>(
+    fn lift<P: Serves>(
         &mut self,
         fault: &Fault,
         hold: Hold,
@@ -452,7 +452,7 @@ impl Storm {
     }
 
     /// Starts a replica; now and then its power goes again while it recovers.
-    pub(crate) fn start<P: KvCore>(
+    pub(crate) fn start<P: Serves>(
         &mut self,
         node: NodeId,
         cluster: &mut Cluster<P>,
@@ -469,7 +469,7 @@ impl Storm {
     }
 
     /// A replica has stopped; tells what is wrong with that, if anything is.
-    pub(crate) fn stopped<P: KvCore>(
+    pub(crate) fn stopped<P: Serves>(
         &mut self,
         replica: NodeId,
         why: &Stop,
@@ -501,7 +501,7 @@ impl Storm {
 
     /// A majority of those that can be saved, drawn by the seed: from now on nothing is wrong within it, and outside of it all
     /// stays as it is.
-    pub(crate) fn heal_quorum<P: KvCore>(
+    pub(crate) fn heal_quorum<P: Serves>(
         &mut self,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
@@ -559,7 +559,7 @@ impl Storm {
     }
 
     /// Ends everything.
-    pub(crate) fn heal<P: KvCore>(
+    pub(crate) fn heal<P: Serves>(
         &mut self,
         entries: &mut Vec<Entry>,
         cluster: &mut Cluster<P>,
@@ -587,7 +587,7 @@ impl Storm {
     }
 }
 
-fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<NodeId>, cluster: &mut Cluster<P>) -> Hold {
+fn install_disk<P: Serves>(fault: &Fault, nodes: Vec<NodeId>, cluster: &mut Cluster<P>) -> Hold {
     let before = disks(&nodes, cluster);
     for node in &nodes {
         match fault {
@@ -600,7 +600,7 @@ fn install_disk<P: KvCore>(fault: &Fault, nodes: Vec<NodeId>, cluster: &mut Clus
     Hold::Disk { all: nodes.clone(), nodes, before }
 }
 
-fn lift_disk<P: KvCore>(fault: &Fault, node: NodeId, cluster: &mut Cluster<P>) {
+fn lift_disk<P: Serves>(fault: &Fault, node: NodeId, cluster: &mut Cluster<P>) {
     match fault {
         Fault::DiskStall => cluster.stall_disk(node, false),
         Fault::DiskFull => cluster.fill_disk(node, false),
@@ -608,7 +608,7 @@ fn lift_disk<P: KvCore>(fault: &Fault, node: NodeId, cluster: &mut Cluster<P>) {
     }
 }
 
-fn disks<P: KvCore>(nodes: &[NodeId], cluster: &Cluster<P>) -> DiskCounters {
+fn disks<P: Serves>(nodes: &[NodeId], cluster: &Cluster<P>) -> DiskCounters {
     let mut sum = DiskCounters::default();
     for node in nodes {
         let one = cluster.disk_counters(*node);
@@ -619,7 +619,7 @@ fn disks<P: KvCore>(nodes: &[NodeId], cluster: &Cluster<P>) -> DiskCounters {
     sum
 }
 
-fn look_at_clocks<P: KvCore>(nodes: &[NodeId], most: &mut u64, cluster: &mut Cluster<P>) {
+fn look_at_clocks<P: Serves>(nodes: &[NodeId], most: &mut u64, cluster: &mut Cluster<P>) {
     for node in nodes {
         if let Some(error) = cluster.clock_error_us(*node) {
             *most = (*most).max(error.unsigned_abs());
@@ -627,7 +627,7 @@ fn look_at_clocks<P: KvCore>(nodes: &[NodeId], most: &mut u64, cluster: &mut Clu
     }
 }
 
-fn sum<P: KvCore>(directions: &[Direction], cluster: &Cluster<P>) -> LinkCounters {
+fn sum<P: Serves>(directions: &[Direction], cluster: &Cluster<P>) -> LinkCounters {
     let mut sum = LinkCounters::default();
     for (from, to) in directions {
         evidence::add(&mut sum, &cluster.link_counters(*from, *to), &LinkCounters::default());

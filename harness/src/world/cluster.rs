@@ -7,10 +7,10 @@ use crate::host::{
 };
 use crate::plan::Cell;
 use crate::store;
-use crate::subject::{Reads, System};
+use crate::subject::{Deployment, Reads, System};
 use crate::world::network::{self, Counted};
 use crate::world::ports::{HeldPorts, Ports, fixed_ports, free_ports};
-use crate::world::recipes::{Layout, OwnNode, etcd_log, etcd_recipe, unsynced};
+use crate::world::recipes::{Layout, OwnNode, unsynced};
 use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::Context;
@@ -168,14 +168,14 @@ impl Cluster {
         let secrets =
             self.secrets.as_ref().map(|secrets| secrets.of_replica(self.replica_of(id), &layout.dir));
         let (tls, secrets) = secrets.map_or((None, Vec::new()), |(files, secrets)| (Some(files), secrets));
-        let (recipe, config, log) = match self.system {
-            System::Raft | System::Standalone => {
+        let (recipe, config, log) = match self.system.deployment() {
+            Deployment::Own => {
                 let node = OwnNode::new(cell, id, &layout, &self.ports, tls)?;
                 let (recipe, config) = (node.recipe(&layout), (layout.config(), node.text()));
                 self.own.insert(id, node);
                 (recipe, Some(config), Log::Journal(JOURNAL.into()))
             }
-            System::Etcd => (etcd_recipe(id, &layout, &self.ports), None, etcd_log()),
+            Deployment::Foreign(foreign) => (foreign.recipe(id, &layout, &self.ports), None, foreign.log()),
         };
         let cpu_quota = quota.as_ref().map(|(_, cpus)| *cpus);
         self.places.insert(id, NodePlace { host, dir: layout.dir, quota });
@@ -288,13 +288,13 @@ impl Cluster {
     }
 
     fn endpoint_of(&self, is_meant: impl Fn(NodeId) -> bool) -> Endpoint {
-        match self.system {
-            System::Raft | System::Standalone => {
+        match self.system.deployment() {
+            Deployment::Own => {
                 let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
                 let replicas = meant.map(|(id, ports)| (self.replica_of(*id), ports.client)).collect();
                 Endpoint::Kv { replicas, tls: self.client_tls.clone() }
             }
-            System::Etcd => Endpoint::Etcd {
+            Deployment::Foreign(_) => Endpoint::Etcd {
                 members: self.ports.values().map(|ports| ports.client).collect(),
                 serializable_reads: self.serializable_reads,
             },
@@ -574,8 +574,9 @@ impl World for Cluster {
     }
 
     async fn leader(&mut self) -> Option<NodeId> {
-        if let Endpoint::Etcd { members, .. } = self.endpoint() {
-            let leader = workloads::etcd::leader(&members).await?;
+        if let Deployment::Foreign(foreign) = self.system.deployment() {
+            let members: Vec<_> = self.ports.values().map(|ports| ports.client).collect();
+            let leader = foreign.leader(&members).await?;
             return self.ports.iter().find(|(_, ports)| ports.client == leader).map(|(id, _)| *id);
         }
         let mut leaders = Vec::new();
@@ -715,7 +716,7 @@ impl World for Cluster {
     }
 
     fn changes_members(&self) -> bool {
-        self.system.changes_members()
+        self.system.properties().changes_members
     }
 
     async fn truncate(&mut self, node: NodeId, bytes: u64) -> Result<String, InjectError> {

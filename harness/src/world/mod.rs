@@ -2,7 +2,7 @@
 
 mod cluster;
 mod network;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod recipes;
 pub(crate) mod secrets;
 pub(crate) mod settle;

@@ -1,6 +1,5 @@
 //! How each system's nodes are started.
 
-use crate::host::Log;
 use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
 use crate::world::ports::Ports;
@@ -8,7 +7,6 @@ use nemesis::Fault;
 use protocol::{Incarnation, NodeId, ReplicaId};
 use runtime::{Durability, NodeConfig, SOCKET_NAME, Unsynced};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tls::TlsFiles;
 
@@ -133,35 +131,4 @@ impl OwnNode {
     pub(crate) fn begin_next_life(&mut self) {
         self.config.incarnation.0 += 1;
     }
-}
-
-/// An etcd member with its default settings.
-pub(crate) fn etcd_recipe(id: NodeId, layout: &Layout, ports: &BTreeMap<NodeId, Ports>) -> Recipe {
-    let url = |address: SocketAddr| format!("http://{address}");
-    let members: Vec<_> = ports.iter().map(|(id, ports)| format!("{id}={}", url(ports.peer))).collect();
-    let own = ports[&id];
-    let args = [
-        ("--name", id.to_string()),
-        ("--data-dir", layout.data.display().to_string()),
-        ("--listen-peer-urls", url(own.peer)),
-        ("--initial-advertise-peer-urls", url(own.peer)),
-        ("--listen-client-urls", url(own.client)),
-        ("--advertise-client-urls", url(own.client)),
-        ("--initial-cluster", members.join(",")),
-        ("--initial-cluster-state", "new".into()),
-        ("--log-level", "warn".into()),
-    ];
-    Recipe {
-        name: id.to_string(),
-        program: layout.program.clone(),
-        args: args.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect(),
-        dir: layout.dir.clone(),
-        control: None,
-        ready: Ready::Listens(own.client),
-    }
-}
-
-/// Where an etcd member writes what it has promised to remember.
-pub(crate) fn etcd_log() -> Log {
-    Log::Files { folder: "member/wal".into(), suffix: ".wal".into() }
 }

@@ -8,7 +8,7 @@ use crate::host::{Remote, Stay};
 use crate::plan::World;
 use crate::progress::Progress;
 use crate::store;
-use crate::subject::System;
+use crate::subject::{Deployment, System};
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -63,9 +63,11 @@ impl Site {
         let mut programs = BTreeMap::new();
         for system in systems {
             if let Entry::Vacant(vacant) = programs.entry(system) {
-                let (name, dir) = (system.program(), place.bin_dir.as_deref());
-                let ours = system.is_ours();
-                vacant.insert(if ours { binaries::find(name, dir)? } else { binaries::on_path(name)? });
+                let program = system.properties().program;
+                vacant.insert(match system.deployment() {
+                    Deployment::Own => binaries::find(program, place.bin_dir.as_deref())?,
+                    Deployment::Foreign(foreign) => binaries::on_path(program, foreign.package())?,
+                });
             }
         }
         let ground = match world {

@@ -74,6 +74,15 @@ pub trait Observer<P> {
     fn restarted(&mut self, replica: ReplicaId);
 }
 
+/// Nothing is looked at.
+impl<P> Observer<P> for () {
+    fn after_step(&mut self, _core: &P) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    fn restarted(&mut self, _replica: ReplicaId) {}
+}
+
 /// What is told to whoever drives the cluster.
 #[derive(Debug)]
 pub enum Output<P: Protocol> {

@@ -1,14 +1,23 @@
 //! The simulator as its users meet it: the same seed is the same run, the clean build passes, seeded bugs are caught.
 
-use super::campaign::{campaign, missing};
-use super::run::{Accusation, Simulated, simulate};
-use super::settings::resolve;
 use crate::plan::{Cell, Plan};
+use crate::sim::campaign::{campaign, missing};
+use crate::sim::run::{Accusation, Simulated, simulate};
+use crate::sim::settings::resolve;
 use crate::subject::Reads;
 use checkers::Verdict;
 use protocol::Detector;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Subjects for plans of tests that need some: one whose reads and durability can be said, the same with unsafe reads, and one of one
+/// replica.
+macro_rules! some {
+    () => {
+        "[raft, { name: stale, system: raft, reads: local }, standalone]"
+    };
+}
+pub(crate) use some;
 
 fn plan() -> Plan {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plans");
@@ -226,12 +235,12 @@ fn what_a_campaign_did_not_come_across_is_said() {
     let mut seen = campaign(&plan, &[1], "", None).expect("raft can be simulated");
     assert!(!missing(&plan, &seen).iter().any(|what| what.contains("a mark")), "one seed says little");
     seen.seeds = 2;
-    seen.bites.insert("blunt".to_owned(), super::storm::Bites { installed: 2, bit: 0, skipped: 0 });
-    let missing = missing(&plan, &seen);
-    assert!(missing.iter().any(|what| what.contains("a mark that nobody has")), "{missing:?}");
-    assert!(missing.iter().any(|what| what.contains("blunt was put in force 2 times")), "{missing:?}");
+    seen.bites.insert("blunt".to_owned(), crate::sim::storm::Bites { installed: 2, bit: 0, skipped: 0 });
+    let lacking = missing(&plan, &seen);
+    assert!(lacking.iter().any(|what| what.contains("a mark that nobody has")), "{lacking:?}");
+    assert!(lacking.iter().any(|what| what.contains("blunt was put in force 2 times")), "{lacking:?}");
     seen.answered.values_mut().for_each(BTreeMap::clear);
-    let nothing = super::campaign::missing(&plan, &seen);
+    let nothing = missing(&plan, &seen);
     assert!(nothing.iter().any(|what| what.contains(": 0 of ")), "{nothing:?}");
 }
 

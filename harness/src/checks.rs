@@ -1,0 +1,115 @@
+//! Which checks there are, what evidence each gives, and which of them follow from a promise and a workload.
+
+use crate::subject::{Promise, Subject};
+use protocol::Detector;
+use workloads::Spec;
+
+/// A check, of all that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Check {
+    /// The paper's invariants, after each step of a simulated run.
+    Invariants,
+    /// No replica stops by itself, in a simulated run.
+    Replicas,
+    /// Registers and records, key by key.
+    Linearizability,
+    /// Transactions over lists.
+    Append,
+    /// Elements that are added to one set.
+    Set,
+    /// Amounts that are added to counters.
+    Counter,
+    /// Transfers between accounts.
+    Bank,
+    /// Replicas that say equal marks have equal states, and all come to one.
+    Agreement,
+    /// A healed quorum serves, and comes to rest.
+    Liveness,
+    /// The run went through all its steps.
+    Run,
+    /// It did what it was for.
+    Stats,
+    /// Its faults took effect.
+    Faults,
+}
+
+impl Check {
+    /// All of them, the most telling first: what is found by one that stands before another is told first.
+    pub(crate) const ALL: [Check; 12] = [
+        Check::Invariants,
+        Check::Replicas,
+        Check::Linearizability,
+        Check::Append,
+        Check::Set,
+        Check::Counter,
+        Check::Bank,
+        Check::Agreement,
+        Check::Liveness,
+        Check::Run,
+        Check::Stats,
+        Check::Faults,
+    ];
+
+    /// The name in results and reports.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Check::Invariants => "invariants",
+            Check::Replicas => "replicas",
+            Check::Linearizability => "linearizability",
+            Check::Append => "append",
+            Check::Set => "set",
+            Check::Counter => "counter",
+            Check::Bank => "bank",
+            Check::Agreement => "agreement",
+            Check::Liveness => "liveness",
+            Check::Run => "run",
+            Check::Stats => "stats",
+            Check::Faults => "faults",
+        }
+    }
+
+    /// The check of this name.
+    #[must_use]
+    pub(crate) fn by_name(name: &str) -> Option<Check> {
+        Check::ALL.into_iter().find(|check| check.name() == name)
+    }
+
+    /// What kinds of evidence it gives, the most telling first.
+    #[must_use]
+    pub(crate) fn detectors(self) -> &'static [Detector] {
+        match self {
+            // Each invariant says which.
+            Check::Invariants | Check::Stats | Check::Faults => &[],
+            Check::Linearizability => &[Detector::Linearizability],
+            Check::Append | Check::Set | Check::Counter | Check::Bank => {
+                &[Detector::Effects, Detector::Linearizability]
+            }
+            Check::Agreement => &[Detector::Divergence],
+            Check::Liveness => &[Detector::Liveness],
+            // A node that stops by itself stops on an invariant.
+            Check::Replicas | Check::Run => &[Detector::Invariant],
+        }
+    }
+}
+
+/// What clients were answered is judged by this; `None` where the promise says nothing of it.
+#[must_use]
+pub(crate) fn consistency(promise: Promise, workload: &Spec) -> Option<Check> {
+    match promise {
+        Promise::Linearizable => Some(match workload {
+            Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => Check::Linearizability,
+            Spec::Append(_) => Check::Append,
+            Spec::Set(_) => Check::Set,
+            Spec::Counter(_) => Check::Counter,
+            Spec::Bank(_) => Check::Bank,
+        }),
+        Promise::Convergent => None,
+    }
+}
+
+/// Whether replicas are compared by what they said of their states.
+#[must_use]
+pub(crate) fn compares_states(subject: &Subject, replicas: u32) -> bool {
+    replicas > 1 && subject.system.properties().marks.is_ok()
+}

@@ -279,7 +279,7 @@ fn simulated(dir: &Path, count: u64, accusations: &[Accusation]) {
             message,
             from: 1,
             to: 2,
-            kind: "AppendEntries".into(),
+            kind: "append-entries".into(),
             words: "AppendEntries { entries: [] }".into(),
             repeats: false,
         },

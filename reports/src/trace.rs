@@ -35,9 +35,9 @@ pub enum What {
         from: u32,
         /// To whom.
         to: u32,
-        /// What sort of message: `AppendEntries`.
+        /// What sort of message: `append-entries`.
         kind: String,
-        /// The whole of it, shortened.
+        /// What it says of itself.
         words: String,
         /// Whether it says nothing but what its receiver has been told by the one of its kind before it, as
         /// heartbeats do.
@@ -190,7 +190,7 @@ mod tests {
             message: 1,
             from: 1,
             to: 2,
-            kind: "RequestVote".into(),
+            kind: "request-vote".into(),
             words: "RequestVote { term: 1 }\n".into(),
             repeats: false,
         };

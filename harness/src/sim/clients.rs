@@ -20,6 +20,8 @@ use workloads::{Binding, Generator, Next, Scope, Share, Spec};
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) entries: Vec<Entry>,
+    /// Whose requests a client's are.
+    pub(crate) processes: BTreeMap<ClientId, ProcessId>,
     /// Keys 0 up to this were written, or may have been.
     keys_used: u64,
     processes_used: u32,
@@ -146,9 +148,11 @@ impl<P: Serves> Clients<P> {
             attempt_timeout: self.settings.attempt_timeout,
             backoff: BACKOFF,
         });
+        let client = ClientId(recording.clients_begun << 16 | u64::from(slot));
+        recording.processes.insert(client, process);
         Slot {
             process,
-            client: ClientId(recording.clients_begun << 16 | u64::from(slot)),
+            client,
             core,
             open: None,
             asked: BTreeMap::new(),

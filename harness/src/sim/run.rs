@@ -7,12 +7,12 @@ use crate::checks::{self, Check};
 use crate::judge;
 use crate::plan::Cell;
 use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
-use checkers::history::{Entry, History, OpKind, Outcome, Phase};
+use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
 use checkers::{CheckResult, Verdict};
 use kv::Serves;
 use nemesis::operator::in_words;
 use nemesis::target::names;
-use protocol::{Detector, Incarnation, NodeId, ReplicaId, Time};
+use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Simulated {
     pub(crate) statuses: Statuses,
     /// All that happened, if it was asked for in words.
     pub(crate) events: Vec<TraceEvent>,
+    /// Which process of the history a client of those events is.
+    pub(crate) processes: BTreeMap<ClientId, ProcessId>,
     pub(crate) bites: BTreeMap<String, Bites>,
     pub(crate) reached: BTreeMap<&'static str, u64>,
     pub(crate) fingerprint: u64,
@@ -159,6 +161,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             workload: self.cell.workload().name(),
             answered,
             entries: self.recording.entries,
+            processes: self.recording.processes,
             statuses,
             events: self.cluster.events().to_vec(),
             bites: self.storm.bites,

@@ -5,11 +5,11 @@ use crate::cli::Place;
 use crate::plan::Cell;
 use crate::store::{self, HISTORY, STATUSES};
 use anyhow::{Context, ensure};
-use checkers::history::Writer;
-use protocol::NodeId;
+use checkers::history::{ProcessId, Writer};
+use protocol::ClientId;
 use reports::stored::{CpuUse, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json};
 use reports::trace::{self, ACCUSATIONS_FILE, TRACE_FILE, What, write_trace};
-use sim::{TraceEvent, TraceWhat};
+use sim::TraceWhat;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ pub(crate) fn write(cell: &Cell, run: &Simulated, place: &Place) -> anyhow::Resu
     write_json(&dir.join(RESULTS_FILE), &Results { verdict: run.verdict(), checks: run.checks.clone() })?;
     let words: String = run.events.iter().map(|event| format!("{event}\n")).collect();
     store::write(&dir.join("trace.txt"), words.as_bytes())?;
-    write_trace(&dir.join(TRACE_FILE), retold(cell.seed, &run.events))?;
+    write_trace(&dir.join(TRACE_FILE), retold(run))?;
     write_json(&dir.join(ACCUSATIONS_FILE), &accusations(run))?;
     Ok(dir)
 }
@@ -85,93 +85,38 @@ fn accusations(run: &Simulated) -> Vec<trace::Accusation> {
     run.accusations.iter().map(retold).collect()
 }
 
-fn retold(seed: u64, events: &[TraceEvent]) -> impl Iterator<Item = trace::Event> {
-    let mut teller = Teller { seed, under_way: BTreeMap::new(), told: BTreeMap::new() };
-    events.iter().map(move |event| trace::Event { at: event.at.0, what: teller.tell(&event.what) })
+/// What happened, in terms of the report.
+fn retold(run: &Simulated) -> impl Iterator<Item = trace::Event> {
+    run.events.iter().map(|event| trace::Event { at: event.at.0, what: tell(&event.what, &run.processes) })
 }
 
-/// What is on its way, and what it tells.
-#[derive(Clone)]
-struct Message {
-    from: NodeId,
-    to: NodeId,
-    words: String,
-}
-
-/// Tells what happened in terms of the report.
-struct Teller {
-    seed: u64,
-    under_way: BTreeMap<u64, Message>,
-    /// The last thing of each kind that a replica was told by another.
-    told: BTreeMap<(NodeId, NodeId, String), String>,
-}
-
-impl Teller {
-    fn tell(&mut self, what: &TraceWhat) -> What {
-        match what {
-            TraceWhat::Sent { message, from, to, label } => self.sent(*message, (*from, *to), label),
-            TraceWhat::Received { message } => {
-                if let Some(Message { from, to, words }) = self.under_way.remove(message) {
-                    self.told.insert((from, to, kind(&words).to_owned()), gist(&words));
-                }
-                What::Received { message: *message }
-            }
-            TraceWhat::Dropped { message, why } => {
-                self.under_way.remove(message);
-                What::Lost { message: *message, why: (*why).to_owned() }
-            }
-            TraceWhat::Request { node, label } => {
-                What::Asked { replica: node.0, process: process(self.seed, label), words: label.clone() }
-            }
-            TraceWhat::Reply { node, label } => What::Answered { replica: node.0, words: label.clone() },
-            TraceWhat::Started { node, records } => What::Started { replica: node.0, records: *records },
-            TraceWhat::Stopped { node, why } => {
-                self.told.retain(|(_, to, _), _| to != node);
-                What::Stopped { replica: node.0, why: why.clone() }
-            }
-            TraceWhat::Role { node, role, epoch, leads } => {
-                What::Role { replica: node.0, role: role.clone(), epoch: *epoch, leads: *leads }
-            }
-            TraceWhat::Paused { node, paused } => What::Paused { replica: node.0, paused: *paused },
-            TraceWhat::Durable { node, before } => What::Durable { replica: node.0, before: *before },
-            TraceWhat::Note(words) => What::Note { words: words.clone() },
+fn tell(what: &TraceWhat, processes: &BTreeMap<ClientId, ProcessId>) -> What {
+    match what {
+        TraceWhat::Sent { message, from, to, kind, line, repeats } => What::Sent {
+            message: *message,
+            from: from.0,
+            to: to.0,
+            kind: (*kind).to_owned(),
+            words: line.clone(),
+            repeats: *repeats,
+        },
+        TraceWhat::Received { message } => What::Received { message: *message },
+        TraceWhat::Dropped { message, why } => What::Lost { message: *message, why: (*why).to_owned() },
+        TraceWhat::Request { client, node, line } => What::Asked {
+            replica: node.0,
+            process: processes.get(client).map(|process| process.0),
+            words: line.clone(),
+        },
+        TraceWhat::Reply { node, line, .. } => What::Answered { replica: node.0, words: line.clone() },
+        TraceWhat::Started { node, records } => What::Started { replica: node.0, records: *records },
+        TraceWhat::Stopped { node, why } => What::Stopped { replica: node.0, why: why.clone() },
+        TraceWhat::Role { node, role, epoch, leads } => {
+            What::Role { replica: node.0, role: role.clone(), epoch: *epoch, leads: *leads }
         }
+        TraceWhat::Paused { node, paused } => What::Paused { replica: node.0, paused: *paused },
+        TraceWhat::Durable { node, before } => What::Durable { replica: node.0, before: *before },
+        TraceWhat::Note(words) => What::Note { words: words.clone() },
     }
-
-    fn sent(&mut self, message: u64, (from, to): (NodeId, NodeId), label: &str) -> What {
-        // A duplicate has the number after its original's, which was sent just before it.
-        let original = self.under_way.get(&message.wrapping_sub(1)).filter(|_| label == "again");
-        let (words, repeats) = match original {
-            Some(original) => (original.words.clone(), true),
-            None => {
-                let told = self.told.get(&(from, to, kind(label).to_owned()));
-                (label.to_owned(), !label.ends_with('…') && told.is_some_and(|told| *told == gist(label)))
-            }
-        };
-        self.under_way.insert(message, Message { from, to, words: words.clone() });
-        What::Sent { message, from: from.0, to: to.0, kind: kind(&words).to_owned(), words, repeats }
-    }
-}
-
-/// What sort of message these are the words of.
-fn kind(words: &str) -> &str {
-    words.split(|c: char| !c.is_alphanumeric()).next().unwrap_or(words)
-}
-
-/// Words without the number of the round that they are part of.
-fn gist(words: &str) -> String {
-    match words.split_once("round: Round(") {
-        Some((before, rest)) => format!("{before}{}", rest.split_once(')').map_or("", |(_, after)| after)),
-        None => words.to_owned(),
-    }
-}
-
-/// Who asks, by the session in a request's words: clients number their sessions as their processes, from 1 on.
-fn process(seed: u64, words: &str) -> Option<u32> {
-    let (_, rest) = words.split_once("session: SessionId(")?;
-    let session: u64 = rest.split_once(')')?.0.parse().ok()?;
-    let begun = (session ^ seed ^ 0x5e55) >> 20;
-    u32::try_from(begun.checked_sub(1)?).ok()
 }
 
 #[cfg(test)]
@@ -191,7 +136,7 @@ mod tests {
     fn happened() -> (Simulated, Vec<trace::Event>) {
         let cell = crate::sim::settings::resolve(&Plan::parse(PLAN).unwrap(), 7).unwrap();
         let run = simulate(&cell, true).unwrap();
-        let events = retold(cell.seed, &run.events).collect();
+        let events = retold(&run).collect();
         (run, events)
     }
 
@@ -223,19 +168,9 @@ mod tests {
         let mut seen = [0, 0];
         for event in &events {
             let What::Sent { kind, words, repeats, .. } = &event.what else { continue };
-            assert!(!(words.contains("entries: [Entry") && *repeats), "{words}");
-            seen[usize::from(*repeats)] += usize::from(kind == "AppendEntries");
+            assert!(!(words.contains('[') && *repeats), "{words}");
+            seen[usize::from(*repeats)] += usize::from(kind == "append-entries");
         }
         assert!(seen[0] > 100 && seen[1] > 20, "{seen:?}");
-    }
-
-    #[test]
-    fn what_a_message_says_does_not_depend_on_its_round() {
-        let of = |round| {
-            format!("AppendReply(AppendReply {{ term: Term(5), round: Round({round}), outcome: A }})")
-        };
-        assert_eq!(gist(&of(6)), gist(&of(17)));
-        assert_eq!(kind(&of(6)), "AppendReply");
-        assert_eq!(kind("Forward([Forwarded { ticket: Ticket(5) }])"), "Forward");
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::response::Refusal;
 use bytes::Bytes;
+use protocol::describe::{Listed, Shortened};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A key: 1 to [`KEY_BYTES_MAX`] bytes, ordered bytewise.
 pub type Key = Bytes;
@@ -63,6 +65,10 @@ pub enum MicroOp {
     Append { key: Key, element: Bytes },
 }
 
+/// The words of a command, as its kind and its line have them.
+pub const KINDS: &[&str] =
+    &["read", "write", "cas", "delete", "append", "scan", "txn", "splice", "insert", "update"];
+
 impl MicroOp {
     /// The key that the step is about.
     #[must_use]
@@ -84,6 +90,23 @@ impl MicroOp {
 }
 
 impl Command {
+    /// Which of [`KINDS`] it is.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Command::Read { .. } => "read",
+            Command::Write { .. } => "write",
+            Command::Cas { .. } => "cas",
+            Command::Delete { .. } => "delete",
+            Command::Append { .. } => "append",
+            Command::Scan { .. } => "scan",
+            Command::Txn(_) => "txn",
+            Command::Splice { .. } => "splice",
+            Command::Insert { .. } => "insert",
+            Command::Update { .. } => "update",
+        }
+    }
+
     /// Whether the command leaves the state as it is.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
@@ -173,6 +196,43 @@ impl Command {
                 bound("field number", *field as usize, 0, RECORD_FIELDS_MAX - 1)?;
                 value(v)
             }
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())?;
+        match self {
+            Command::Read { key } | Command::Delete { key } => write!(f, " {}", Shortened(key)),
+            Command::Write { key, value } | Command::Append { key, element: value } => {
+                write!(f, " {} {}", Shortened(key), Shortened(value))
+            }
+            Command::Cas { key, from: Some(from), to } => {
+                write!(f, " {} from {} to {}", Shortened(key), Shortened(from), Shortened(to))
+            }
+            Command::Cas { key, from: None, to } => {
+                write!(f, " {} from nothing to {}", Shortened(key), Shortened(to))
+            }
+            Command::Scan { start, limit } => write!(f, " {limit} from {}", Shortened(start)),
+            Command::Txn(ops) => Listed(ops).fmt(f),
+            Command::Splice { key, position, delete, insert } => {
+                write!(f, " {} at {position} -{delete} +{}", Shortened(key), Shortened(insert.as_bytes()))
+            }
+            Command::Insert { key, fields } => write!(f, " {} {} fields", Shortened(key), fields.len()),
+            Command::Update { key, field, value } => {
+                write!(f, " {} field {field} {}", Shortened(key), Shortened(value))
+            }
+        }
+    }
+}
+
+impl fmt::Display for MicroOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MicroOp::Read { key } => write!(f, "read {}", Shortened(key)),
+            MicroOp::Write { key, value } => write!(f, "write {} {}", Shortened(key), Shortened(value)),
+            MicroOp::Append { key, element } => write!(f, "append {} {}", Shortened(key), Shortened(element)),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What crosses the client port: a framed [`Request`] in, a framed [`Reply`] out, pipelined, in any order.
 
-use crate::command::Command;
-use crate::response::{Refusal, Response};
-use protocol::{RequestId, Sequence, SessionId};
+use crate::command::{self, Command};
+use crate::response::{InBrief, Refusal, Response};
+use protocol::{Describe, RequestId, Sequence, SessionId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +37,40 @@ pub struct Reply {
     pub id: RequestId,
     /// The answer.
     pub result: Result<Response, Refusal>,
+}
+
+impl Describe for Request {
+    const KINDS: &'static [&'static str] = command::KINDS;
+
+    fn kind(&self) -> &'static str {
+        self.command.kind()
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request { id, session, sequence, routing, command } = self;
+        let here = match routing {
+            Routing::Leader => "",
+            Routing::Here => ", here",
+        };
+        write!(f, "{id} {session}{sequence} {command}{here}")
+    }
+}
+
+impl Describe for Reply {
+    const KINDS: &'static [&'static str] = &["answer", "refusal"];
+
+    fn kind(&self) -> &'static str {
+        match self.result {
+            Ok(_) => "answer",
+            Err(_) => "refusal",
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id, InBrief(&self.result))
+    }
 }

@@ -3,7 +3,9 @@
 use crate::command::Key;
 use crate::value::Value;
 use protocol::ReplicaId;
+use protocol::describe::{Listed, Shortened, Words};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The answer to a [`crate::Command`] that took effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,4 +69,60 @@ pub enum Refusal {
     /// The replica cannot write (its disk is full, say).
     #[error("unavailable: {0}")]
     Unavailable(String),
+}
+
+impl fmt::Display for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Response::Done => f.write_str("done"),
+            Response::Value(value) => read(value.as_ref(), f),
+            Response::Swapped(true) => f.write_str("swapped"),
+            Response::Swapped(false) => f.write_str("not swapped"),
+            Response::Deleted(true) => f.write_str("deleted"),
+            Response::Deleted(false) => f.write_str("nothing to delete"),
+            Response::Length(length) => write!(f, "length {length}"),
+            Response::Rows(rows) => write!(f, "{} rows", rows.len()),
+            Response::Txn(answers) => write!(f, "txn{}", Listed(answers)),
+            Response::WrongType => f.write_str("wrong type"),
+            Response::OutOfRange => f.write_str("out of range"),
+            Response::TooLarge => f.write_str("too large"),
+        }
+    }
+}
+
+impl fmt::Display for MicroResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MicroResponse::Value(value) => read(value.as_ref(), f),
+            MicroResponse::Done => f.write_str("done"),
+        }
+    }
+}
+
+fn read(value: Option<&Value>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match value {
+        None => f.write_str("nothing"),
+        Some(Value::Bytes(bytes)) => write!(f, "value {}", Shortened(bytes)),
+        // What tells one state of a list from another is at its end.
+        Some(Value::List(elements)) => {
+            write!(f, "list of {}", elements.len())?;
+            elements.last().map_or(Ok(()), |last| write!(f, ", the last {}", Shortened(last)))
+        }
+        Some(Value::Record(fields)) => write!(f, "record of {} fields", fields.len()),
+        Some(Value::Text(text)) => write!(f, "text of {} characters", text.len_chars()),
+    }
+}
+
+/// What a replica says to a request, in a line.
+#[derive(Debug)]
+pub struct InBrief<'a>(pub &'a Result<Response, Refusal>);
+
+impl fmt::Display for InBrief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(response) => response.fmt(f),
+            Err(Refusal::NotLeader { leader: Some(leader) }) => write!(f, "refused: {leader} leads"),
+            Err(refusal) => write!(f, "refused: {}", Words(&refusal.to_string())),
+        }
+    }
 }

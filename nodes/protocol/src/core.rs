@@ -2,6 +2,7 @@
 
 use crate::admin::{AdminReply, AdminRequest};
 use crate::codec::Wire;
+use crate::describe::Describe;
 use crate::effects::Effects;
 use crate::ids::{ClientId, JournalPosition, ReplicaId};
 use crate::snapshot::{SnapshotEvent, SnapshotId};
@@ -18,11 +19,11 @@ pub trait Protocol: Sized + Send + 'static {
     /// Fixed for one life of the replica: who it is, who its peers are, its time-outs and bounds.
     type Config: Clone + Debug + Send + 'static;
     /// From a client.
-    type Request: Wire + Debug + Send + 'static;
+    type Request: Wire + Debug + Describe + Send + 'static;
     /// To a client.
-    type Reply: Wire + Debug + Send + 'static;
+    type Reply: Wire + Debug + Describe + Send + 'static;
     /// Between replicas.
-    type Message: Wire + Debug + Send + 'static;
+    type Message: Wire + Debug + Describe + Send + 'static;
     /// A journal entry.
     type Record: Wire + Debug + Send + 'static;
     /// A closed enum of timers.

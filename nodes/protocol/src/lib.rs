@@ -7,6 +7,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `core.rs` | [`Protocol`], what a core accepts, and [`Recovered`], what it starts from |
+//! | `describe.rs` | [`Describe`], what crosses a wire in words |
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
 //! | `timers.rs` | [`Timers`], a core's timers in order |
 //! | `snapshot.rs` | saving, sending and receiving state |
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod codec;
 pub mod control;
 pub mod core;
+pub mod describe;
 pub mod effects;
 pub mod frame;
 pub mod ids;
@@ -46,6 +48,7 @@ pub use client::{ClientCore, ClientEffects, ClientOutcome, Done};
 pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered};
+pub use describe::Describe;
 pub use effects::{Effects, Outbox, TimerChange};
 pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};
 pub use placement::Placement;

@@ -107,11 +107,11 @@ impl Members {
 
 impl fmt::Display for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, member) in self.iter().enumerate() {
+        for (place, member) in self.iter().take(MEMBERS_MAX).enumerate() {
             let comma = if place == 0 { "" } else { "," };
             write!(f, "{comma}{member}")?;
         }
-        Ok(())
+        f.write_str(if self.len() > MEMBERS_MAX { ",…" } else { "" })
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::ids::{LogId, LogIndex, Round, Term, Ticket};
 use crate::record::Entry;
 use bytes::Bytes;
+use kv::response::InBrief;
 use kv::{Command, Refusal, Response};
-use protocol::{Incarnation, Sequence, SessionId, SnapshotId};
+use protocol::describe::Listed;
+use protocol::{Describe, Incarnation, Sequence, SessionId, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -202,6 +204,55 @@ impl Message {
     }
 }
 
+impl Describe for Message {
+    const KINDS: &'static [&'static str] = &[
+        "pre-vote",
+        "pre-vote-reply",
+        "request-vote",
+        "request-vote-reply",
+        "append-entries",
+        "append-reply",
+        "install-snapshot",
+        "install-reply",
+        "forward",
+        "forward-reply",
+        "read-index",
+        "read-index-reply",
+        "timeout-now",
+    ];
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Message::PreVote(_) => "pre-vote",
+            Message::PreVoteReply(_) => "pre-vote-reply",
+            Message::RequestVote(_) => "request-vote",
+            Message::RequestVoteReply(_) => "request-vote-reply",
+            Message::AppendEntries(_) => "append-entries",
+            Message::AppendReply(_) => "append-reply",
+            Message::InstallSnapshot(_) => "install-snapshot",
+            Message::InstallReply(_) => "install-reply",
+            Message::Forward(_) => "forward",
+            Message::ForwardReply(_) => "forward-reply",
+            Message::ReadIndex(_) => "read-index",
+            Message::ReadIndexReply(_) => "read-index-reply",
+            Message::TimeoutNow(_) => "timeout-now",
+        }
+    }
+
+    fn repeats(&self, earlier: &Self) -> bool {
+        fn without_round(message: &Message) -> Message {
+            let mut message = message.clone();
+            if let Message::AppendEntries(AppendEntries { round, .. })
+            | Message::AppendReply(AppendReply { round, .. }) = &mut message
+            {
+                *round = Round::default();
+            }
+            message
+        }
+        without_round(self) == without_round(earlier)
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -211,7 +262,7 @@ impl fmt::Display for Message {
             Message::RequestVoteReply(m) => write!(f, "RequestVoteReply {m}"),
             Message::AppendEntries(m) => {
                 write!(f, "AppendEntries {} {} prev {} commit {}", m.term, m.round, m.prev, m.commit)?;
-                m.entries.iter().try_for_each(|e| write!(f, " [{} {}]", e.id(), e.payload))
+                Listed(&m.entries).fmt(f)
             }
             Message::AppendReply(m) => {
                 write!(f, "AppendReply {} {} {}{}", m.term, m.round, m.outcome, life(" from", m.follower))
@@ -225,18 +276,24 @@ impl fmt::Display for Message {
                 let of = LogId::from(m.id);
                 write!(f, "InstallReply {} {of} received {}{}", m.term, m.received, life(" from", m.follower))
             }
-            Message::Forward(writes) => {
-                write!(f, "Forward")?;
-                writes.iter().try_for_each(|w| write!(f, " [{}{} {:?}]", w.session, w.sequence, w.command))
-            }
-            Message::ForwardReply(answers) => {
-                write!(f, "ForwardReply")?;
-                answers.iter().try_for_each(|a| write!(f, " [{:?}]", a.result))
-            }
+            Message::Forward(writes) => write!(f, "Forward{}", Listed(writes)),
+            Message::ForwardReply(answers) => write!(f, "ForwardReply{}", Listed(answers)),
             Message::ReadIndex(_) => write!(f, "ReadIndex"),
             Message::ReadIndexReply(m) => write!(f, "ReadIndexReply {} index {}", m.term, m.index),
             Message::TimeoutNow(term) => write!(f, "TimeoutNow {term}"),
         }
+    }
+}
+
+impl fmt::Display for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{} {}", self.session, self.sequence, self.command)
+    }
+}
+
+impl fmt::Display for ForwardAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        InBrief(&self.result).fmt(f)
     }
 }
 
@@ -273,4 +330,111 @@ impl fmt::Display for AppendOutcome {
 /// Which life it is, unless it is the first.
 fn life(preposition: &str, incarnation: Incarnation) -> String {
     if incarnation == Incarnation(0) { String::new() } else { format!("{preposition} {incarnation}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::{Configuration, MEMBERS_MAX, Members};
+    use crate::record::Payload;
+    use protocol::ReplicaId;
+
+    /// No line is longer than this, in bytes.
+    const LINE_BYTES_MAX: usize = 8000;
+
+    fn command(bytes: usize) -> Command {
+        let bytes = Bytes::from(vec![b'\n'; bytes]);
+        Command::Write { key: bytes.clone(), value: bytes }
+    }
+
+    fn append_entries(round: u64, payloads: Vec<Payload>) -> Message {
+        let entry = |(n, payload)| Arc::new(Entry { index: LogIndex(n), term: Term(2), payload });
+        Message::AppendEntries(AppendEntries {
+            term: Term(2),
+            prev: LogId::default(),
+            commit: LogIndex(0),
+            round: Round(round),
+            entries: (1..).zip(payloads).map(entry).collect(),
+        })
+    }
+
+    fn append_reply(round: u64, matched: u64) -> Message {
+        let outcome = AppendOutcome::Accepted { matched: LogIndex(matched) };
+        let (term, follower, round) = (Term(2), Incarnation(1), Round(round));
+        Message::AppendReply(AppendReply { term, follower, round, outcome })
+    }
+
+    /// One of each kind; lists are this long, and so many bytes whatever a client may choose.
+    fn messages(count: usize, bytes: usize) -> Vec<Message> {
+        let (term, life) = (Term(2), Incarnation(1));
+        let last = LogId::default();
+        let request = VoteRequest { term, last, candidate: life, voter: life, handed_over: true };
+        let reply = VoteReply { term, granted: true, voter: life };
+        let id = SnapshotId { upto: 1, epoch: 1 };
+        let forwarded = Forwarded {
+            ticket: Ticket(1),
+            session: SessionId(1),
+            sequence: Sequence(1),
+            command: command(bytes),
+        };
+        let answer = ForwardAnswer { ticket: Ticket(1), result: Err(Refusal::Uncertain("\n".repeat(bytes))) };
+        let payload =
+            Payload::Command { session: SessionId(1), sequence: Sequence(1), command: command(bytes) };
+        vec![
+            Message::PreVote(request),
+            Message::PreVoteReply(reply),
+            Message::RequestVote(request),
+            Message::RequestVoteReply(reply),
+            append_entries(1, vec![payload; count]),
+            append_reply(1, 1),
+            Message::InstallSnapshot(InstallSnapshot {
+                term,
+                id,
+                offset: 0,
+                bytes: vec![0; bytes].into(),
+                last: true,
+            }),
+            Message::InstallReply(InstallReply { term, follower: life, id, received: 7 }),
+            Message::Forward(vec![forwarded; count]),
+            Message::ForwardReply(vec![answer; count]),
+            Message::ReadIndex(ReadIndex { ticket: Ticket(1) }),
+            Message::ReadIndexReply(ReadIndexReply { term, ticket: Ticket(1), index: LogIndex(1) }),
+            Message::TimeoutNow(term),
+        ]
+    }
+
+    #[test]
+    fn every_kind_is_listed_once_and_there_is_one_of_each() {
+        let kinds: Vec<_> = messages(1, 1).iter().map(Message::kind).collect();
+        assert_eq!(kinds, Message::KINDS);
+    }
+
+    #[test]
+    fn whatever_a_message_holds_it_says_one_short_line_that_begins_with_its_kind() {
+        let members: Vec<_> = (1..).take(MEMBERS_MAX).map(|n| ReplicaId(u32::MAX - n)).collect();
+        let members = Members::founders(&members).unwrap();
+        let joint = Configuration { old: Some(members.clone()), new: members };
+        let mut messages = messages(1000, 1 << 16);
+        messages.push(append_entries(u64::MAX, vec![Payload::Configuration(joint); 1000]));
+        for message in messages {
+            let line = message.to_string();
+            assert!(line.len() <= LINE_BYTES_MAX && !line.contains('\n'), "{} bytes: {line}", line.len());
+            let word = line.split(' ').next().unwrap();
+            assert_eq!(word.to_lowercase(), message.kind().replace('-', ""));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_repeats_another_whatever_its_round_and_entries_repeat_themselves_only() {
+        let noop = || vec![Payload::Noop];
+        assert!(append_entries(7, vec![]).repeats(&append_entries(6, vec![])));
+        assert!(append_entries(7, noop()).repeats(&append_entries(6, noop())));
+        assert!(!append_entries(7, noop()).repeats(&append_entries(7, vec![])));
+        assert!(append_reply(7, 3).repeats(&append_reply(6, 3)));
+        assert!(!append_reply(7, 4).repeats(&append_reply(6, 3)));
+        // What differs beyond what a line shows.
+        let many = |last: Payload| append_entries(1, [vec![Payload::Noop; 50], vec![last]].concat());
+        let write = Payload::Command { session: SessionId(1), sequence: Sequence(1), command: command(1) };
+        assert!(!many(write).repeats(&many(Payload::Noop)));
+    }
 }

@@ -87,11 +87,17 @@ pub enum Record {
     },
 }
 
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id(), self.payload)
+    }
+}
+
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Payload::Noop => write!(f, "noop"),
-            Payload::Command { session, sequence, command } => write!(f, "{session}{sequence} {command:?}"),
+            Payload::Command { session, sequence, command } => write!(f, "{session}{sequence} {command}"),
             Payload::Configuration(configuration) => configuration.fmt(f),
         }
     }
@@ -102,7 +108,7 @@ impl fmt::Display for Record {
         match self {
             Record::HardState { term, vote: None } => write!(f, "HardState {term}, no vote"),
             Record::HardState { term, vote: Some(vote) } => write!(f, "HardState {term}, vote {vote}"),
-            Record::Entry(entry) => write!(f, "Entry {} {}", entry.id(), entry.payload),
+            Record::Entry(entry) => write!(f, "Entry {entry}"),
             Record::LogStart { after } => write!(f, "LogStart after {after}"),
         }
     }

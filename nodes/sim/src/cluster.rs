@@ -4,7 +4,7 @@ use crate::disk::{DiskCounters, JOURNAL, SNAPSHOTS};
 use crate::network::{Arrivals, Network, NetworkSettings, exponential};
 use crate::node::{Halt, Input, Life, Node, Sent};
 use crate::queue::Queue;
-use crate::trace::{Trace, TraceEvent, TraceWhat, label};
+use crate::trace::{Trace, TraceEvent, TraceWhat};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
 use protocol::{
     AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
@@ -197,7 +197,7 @@ pub struct Cluster<P: Protocol> {
     configure: Box<dyn Fn(ReplicaId, Incarnation) -> P::Config>,
     chance: Xoshiro256PlusPlus,
     seed: u64,
-    trace: Trace,
+    trace: Trace<P>,
     outputs: VecDeque<Output<P>>,
     /// What paused or stalled nodes would have done.
     deferred: BTreeMap<NodeId, Vec<What<P>>>,
@@ -370,7 +370,7 @@ impl<P: Protocol> Cluster<P> {
                 Crash::Process => "killed",
                 Crash::Power => "power lost",
             };
-            self.trace.tell(self.now, || TraceWhat::Stopped { node: id, why: why.to_owned() });
+            self.trace.stopped(self.now, id, why);
             self.end(id, crash == Crash::Power, observer);
         } else if crash == Crash::Power {
             self.node_mut(id).end(true);
@@ -556,7 +556,7 @@ impl<P: Protocol> Cluster<P> {
                     return;
                 }
                 node.connected.insert(client);
-                self.trace.tell(now, || TraceWhat::Request { node: to, label: label(&request) });
+                self.trace.tell(now, || TraceWhat::Request { client, node: to, line: request.to_string() });
                 self.input(to, Input::Request { client, request }, observer);
             }
             What::ClientGone { client, to } => {
@@ -626,7 +626,7 @@ impl<P: Protocol> Cluster<P> {
         match lost {
             Some(why) => self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why }),
             None => {
-                self.trace.tell(self.now, || TraceWhat::Received { message: number });
+                self.trace.received(self.now, number, (from, to), &message);
                 self.delivered += 1;
                 let from = self.nodes[&from].replica;
                 self.input(to, Input::Message { from, message }, observer);
@@ -685,7 +685,7 @@ impl<P: Protocol> Cluster<P> {
             self.send(of, to, message);
         }
         for (client, reply) in sent.replies.drain(..) {
-            self.trace.tell(self.now, || TraceWhat::Reply { node: of, label: label(&reply) });
+            self.trace.tell(self.now, || TraceWhat::Reply { client, node: of, line: reply.to_string() });
             let at = self.now + self.client_latency();
             self.queue.push(at, What::Tell(Output::Reply { client, from: of, reply }));
         }
@@ -718,8 +718,7 @@ impl<P: Protocol> Cluster<P> {
         let life = (!self.network.settings().datagrams).then_some(node.lives);
         let size = || codec::encode(&message).len();
         let Arrivals { first, second } = self.network.send(self.now, (from, to), &mut self.chance, size);
-        let number = self.trace.next_message();
-        self.trace.tell(self.now, || TraceWhat::Sent { message: number, from, to, label: label(&message) });
+        let number = self.trace.sent(self.now, (from, to), &message);
         let Some(first) = first else {
             self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why: "lost" });
             return;
@@ -727,13 +726,7 @@ impl<P: Protocol> Cluster<P> {
         if let Some(second) = second {
             let bytes = codec::encode(&message);
             let message = codec::decode(&bytes).expect("what was encoded can be decoded");
-            let number = self.trace.next_message();
-            self.trace.tell(self.now, || TraceWhat::Sent {
-                message: number,
-                from,
-                to,
-                label: "again".to_owned(),
-            });
+            let number = self.trace.doubled(self.now, (from, to), &message);
             self.queue.push(second, What::Deliver { number, from, to, life, message });
         }
         self.queue.push(first, What::Deliver { number, from, to, life, message });
@@ -821,7 +814,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     fn stop(&mut self, id: NodeId, why: Stop, observer: &mut impl Observer<P>) {
-        self.trace.tell(self.now, || TraceWhat::Stopped { node: id, why: why.to_string() });
+        self.trace.stopped(self.now, id, &why);
         self.end(id, why == Stop::Doomed, observer);
         self.outputs.push_back(Output::Stopped { node: id, why });
     }
@@ -862,7 +855,7 @@ impl<P: Protocol> fmt::Debug for Cluster<P> {
     }
 }
 
-fn tell_role<P: Protocol>(id: NodeId, life: &mut Life<P>, now: Time, trace: &mut Trace) {
+fn tell_role<P: Protocol>(id: NodeId, life: &mut Life<P>, now: Time, trace: &mut Trace<P>) {
     let status = life.core.status();
     let (role, epoch, leads) = (status.role, status.epoch, status.leads);
     if life.role.as_ref().is_none_or(|told| *told != (role.clone(), epoch, leads)) {

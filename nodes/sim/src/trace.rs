@@ -1,14 +1,20 @@
 //! What happened, as a fingerprint always and in words when asked for.
 
-use protocol::{NodeId, Time};
+use protocol::{ClientId, Describe, NodeId, Protocol, Time, codec};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What happened in a run.
-#[derive(Debug)]
-pub(crate) struct Trace {
+pub(crate) struct Trace<P: Protocol> {
     fingerprint: u64,
-    events: Option<Vec<TraceEvent>>,
+    words: Option<InWords<P>>,
     messages: u64,
+}
+
+struct InWords<P: Protocol> {
+    events: Vec<TraceEvent>,
+    /// The last message of each kind that a node got from another in its life.
+    told: BTreeMap<(NodeId, NodeId, &'static str), P::Message>,
 }
 
 /// One thing that happened.
@@ -31,8 +37,12 @@ pub enum TraceWhat {
         from: NodeId,
         /// To whom.
         to: NodeId,
-        /// The message, shortened.
-        label: String,
+        /// What sort of message.
+        kind: &'static str,
+        /// Its line.
+        line: String,
+        /// Whether it tells its receiver nothing new, as heartbeats and duplicates do.
+        repeats: bool,
     },
     /// A message arrives.
     Received {
@@ -48,17 +58,21 @@ pub enum TraceWhat {
     },
     /// A client's request arrives.
     Request {
+        /// Whose.
+        client: ClientId,
         /// Where.
         node: NodeId,
-        /// The request, shortened.
-        label: String,
+        /// Its line.
+        line: String,
     },
     /// A node answers a client.
     Reply {
+        /// Whom.
+        client: ClientId,
         /// Who.
         node: NodeId,
-        /// The answer, shortened.
-        label: String,
+        /// The answer's line.
+        line: String,
     },
     /// A node's life begins.
     Started {
@@ -103,22 +117,10 @@ pub enum TraceWhat {
     Note(String),
 }
 
-/// What is kept of a message's words.
-const LABEL_CHARS_MAX: usize = 160;
-
-/// The words of something, shortened.
-pub(crate) fn label(thing: &impl fmt::Debug) -> String {
-    let mut words = format!("{thing:?}");
-    if let Some((end, _)) = words.char_indices().nth(LABEL_CHARS_MAX) {
-        words.truncate(end);
-        words.push('…');
-    }
-    words
-}
-
-impl Trace {
+impl<P: Protocol> Trace<P> {
     pub(crate) fn new(in_words: bool) -> Self {
-        Self { fingerprint: 0xcbf2_9ce4_8422_2325, events: in_words.then(Vec::new), messages: 0 }
+        let words = in_words.then(|| InWords { events: Vec::new(), told: BTreeMap::new() });
+        Self { fingerprint: 0xcbf2_9ce4_8422_2325, words, messages: 0 }
     }
 
     /// Adds to the fingerprint.
@@ -130,25 +132,69 @@ impl Trace {
         self.fingerprint
     }
 
-    pub(crate) fn next_message(&mut self) -> u64 {
-        self.messages += 1;
-        self.messages
-    }
-
     /// Adds words, if they are asked for.
     pub(crate) fn tell(&mut self, at: Time, what: impl FnOnce() -> TraceWhat) {
-        if let Some(events) = &mut self.events {
-            events.push(TraceEvent { at, what: what() });
+        if let Some(words) = &mut self.words {
+            words.events.push(TraceEvent { at, what: what() });
+        }
+    }
+
+    /// A message leaves; gives it its number.
+    pub(crate) fn sent(&mut self, at: Time, (from, to): (NodeId, NodeId), message: &P::Message) -> u64 {
+        self.messages += 1;
+        let number = self.messages;
+        if let Some(words) = &mut self.words {
+            let kind = message.kind();
+            let repeats = words.told.get(&(from, to, kind)).is_some_and(|told| message.repeats(told));
+            let line = message.to_string();
+            let what = TraceWhat::Sent { message: number, from, to, kind, line, repeats };
+            words.events.push(TraceEvent { at, what });
+        }
+        number
+    }
+
+    /// The network has made two of a message; gives the second one its number.
+    pub(crate) fn doubled(&mut self, at: Time, (from, to): (NodeId, NodeId), message: &P::Message) -> u64 {
+        self.messages += 1;
+        let number = self.messages;
+        self.tell(at, || {
+            let (kind, line) = (message.kind(), message.to_string());
+            TraceWhat::Sent { message: number, from, to, kind, line, repeats: true }
+        });
+        number
+    }
+
+    /// A message arrives.
+    pub(crate) fn received(
+        &mut self,
+        at: Time,
+        number: u64,
+        (from, to): (NodeId, NodeId),
+        message: &P::Message,
+    ) {
+        if let Some(words) = &mut self.words {
+            let copy = codec::decode(&codec::encode(message)).expect("what was encoded can be decoded");
+            words.told.insert((from, to, message.kind()), copy);
+            words.events.push(TraceEvent { at, what: TraceWhat::Received { message: number } });
+        }
+    }
+
+    /// A node's life ends: it forgets what it was told.
+    pub(crate) fn stopped(&mut self, at: Time, node: NodeId, why: impl fmt::Display) {
+        if let Some(words) = &mut self.words {
+            words.told.retain(|(_, to, _), _| *to != node);
+            let why = why.to_string();
+            words.events.push(TraceEvent { at, what: TraceWhat::Stopped { node, why } });
         }
     }
 
     /// Whether words are asked for.
     pub(crate) fn in_words(&self) -> bool {
-        self.events.is_some()
+        self.words.is_some()
     }
 
     pub(crate) fn events(&self) -> &[TraceEvent] {
-        self.events.as_deref().unwrap_or_default()
+        self.words.as_ref().map_or(&[], |words| &words.events)
     }
 }
 
@@ -156,11 +202,14 @@ impl fmt::Display for TraceEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.at)?;
         match &self.what {
-            TraceWhat::Sent { message, from, to, label } => write!(f, "{from} → {to} #{message} {label}"),
+            TraceWhat::Sent { message, from, to, line, repeats, .. } => {
+                let again = if *repeats { " again" } else { "" };
+                write!(f, "{from} → {to} #{message}{again} {line}")
+            }
             TraceWhat::Received { message } => write!(f, "#{message} arrives"),
             TraceWhat::Dropped { message, why } => write!(f, "#{message} is lost: {why}"),
-            TraceWhat::Request { node, label } => write!(f, "{node} is asked {label}"),
-            TraceWhat::Reply { node, label } => write!(f, "{node} answers {label}"),
+            TraceWhat::Request { client, node, line } => write!(f, "{client} asks {node} {line}"),
+            TraceWhat::Reply { client, node, line } => write!(f, "{node} answers {client} {line}"),
             TraceWhat::Started { node, records } => write!(f, "{node} starts with {records} records"),
             TraceWhat::Stopped { node, why } => write!(f, "{node} stops: {why}"),
             TraceWhat::Role { node, role, epoch, .. } => write!(f, "{node} is {role} in {epoch}"),

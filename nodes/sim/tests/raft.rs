@@ -68,7 +68,7 @@ impl World {
         };
         let client = LeaderClient::new(ClientConfig {
             session: SessionId(seed + 1),
-            replicas: replicas.clone(),
+            replicas,
             group: 3,
             home: ReplicaId(1),
             bound: false,
@@ -121,10 +121,10 @@ impl World {
             let mut out = ClientEffects::default();
             match output {
                 Output::Reply { from, reply, .. } => {
-                    self.client.handle_reply(now, ReplicaId(from.0), reply, &mut out)
+                    self.client.handle_reply(now, ReplicaId(from.0), reply, &mut out);
                 }
                 Output::Lost { node, .. } => {
-                    self.client.handle_unreachable(now, ReplicaId(node.0), true, &mut out)
+                    self.client.handle_unreachable(now, ReplicaId(node.0), true, &mut out);
                 }
                 Output::Alarm(_) if self.wake.is_some_and(|wake| wake <= now) => {
                     self.client.handle_timer(now, &mut out);

@@ -185,7 +185,7 @@ mod tests {
             message,
             from: 1,
             to: 2,
-            kind: "AppendEntries".into(),
+            kind: "append-entries".into(),
             words: String::new(),
             repeats: repeats(message),
         };

@@ -147,10 +147,14 @@ fn head(from: Point, to: Point) -> [Point; 3] {
     [wing(1.0), to, wing(-1.0)]
 }
 
-/// A message's kind in its capitals: `AppendEntries` as `AE`.
+/// Initials, or of a single word the first letters: `append-entries` is AE, `commit` com.
 pub(super) fn short(kind: &str) -> String {
-    let capitals: String = kind.chars().filter(|c| c.is_uppercase()).collect();
-    if capitals.is_empty() { kind.chars().take(3).collect() } else { capitals }
+    if kind.contains('-') {
+        let initials = kind.split('-').filter_map(|word| word.chars().next());
+        initials.map(|c| c.to_ascii_uppercase()).collect()
+    } else {
+        kind.chars().take(3).collect()
+    }
 }
 
 #[cfg(test)]
@@ -158,8 +162,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_names_are_capitals() {
-        assert_eq!(["AppendEntries", "Forward", "ping"].map(short), ["AE", "F", "pin"]);
+    fn short_names_are_initials() {
+        assert_eq!(["append-entries", "forward", "forward-reply", "--"].map(short), ["AE", "for", "FR", ""]);
     }
 
     #[test]

@@ -33,25 +33,25 @@ fn events() -> Vec<Event> {
         started(1),
         started(2),
         started(3),
-        sent(100, 1, (1, 2), "RequestVote", false),
-        sent(100, 2, (1, 3), "RequestVote", false),
+        sent(100, 1, (1, 2), "request-vote", false),
+        sent(100, 2, (1, 3), "request-vote", false),
         lost(100, 2, "lost"),
         received(300, 1),
         event(350, What::Durable { replica: 2, before: 1 }),
-        sent(350, 3, (2, 1), "RequestVoteReply", false),
+        sent(350, 3, (2, 1), "request-vote-reply", false),
         received(500, 3),
         event(500, What::Role { replica: 1, role: "leader".into(), epoch: 2, leads: true }),
-        sent(510, 4, (1, 2), "AppendEntries", true),
+        sent(510, 4, (1, 2), "append-entries", true),
         event(550, What::Paused { replica: 3, paused: true }),
         asked(600, 1, 7),
-        sent(600, 5, (1, 2), "AppendEntries", false),
+        sent(600, 5, (1, 2), "append-entries", false),
         received(620, 4),
         lost(700, 5, "cut on its way"),
         event(750, What::Stopped { replica: 1, why: "power lost".into() }),
         event(800, What::Paused { replica: 3, paused: false }),
         event(900, What::Started { replica: 1, records: 2 }),
         asked(1_000, 2, 8),
-        sent(1_050, 6, (2, 3), "ReadIndex", false),
+        sent(1_050, 6, (2, 3), "read-index", false),
     ]
 }
 
@@ -165,7 +165,7 @@ fn names_do_not_overlap_however_many_messages_there_are() {
     let mut events: Vec<Event> = events().into_iter().take(3).collect();
     for message in 0..140 {
         let pair = [(1, 2), (2, 3), (3, 1), (1, 3)][message as usize % 4];
-        events.push(sent(10 + message / 5, message, pair, "AppendEntries", false));
+        events.push(sent(10 + message / 5, message, pair, "append-entries", false));
     }
     let trace = Trace { events, accusations: Vec::new() };
     let scene = draw(&trace, &[], |what, _| close_up(what, 1));

@@ -3,11 +3,12 @@
 
 use kv::{Command, Refusal, Reply, Request, Routing};
 use protocol::{
-    ClientId, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, RequestId, Sequence,
-    SessionId, SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
+    ClientId, Describe, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, RequestId,
+    Sequence, SessionId, SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 const LEADER: ReplicaId = ReplicaId(1);
@@ -31,6 +32,28 @@ pub(crate) struct Write {
 pub(crate) enum Message {
     Replicate { first: u64, writes: Vec<Write> },
     Have { before: u64 },
+}
+
+impl Describe for Message {
+    const KINDS: &'static [&'static str] = &["replicate", "have"];
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Message::Replicate { .. } => "replicate",
+            Message::Have { .. } => "have",
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Replicate { first, writes } => {
+                write!(f, "Replicate {} writes from {first} on", writes.len())
+            }
+            Message::Have { before } => write!(f, "Have all before {before}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -357,7 +357,7 @@ fn show(history: &History, key: u64, counter: &Counter, outside: &Outside) -> Ev
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Answer, Call, Ending, MicroAnswer, MicroCall, Phase, ProcessId};
+    use crate::history::{Answer, Call, MicroAnswer, MicroCall, Phase, ProcessId};
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -386,6 +386,9 @@ mod tests {
                     index: u64::from(n),
                     process: ProcessId(n),
                     phase: Phase::Run,
+                    is_hostile: false,
+                    to: None,
+                    by: Vec::new(),
                     call: Call::Txn(vec![step]),
                     intended: invoked,
                     invoked,
@@ -413,13 +416,7 @@ mod tests {
         }
         let mut ops: Vec<Op> = ops.into_iter().map(|(_, op)| op).collect();
         ops.sort_by_key(|op| op.invoked);
-        History {
-            ops,
-            faults: Vec::new(),
-            phases: Vec::new(),
-            clock_uncertainty: 0,
-            ending: Ending::Complete,
-        }
+        History { ops, ..History::empty() }
     }
 
     /// The bounds as the head of this file says them: for each pair of reads, over all additions.

@@ -57,7 +57,10 @@ mod tests {
     fn judged(stages: &[(u32, FaultStage)]) -> Verdict {
         let entries = stages.iter().map(|(id, stage)| {
             let (fault, targets, detail) = ("kill".into(), "n1".into(), "for a reason".into());
-            Entry::Fault { time: 1, event: FaultEvent { id: *id, fault, targets, stage: *stage, detail } }
+            Entry::Fault {
+                time: 1,
+                event: FaultEvent { id: *id, fault, line: None, targets, stage: *stage, detail },
+            }
         });
         check_faults(&History::from_entries(entries).unwrap()).verdict
     }

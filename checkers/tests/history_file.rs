@@ -51,11 +51,11 @@ fn read(path: &Path) -> (Vec<Entry>, Result<Ending, HistoryError>) {
 }
 
 fn invoke(time: u64, process: u32, call: Call) -> Entry {
-    Entry::Invoke { time, intended: time, process: ProcessId(process), call }
+    Entry::Invoke { time, intended: time, process: ProcessId(process), to: None, call }
 }
 
 fn done(time: u64, process: u32) -> Entry {
-    Entry::Return { time, process: ProcessId(process), outcome: Outcome::Ok(Answer::Done) }
+    Entry::Return { time, process: ProcessId(process), by: Vec::new(), outcome: Outcome::Ok(Answer::Done) }
 }
 
 /// Sixty ops, with a flush after every tenth entry: twelve chunks.
@@ -172,6 +172,7 @@ fn a_chunk_is_cut_at_64_kib_and_a_long_entry_passes() {
     let long = Entry::Return {
         time: 5,
         process: ProcessId(1),
+        by: Vec::new(),
         outcome: Outcome::Ok(Answer::Txn(vec![MicroAnswer::List((0..50_000).collect())])),
     };
     let short = invoke(4, 1, Call::Txn(vec![MicroCall::ReadList { key: 9 }]));
@@ -191,7 +192,7 @@ fn other_files_and_other_versions_are_refused() {
     for (bytes, message) in [
         (b"\x7fELF............".to_vec(), "does not begin with GNTLHIST"),
         (b"GNTLHIST\x01\0\0\0\0\0\0\0".to_vec(), "checksum of its first bytes"),
-        (versioned(2), "version 2, known is 1"),
+        (versioned(3), "version 3, known are 1 and 2"),
     ] {
         std::fs::write(&path, bytes).unwrap();
         let error = Reader::open(&path).unwrap_err().to_string();
@@ -238,4 +239,45 @@ fn ops_that_do_not_pair_are_errors_that_say_where() {
         message(vec![invoke(9, 1, read()), done(8, 1)]),
         "entry 1: process 1 returns at 8 ns from an op invoked at 9 ns"
     );
+}
+
+/// A read by a process, asked and answered at these times by these nodes.
+fn read_by(process: u32, from: u64, to: u64, by: Vec<u32>) -> [Entry; 2] {
+    let returned = Outcome::Ok(Answer::Value(None));
+    let (invoke, process) = (invoke(from, process, Call::Read { key: 1 }), ProcessId(process));
+    [invoke, Entry::Return { time: to, process, by, outcome: returned }]
+}
+
+#[test]
+fn a_process_is_hostile_from_the_op_on_that_it_has_open() {
+    let entries = [
+        &read_by(1, 1, 2, vec![])[..],
+        &read_by(2, 3, 4, vec![]),
+        &read_by(1, 5, 9, vec![]),
+        &[Entry::Hostile { time: 7, process: ProcessId(1) }],
+        &[invoke(10, 1, Call::Read { key: 1 })],
+    ];
+    let history = History::from_entries(entries.concat()).unwrap();
+    assert_eq!(history.hostile, [(7, ProcessId(1))]);
+    assert_eq!(history.entries(), 8);
+    let hostile: Vec<bool> = history.ops.iter().map(|op| op.is_hostile).collect();
+    assert_eq!(hostile, [false, false, true, true]);
+}
+
+#[test]
+fn what_liars_alone_have_answered_says_nothing_from_the_lie_on() {
+    let entries = [
+        &[Entry::Liar { time: 5, node: 3 }],
+        &read_by(1, 1, 4, vec![3])[..],
+        &read_by(2, 1, 5, vec![3]),
+        &read_by(3, 6, 7, vec![1, 3]),
+        &read_by(4, 6, 8, vec![]),
+    ];
+    let history = History::from_entries(entries.concat()).unwrap();
+    assert_eq!(history.liars, [(5, 3)]);
+    let outcomes: Vec<&Outcome> = history.ops.iter().map(|op| &op.outcome).collect();
+    let ok = Outcome::Ok(Answer::Value(None));
+    let lie = Outcome::Info("answered only by replicas that lie: n3".to_string());
+    assert_eq!(outcomes, [&ok, &lie, &ok, &ok]);
+    assert_eq!((history.ops[2].to, &history.ops[2].by), (None, &vec![1, 3]));
 }

@@ -8,4 +8,5 @@ mod models;
 mod mutations;
 mod real_histories;
 mod stats;
+mod stored_history;
 mod support;

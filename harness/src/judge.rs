@@ -226,8 +226,8 @@ mod tests {
         let read_after = |ms: u64| {
             let op = |process, from: u64, to: u64, call, answer| {
                 let process = ProcessId(process);
-                let invoke = Entry::Invoke { time: from, intended: from, process, call };
-                [invoke, Entry::Return { time: to, process, outcome: Outcome::Ok(answer) }]
+                let invoke = Entry::Invoke { time: from, intended: from, process, to: None, call };
+                [invoke, Entry::Return { time: to, process, by: Vec::new(), outcome: Outcome::Ok(answer) }]
             };
             let write = op(0, 10 * MS, 11 * MS, Call::Write { key: 1, value: 1 }, Answer::Done);
             let from = (11 + ms) * MS;
@@ -259,8 +259,17 @@ mod tests {
         // than clocks may be off.
         let txn = |process: u32, from: u64, to: u64, steps: Vec<MicroCall>, answers: Vec<MicroAnswer>| {
             let process = ProcessId(process);
-            let invoke = Entry::Invoke { time: from, intended: from, process, call: Call::Txn(steps) };
-            [invoke, Entry::Return { time: to, process, outcome: Outcome::Ok(Answer::Txn(answers)) }]
+            let invoke =
+                Entry::Invoke { time: from, intended: from, process, to: None, call: Call::Txn(steps) };
+            [
+                invoke,
+                Entry::Return {
+                    time: to,
+                    process,
+                    by: Vec::new(),
+                    outcome: Outcome::Ok(Answer::Txn(answers)),
+                },
+            ]
         };
         let append = |process, from, to, key, value| {
             txn(process, from, to, vec![MicroCall::Append { key, value }], vec![MicroAnswer::Done])
@@ -308,8 +317,8 @@ mod tests {
             let process = ProcessId(u32::try_from(time).expect("a few"));
             [
                 Entry::Phase { time, phase: *phase },
-                Entry::Invoke { time, intended: time, process, call: Call::Read { key: 1 } },
-                Entry::Return { time, process, outcome: outcome.clone() },
+                Entry::Invoke { time, intended: time, process, to: None, call: Call::Read { key: 1 } },
+                Entry::Return { time, process, by: Vec::new(), outcome: outcome.clone() },
             ]
         });
         History::from_entries(entries).expect("they pair")

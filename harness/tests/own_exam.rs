@@ -30,15 +30,15 @@ fn phase(time: u64, phase: Phase) -> Entry {
 
 fn fault(time: u64, stage: FaultStage) -> Entry {
     let (fault, targets, detail) = ("kill".into(), "n1".into(), "pid 7".into());
-    Entry::Fault { time, event: FaultEvent { id: 1, fault, targets, stage, detail } }
+    Entry::Fault { time, event: FaultEvent { id: 1, fault, line: None, targets, stage, detail } }
 }
 
 /// An op of a process, from and to milliseconds.
 fn op(process: u32, from: u64, to: u64, call: Call, outcome: Outcome) -> [Entry; 2] {
     let process = ProcessId(process);
     [
-        Entry::Invoke { time: from * MS, intended: from * MS, process, call },
-        Entry::Return { time: to * MS, process, outcome },
+        Entry::Invoke { time: from * MS, intended: from * MS, process, to: None, call },
+        Entry::Return { time: to * MS, process, by: Vec::new(), outcome },
     ]
 }
 
@@ -101,13 +101,7 @@ impl Run {
         if let Some(statuses) = &self.statuses {
             fs::write(dir.path().join("statuses.json"), serde_json::to_vec(statuses).unwrap()).unwrap();
         }
-        self.entries.sort_by_key(|entry| match entry {
-            Entry::Phase { time, .. }
-            | Entry::Invoke { time, .. }
-            | Entry::Return { time, .. }
-            | Entry::Fault { time, .. }
-            | Entry::Clocks { time, .. } => *time,
-        });
+        self.entries.sort_by_key(Entry::time);
         let mut writer = Writer::create(dir.path().join("history.bin")).unwrap();
         self.entries.iter().for_each(|entry| writer.push(entry).unwrap());
         writer.finish().unwrap();

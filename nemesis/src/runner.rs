@@ -193,6 +193,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         (self.record)(FaultEvent {
             id,
             fault: fault.into(),
+            line: None,
             targets: targets.into(),
             stage,
             detail: detail.into(),

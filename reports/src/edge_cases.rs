@@ -32,14 +32,17 @@ fn ok(process: u32, from: u64, to: u64) -> [Entry; 2] {
 fn ended(process: u32, from: u64, to: u64, outcome: Outcome) -> [Entry; 2] {
     let process = ProcessId(process);
     [
-        Entry::Invoke { time: from, intended: from, process, call: Call::Read { key: 1 } },
-        Entry::Return { time: to, process, outcome },
+        Entry::Invoke { time: from, intended: from, process, to: None, call: Call::Read { key: 1 } },
+        Entry::Return { time: to, process, by: Vec::new(), outcome },
     ]
 }
 
 fn fault(time: u64, id: u32, stage: FaultStage) -> Entry {
     let (fault, targets) = (["kill", "delay", "clock-rate"][id as usize % 3].into(), format!("n{}", id % 5));
-    Entry::Fault { time, event: FaultEvent { id, fault, targets, stage, detail: "said so".into() } }
+    Entry::Fault {
+        time,
+        event: FaultEvent { id, fault, line: None, targets, stage, detail: "said so".into() },
+    }
 }
 
 /// Renders and checks what must hold for every page.
@@ -74,7 +77,7 @@ fn runs_without_completed_ops_say_so_instead_of_an_empty_plot() {
         (unanswered, 0),
     ];
     for (nth, (mut entries, empty)) in cases.into_iter().enumerate() {
-        entries.sort_by_key(crate::synthetic::time_of);
+        entries.sort_by_key(Entry::time);
         let (report, page) = page_of(&format!("empty-{nth}"), &entries, &plain_info(), &nothing_wrong());
         assert_eq!(page.matches("no completed operations").count(), empty);
         assert_eq!(page.matches("no operation succeeded").count(), usize::from(empty == 0));
@@ -109,7 +112,7 @@ fn two_hours_with_thousands_of_faults_stay_a_small_page() {
         let stage = if id % 10 == 0 { FaultStage::NeverBit } else { FaultStage::Healed };
         entries.push(fault(at + 900 * MS, id, stage));
     }
-    entries.sort_by_key(crate::synthetic::time_of);
+    entries.sort_by_key(Entry::time);
     let (report, page) = page_of("many-faults", &entries, &plain_info(), &nothing_wrong());
     assert_eq!(report.perf.faults.len(), 4000);
     assert!(page.contains("minutes since the run began"));
@@ -152,6 +155,7 @@ fn labels_are_data_wherever_they_come_from() {
     let event = FaultEvent {
         id: 1,
         fault: evil.into(),
+        line: None,
         targets: evil.into(),
         stage: FaultStage::Installed,
         detail: evil.into(),

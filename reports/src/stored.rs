@@ -220,13 +220,7 @@ impl StoredRun {
             Ok(history) => history,
             Err(error) => {
                 warnings.push(format!("The history cannot be read: {error}"));
-                History {
-                    ops: Vec::new(),
-                    faults: Vec::new(),
-                    phases: Vec::new(),
-                    clock_uncertainty: 0,
-                    ending: Ending::Complete,
-                }
+                History::empty()
             }
         };
         if history.ending != Ending::Complete {

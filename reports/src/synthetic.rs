@@ -18,6 +18,9 @@ pub(crate) fn op(start: u64, length: u64, outcome: &str) -> Op {
         index: 0,
         process: ProcessId(1),
         phase: Phase::Run,
+        is_hostile: false,
+        to: None,
+        by: Vec::new(),
         call: Call::Read { key: 1 },
         intended: start,
         invoked: start,
@@ -95,8 +98,8 @@ impl Storm {
                 } else {
                     Outcome::Ok(Answer::Done)
                 };
-                entries.push(Entry::Invoke { time: now, intended: now, process: process_id, call });
-                entries.push(Entry::Return { time, process: process_id, outcome });
+                entries.push(Entry::Invoke { time: now, intended: now, process: process_id, to: None, call });
+                entries.push(Entry::Return { time, process: process_id, by: Vec::new(), outcome });
                 now = time + chance.random_range(10_000..60_000);
             }
         }
@@ -104,16 +107,23 @@ impl Storm {
         entries.push(Entry::Phase { time: run_to + 3 * S, phase: Phase::Final });
         for i in 0..200 {
             let (time, process) = (run_to + 3 * S + i * 2_000_000, ProcessId(1_000_000));
-            entries.push(Entry::Invoke { time, intended: time, process, call: Call::ReadRecord { key: i } });
+            entries.push(Entry::Invoke {
+                time,
+                intended: time,
+                process,
+                to: None,
+                call: Call::ReadRecord { key: i },
+            });
             entries.push(Entry::Return {
                 time: time + 900_000,
                 process,
+                by: Vec::new(),
                 outcome: Outcome::Ok(Answer::Fields(None)),
             });
         }
         self.faults.iter().zip(1..).for_each(|(trouble, id)| entries.extend(trouble.entries(id)));
         // Stable: an op's invocation stays before its return.
-        entries.sort_by_key(time_of);
+        entries.sort_by_key(Entry::time);
         entries
     }
 
@@ -156,6 +166,7 @@ impl Trouble {
             event: FaultEvent {
                 id,
                 fault: self.fault.into(),
+                line: None,
                 targets: self.targets.into(),
                 stage,
                 detail: detail.into(),
@@ -177,16 +188,6 @@ impl Trouble {
                 at(self.to_s, FaultStage::NeverBit, "0 messages dropped"),
             ],
         }
-    }
-}
-
-pub(crate) fn time_of(entry: &Entry) -> u64 {
-    match entry {
-        Entry::Phase { time, .. }
-        | Entry::Invoke { time, .. }
-        | Entry::Return { time, .. }
-        | Entry::Fault { time, .. }
-        | Entry::Clocks { time, .. } => *time,
     }
 }
 

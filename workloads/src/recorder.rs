@@ -215,7 +215,7 @@ impl Recorder {
         let time = self.now_ns();
         let intended = intended.unwrap_or(time);
         // The call goes into the entry and comes back out: no copy of a transaction's steps.
-        let entry = Entry::Invoke { time, intended, process, call };
+        let entry = Entry::Invoke { time, intended, process, to: None, call };
         self.writer.push(&entry)?;
         let Entry::Invoke { call, .. } = entry else { unreachable!("just made") };
         Ok(OpenOp { process, call, intended, invoked: time })
@@ -228,7 +228,7 @@ impl Recorder {
     pub fn complete(&mut self, op: &OpenOp, outcome: Outcome) -> Result<Outcome, HistoryError> {
         self.drain()?;
         let time = self.now_ns();
-        let entry = Entry::Return { time, process: op.process, outcome };
+        let entry = Entry::Return { time, process: op.process, by: Vec::new(), outcome };
         self.writer.push(&entry)?;
         let Entry::Return { outcome, .. } = entry else { unreachable!("just made") };
         let tally = self.tally.entry(op.call.kind()).or_default();
@@ -373,7 +373,7 @@ mod tests {
 
     fn fault(id: u32) -> FaultEvent {
         let (fault, targets) = ("kill".into(), "n1".into());
-        FaultEvent { id, fault, targets, stage: FaultStage::Installed, detail: String::new() }
+        FaultEvent { id, fault, line: None, targets, stage: FaultStage::Installed, detail: String::new() }
     }
 
     #[test]

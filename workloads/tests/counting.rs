@@ -195,7 +195,7 @@ impl World {
             }
         }
         let steps = steps.clone();
-        self.entries.push(Entry::Invoke { time, intended: time, process, call: call.clone() });
+        self.entries.push(Entry::Invoke { time, intended: time, process, to: None, call: call.clone() });
         let effect = time + self.chance.random_range(1..2 * MS);
         let answered_at = effect + self.chance.random_range(1..MS);
         let fate = if phase == Phase::Run { self.chance.random_range(0..20) } else { 19 };
@@ -235,7 +235,12 @@ impl World {
     fn end(&mut self, worker: u32, generator: &mut dyn Generator, slot: u32) {
         let (call, outcome) = self.open[worker as usize].take().expect("it has asked");
         let process = &mut self.processes[worker as usize];
-        self.entries.push(Entry::Return { time: self.now, process: *process, outcome: outcome.clone() });
+        self.entries.push(Entry::Return {
+            time: self.now,
+            process: *process,
+            by: Vec::new(),
+            outcome: outcome.clone(),
+        });
         if matches!(outcome, Outcome::Info(_)) {
             process.0 += WORKERS;
         }

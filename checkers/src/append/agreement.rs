@@ -63,6 +63,9 @@ fn random(ops: u32, time: u64, span: u64, unknown: f64, chance: &mut impl Rng) -
             index: at as u64,
             process: ProcessId(at as u32),
             phase: Phase::Run,
+            is_hostile: false,
+            to: None,
+            by: Vec::new(),
             call: Call::Txn(steps),
             intended: invoked,
             invoked,
@@ -74,13 +77,7 @@ fn random(ops: u32, time: u64, span: u64, unknown: f64, chance: &mut impl Rng) -
     if chance.random_bool(0.5) {
         lie(&mut ops, element, chance);
     }
-    History {
-        ops,
-        faults: Vec::new(),
-        phases: Vec::new(),
-        clock_uncertainty: 0,
-        ending: crate::history::Ending::Complete,
-    }
+    History { ops, ..History::empty() }
 }
 
 fn lie(ops: &mut [Op], elements: u64, chance: &mut impl Rng) {

@@ -2,7 +2,7 @@
 //! histories.
 
 use super::*;
-use crate::history::{Answer, Call, Ending, MicroAnswer, MicroCall, Phase, ProcessId};
+use crate::history::{Answer, Call, MicroAnswer, MicroCall, Phase, ProcessId};
 use crate::linearizability::wgl::{self, Found, Limits, Model, Span, State};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -75,6 +75,9 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
             index: element,
             process: ProcessId(at as u32),
             phase: Phase::Run,
+            is_hostile: false,
+            to: None,
+            by: Vec::new(),
             call: Call::Txn(vec![step]),
             intended: invoked,
             invoked,
@@ -83,7 +86,7 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
         });
     }
     let ops = ops.into_iter().map(|op| op.expect("every op was answered")).collect();
-    History { ops, faults: Vec::new(), phases: Vec::new(), clock_uncertainty: 0, ending: Ending::Complete }
+    History { ops, ..History::empty() }
 }
 
 fn searched(history: &History) -> bool {

@@ -15,11 +15,20 @@
 //! | `scan` | `[key, limit, null]` | `[key, limit, rows]` |
 //! | `read-modify-write` | `[key, [field, value], null]` | `[key, [field, value], [field 0, …]]` |
 //!
-//! Beyond Jepsen's members an invocation has `intended` where the schedule wanted it at another time than `time`, and,
-//! if a transaction reads registers, `registers`: the positions of those reads among its steps (the others read lists).
-//! `error` is why an op failed or is unknown, `corrupt` what was wrong with an answer. Faults and phases are of process
-//! `nemesis` and type `info`: `f` is the fault's name and `value` an object, or `f` is `phase` and `value` its name, or `f` is
-//! `clock-uncertainty` and `value` by how many nanoseconds times may be off.
+//! Beyond Jepsen's members an invocation has `intended` where the schedule wanted it at another time than `time`, `to` where it is
+//! known which node was asked first (its number), and, if a transaction reads registers, `registers`: the positions of those
+//! reads among its steps (the others read lists). A completion has `by` where it is known which nodes answered: a list of their
+//! numbers. `error` is why an op failed or is unknown, `corrupt` what was wrong with an answer.
+//!
+//! All other lines are of process `nemesis` and type `info`:
+//!
+//! | `f` | `value` |
+//! |---|---|
+//! | `phase` | the name of the phase that begins |
+//! | `clock-uncertainty` | by how many nanoseconds times may be off |
+//! | `hostile` | the process that is hostile from now on |
+//! | `liar` | the number of the node whose replica lies from now on |
+//! | a fault's name | `{"id", "line", "targets", "stage", "detail"}`; no `line` where it is not known |
 
 use super::error::HistoryError;
 use super::op::{Answer, Call, Entry, MicroAnswer, MicroCall, Outcome, ProcessId};
@@ -39,6 +48,10 @@ struct Line<'a> {
     time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     intended: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<u32>,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    by: &'a [u32],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     registers: Vec<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +90,11 @@ pub fn export_json_lines(
                 open.remove(process)
                     .ok_or(HistoryError::NothingOpen { entry: index as u64, process: *process })?,
             ),
-            Entry::Phase { .. } | Entry::Fault { .. } | Entry::Clocks { .. } => None,
+            Entry::Phase { .. }
+            | Entry::Fault { .. }
+            | Entry::Clocks { .. }
+            | Entry::Hostile { .. }
+            | Entry::Liar { .. } => None,
         };
         let line = line(index as u64, &entry, call.as_ref());
         serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
@@ -95,8 +112,10 @@ fn line<'a>(index: u64, entry: &'a Entry, call: Option<&Call>) -> Line<'a> {
         process: Who::Nemesis("nemesis"),
         f: "",
         value: Value::Null,
-        time: super::format::time_of(entry),
+        time: entry.time(),
         intended: None,
+        to: None,
+        by: &[],
         registers: Vec::new(),
         swapped: None,
         error: None,
@@ -108,23 +127,29 @@ fn line<'a>(index: u64, entry: &'a Entry, call: Option<&Call>) -> Line<'a> {
             Line { f: "clock-uncertainty", value: json!(uncertainty), ..blank }
         }
         Entry::Fault { event, .. } => {
-            let value = json!({
+            let mut value = json!({
                 "id": event.id, "targets": event.targets, "stage": event.stage, "detail": event.detail,
             });
+            if let Some(line) = event.line {
+                value["line"] = json!(line);
+            }
             Line { f: &event.fault, value, ..blank }
         }
-        Entry::Invoke { process, intended, call, .. } => Line {
+        Entry::Hostile { process, .. } => Line { f: "hostile", value: json!(process), ..blank },
+        Entry::Liar { node, .. } => Line { f: "liar", value: json!(node), ..blank },
+        Entry::Invoke { process, intended, to, call, .. } => Line {
             kind: "invoke",
             process: Who::Process(*process),
             f: function(call),
             value: value(call, None),
             intended: (*intended != blank.time).then_some(*intended),
+            to: *to,
             registers: register_reads(call),
             ..blank
         },
-        Entry::Return { process, outcome, .. } => {
+        Entry::Return { process, by, outcome, .. } => {
             let call = call.expect("the caller has the call of every return");
-            let blank = Line { process: Who::Process(*process), f: function(call), ..blank };
+            let blank = Line { process: Who::Process(*process), f: function(call), by, ..blank };
             match outcome {
                 Outcome::Ok(Answer::Swapped(false)) => {
                     Line { kind: "fail", value: value(call, None), swapped: Some(false), ..blank }

@@ -4,7 +4,7 @@
 //! file      = preamble chunk* end
 //!
 //! preamble  = 0  magic    8 bytes  "GNTLHIST"
-//!             8  version  u32      1
+//!             8  version  u32      2; files of version 1 are read too
 //!            12  crc      u32      of bytes 0..12
 //!
 //! chunk     = 0  magic    4 bytes  "CHNK"
@@ -22,13 +22,15 @@
 //! An entry is the postcard encoding of [`Stored`]: a variant number, then the fields as variable-length integers.
 //! Times are differences, so that they take two or three bytes: `elapsed` is signed and counts from the entry
 //! before (in a chunk's first entry from zero, so that every chunk can be read by itself), `lag` from the schedule's
-//! time to the invocation.
+//! time to the invocation. `to` and `by` are nodes' numbers. Version 1 knew neither, nor lines, nor the last two kinds of
+//! entry ([`super::version_1`]).
 //!
 //! A chunk's own header has a checksum of its own, so that a length can be believed before the payload is read, and
 //! so that behind damage the next whole chunk can be found: damage with whole chunks behind it is corruption,
 //! damage with nothing behind it is a torn end.
 
 use super::op::{Call, Entry, FaultEvent, Outcome, Phase, ProcessId};
+use super::version_1;
 use serde::{Deserialize, Serialize};
 
 /// The first bytes of a file.
@@ -43,96 +45,133 @@ pub(super) const ENTRY_BYTES_MAX: usize = 64 << 20;
 const PAYLOAD_BYTES_MAX: usize = PAYLOAD_BYTES_CUT + ENTRY_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"GNTLHIST";
-const VERSION: u32 = 1;
 const CHUNK: &[u8; 4] = b"CHNK";
 const END: &[u8; 4] = b"DONE";
 const END_PAYLOAD_BYTES: usize = 12;
 
+/// The versions of the format that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Until the history said who was asked.
+    First = 1,
+    /// What is written.
+    Second = 2,
+}
+
 /// An entry as it is stored. Generic so that the writer borrows what the reader owns.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Stored<C, O, E> {
-    Invoke { elapsed: i64, lag: i64, process: ProcessId, call: C },
-    Return { elapsed: i64, process: ProcessId, outcome: O },
+enum Stored<C, B, O, E> {
+    Invoke { elapsed: i64, lag: i64, process: ProcessId, to: Option<u32>, call: C },
+    Return { elapsed: i64, process: ProcessId, by: B, outcome: O },
     Phase { elapsed: i64, phase: Phase },
     Fault { elapsed: i64, event: E },
     Clocks { elapsed: i64, uncertainty: u64 },
+    Hostile { elapsed: i64, process: ProcessId },
+    Liar { elapsed: i64, node: u32 },
 }
 
 /// What the reader gets back.
-pub(super) type StoredOwned = Stored<Call, Outcome, FaultEvent>;
+type StoredOwned = Stored<Call, Vec<u32>, Outcome, FaultEvent>;
 
 /// Appends the entry's encoding to `payload`; `before` is the time of the entry before it in the chunk, or zero.
 pub(super) fn encode(entry: &Entry, before: u64, payload: &mut Vec<u8>) {
     let since = |time: u64| time.wrapping_sub(before).cast_signed();
     let stored = match entry {
-        Entry::Invoke { time, intended, process, call } => Stored::Invoke {
+        Entry::Invoke { time, intended, process, to, call } => Stored::Invoke {
             elapsed: since(*time),
             lag: time.wrapping_sub(*intended).cast_signed(),
             process: *process,
+            to: *to,
             call,
         },
-        Entry::Return { time, process, outcome } => {
-            Stored::Return { elapsed: since(*time), process: *process, outcome }
+        Entry::Return { time, process, by, outcome } => {
+            Stored::Return { elapsed: since(*time), process: *process, by, outcome }
         }
         Entry::Phase { time, phase } => Stored::Phase { elapsed: since(*time), phase: *phase },
         Entry::Fault { time, event } => Stored::Fault { elapsed: since(*time), event },
         Entry::Clocks { time, uncertainty } => {
             Stored::Clocks { elapsed: since(*time), uncertainty: *uncertainty }
         }
+        Entry::Hostile { time, process } => Stored::Hostile { elapsed: since(*time), process: *process },
+        Entry::Liar { time, node } => Stored::Liar { elapsed: since(*time), node: *node },
     };
     *payload =
         postcard::to_extend(&stored, std::mem::take(payload)).expect("an entry has no unencodable value");
 }
 
 /// Decodes the entry at the start of `payload`: the entry and how many bytes it took.
-pub(super) fn decode(payload: &[u8], before: u64) -> Result<(Entry, usize), postcard::Error> {
-    let (stored, rest) = postcard::take_from_bytes::<StoredOwned>(payload)?;
-    let at = |elapsed: i64| before.wrapping_add(elapsed.cast_unsigned());
-    let entry = match stored {
-        Stored::Invoke { elapsed, lag, process, call } => {
-            let time = at(elapsed);
-            Entry::Invoke { time, intended: time.wrapping_sub(lag.cast_unsigned()), process, call }
+pub(super) fn decode(
+    version: Version,
+    payload: &[u8],
+    before: u64,
+) -> Result<(Entry, usize), postcard::Error> {
+    let (entry, rest) = match version {
+        Version::First => {
+            let (stored, rest) = postcard::take_from_bytes::<version_1::Stored>(payload)?;
+            (stored.entry(before), rest)
         }
-        Stored::Return { elapsed, process, outcome } => Entry::Return { time: at(elapsed), process, outcome },
-        Stored::Phase { elapsed, phase } => Entry::Phase { time: at(elapsed), phase },
-        Stored::Fault { elapsed, event } => Entry::Fault { time: at(elapsed), event },
-        Stored::Clocks { elapsed, uncertainty } => Entry::Clocks { time: at(elapsed), uncertainty },
+        Version::Second => {
+            let (stored, rest) = postcard::take_from_bytes::<StoredOwned>(payload)?;
+            (stored.entry(before), rest)
+        }
     };
     Ok((entry, payload.len() - rest.len()))
 }
 
-/// When an entry was recorded.
-pub(super) fn time_of(entry: &Entry) -> u64 {
-    match entry {
-        Entry::Phase { time, .. }
-        | Entry::Invoke { time, .. }
-        | Entry::Return { time, .. }
-        | Entry::Fault { time, .. }
-        | Entry::Clocks { time, .. } => *time,
+impl StoredOwned {
+    fn entry(self, before: u64) -> Entry {
+        let at = |elapsed| time_after(before, elapsed);
+        match self {
+            Stored::Invoke { elapsed, lag, process, to, call } => {
+                let time = at(elapsed);
+                Entry::Invoke { time, intended: intended(time, lag), process, to, call }
+            }
+            Stored::Return { elapsed, process, by, outcome } => {
+                Entry::Return { time: at(elapsed), process, by, outcome }
+            }
+            Stored::Phase { elapsed, phase } => Entry::Phase { time: at(elapsed), phase },
+            Stored::Fault { elapsed, event } => Entry::Fault { time: at(elapsed), event },
+            Stored::Clocks { elapsed, uncertainty } => Entry::Clocks { time: at(elapsed), uncertainty },
+            Stored::Hostile { elapsed, process } => Entry::Hostile { time: at(elapsed), process },
+            Stored::Liar { elapsed, node } => Entry::Liar { time: at(elapsed), node },
+        }
     }
 }
 
-/// The first bytes of every file.
+/// The time of an entry, by that of the entry before it.
+pub(super) fn time_after(before: u64, elapsed: i64) -> u64 {
+    before.wrapping_add(elapsed.cast_unsigned())
+}
+
+/// When the schedule wanted an invocation.
+pub(super) fn intended(time: u64, lag: i64) -> u64 {
+    time.wrapping_sub(lag.cast_unsigned())
+}
+
+/// The first bytes of every file that is written.
 pub(super) fn preamble() -> [u8; PREAMBLE_BYTES] {
     let mut bytes = [0; PREAMBLE_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&(Version::Second as u32).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..12]);
     bytes[12..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-/// Says what is wrong with a file's first bytes.
-pub(super) fn check_preamble(bytes: [u8; PREAMBLE_BYTES]) -> Result<(), String> {
-    if &bytes[..8] != MAGIC {
+/// The version of a file that begins so, or what is wrong with its first bytes: there may be fewer than there should be.
+pub(super) fn check_preamble(bytes: &[u8]) -> Result<Version, String> {
+    let magic = bytes.len().min(MAGIC.len());
+    if bytes[..magic] != MAGIC[..magic] {
         return Err("it does not begin with GNTLHIST".to_string());
     }
-    if u32_at(&bytes, 12) != crc32c::crc32c(&bytes[..12]) {
+    let Some(bytes) = bytes.first_chunk::<PREAMBLE_BYTES>() else { return Ok(Version::Second) };
+    if u32_at(bytes, 12) != crc32c::crc32c(&bytes[..12]) {
         return Err("the checksum of its first bytes does not match".to_string());
     }
-    match u32_at(&bytes, 8) {
-        VERSION => Ok(()),
-        version => Err(format!("it has version {version}, known is {VERSION}")),
+    match u32_at(bytes, 8) {
+        1 => Ok(Version::First),
+        2 => Ok(Version::Second),
+        version => Err(format!("it has version {version}, known are 1 and 2")),
     }
 }
 

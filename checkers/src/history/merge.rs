@@ -1,7 +1,6 @@
 //! One history of what was recorded in several places: the controller's, and that of each host that made load in the run phase.
 
 use super::error::HistoryError;
-use super::format::time_of;
 use super::op::{Entry, Phase, ProcessId};
 use super::writer::Writer;
 use std::iter::Peekable;
@@ -57,17 +56,21 @@ where
             ProcessId(u32::try_from(merged).expect("there are fewer clients than 32 bits can tell"))
         };
         let entries = entries.filter_map(move |entry| match entry {
-            Ok(Entry::Invoke { time, intended, process: by, call }) => Some(Ok(Entry::Invoke {
+            Ok(Entry::Invoke { time, intended, process: who, to, call }) => Some(Ok(Entry::Invoke {
                 time: timeline.at(time),
                 intended: timeline.at(intended),
-                process: process(by),
+                process: process(who),
+                to,
                 call,
             })),
-            Ok(Entry::Return { time, process: by, outcome }) => {
-                Some(Ok(Entry::Return { time: timeline.at(time), process: process(by), outcome }))
+            Ok(Entry::Return { time, process: who, by, outcome }) => {
+                Some(Ok(Entry::Return { time: timeline.at(time), process: process(who), by, outcome }))
             }
-            // Phases and faults are the controller's.
-            Ok(_) => None,
+            Ok(Entry::Hostile { time, process: who }) => {
+                Some(Ok(Entry::Hostile { time: timeline.at(time), process: process(who) }))
+            }
+            // The controller's.
+            Ok(Entry::Phase { .. } | Entry::Fault { .. } | Entry::Clocks { .. } | Entry::Liar { .. }) => None,
             Err(error) => Some(Err(error)),
         });
         entries.peekable()
@@ -86,7 +89,7 @@ where
             // An error comes out as what it is.
             (Some(Err(_)), _) | (Some(_), None) => true,
             (Some(Ok(Entry::Phase { phase: Phase::Final, .. })) | None, Some(_)) => false,
-            (Some(Ok(entry)), Some((time, _))) => time_of(entry) <= time,
+            (Some(Ok(entry)), Some((time, _))) => entry.time() <= time,
         };
         let next = match earliest {
             Some((_, part)) if !is_own => parts[part].next(),
@@ -107,7 +110,7 @@ where
     for (index, part) in parts.iter_mut().enumerate() {
         let time = match part.peek() {
             None => continue,
-            Some(Ok(entry)) => time_of(entry),
+            Some(Ok(entry)) => entry.time(),
             Some(Err(_)) => return Err(part.next().expect("it was seen").expect_err("it was seen")),
         };
         if earliest.is_none_or(|(least, _)| time < least) {
@@ -125,8 +128,8 @@ mod tests {
     fn op(process: u32, from: u64, to: u64) -> [Entry; 2] {
         let process = ProcessId(process);
         [
-            Entry::Invoke { time: from, intended: from, process, call: Call::Read { key: 1 } },
-            Entry::Return { time: to, process, outcome: Outcome::Ok(Answer::Value(None)) },
+            Entry::Invoke { time: from, intended: from, process, to: None, call: Call::Read { key: 1 } },
+            Entry::Return { time: to, process, by: vec![2], outcome: Outcome::Ok(Answer::Value(None)) },
         ]
     }
 
@@ -152,6 +155,7 @@ mod tests {
         let fault = FaultEvent {
             id: 1,
             fault: "kill".into(),
+            line: Some(1),
             targets: "n1".into(),
             stage: FaultStage::Installed,
             detail: String::new(),
@@ -173,7 +177,15 @@ mod tests {
             vec![
                 // One that began a moment before the controller, or so its clock says, and one that ended a moment after.
                 (ahead, [vec![phase(99_990, Phase::Run)], op(0, 99_995, 100_400).to_vec()].concat()),
-                (behind, [op(0, 300, 700), op(1, 800, 1_100)].concat()),
+                (
+                    behind,
+                    [
+                        op(0, 300, 700).to_vec(),
+                        vec![Entry::Hostile { time: 750, process: ProcessId(1) }],
+                        op(1, 800, 1_100).to_vec(),
+                    ]
+                    .concat(),
+                ),
             ],
         );
         assert_eq!((history.ending, history.clock_uncertainty), (Ending::Complete, 250));
@@ -189,6 +201,8 @@ mod tests {
             ]
         );
         assert_eq!(history.faults[0].0, 1_500);
+        assert_eq!(history.hostile, [(1_750, ProcessId(7))]);
+        assert!(history.ops.iter().all(|op| op.by == [2]));
         let wide = History::from_entries(op(1, 100, 300)).expect("they pair");
         let wide = History { clock_uncertainty: 150, ..wide }.widened();
         assert_eq!((wide.ops[0].invoked, wide.ops[0].returned), (0, Some(450)));

@@ -3,7 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `op.rs` | what a history is made of |
-//! | `format.rs` | the bytes of a history file |
+//! | `format.rs`, `version_1.rs` | the bytes of a history file, and what they were |
 //! | `writer.rs`, `reader.rs` | recording it, and reading back as much as is whole |
 //! | `load.rs` | [`History`]: all of it in memory, invocations paired with returns |
 //! | `merge.rs` | one history of what was recorded in several places |
@@ -18,6 +18,7 @@ pub mod merge;
 pub mod op;
 mod posting;
 pub mod reader;
+mod version_1;
 pub mod writer;
 
 pub use error::HistoryError;

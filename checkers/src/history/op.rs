@@ -2,7 +2,7 @@
 //!
 //! Values that workloads write are numbers, unique per key (or per record field); clients expand them to bytes of
 //! the wanted size and recognise them again. Times are nanoseconds since the run began, on the controller's
-//! monotonic clock, or on another host's as compared with it ([`Entry::Clocks`]).
+//! monotonic clock, or on another host's as compared with it ([`Entry::Clocks`]). A node is its number: 3 is `n3`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -135,6 +135,8 @@ pub struct FaultEvent {
     pub id: u32,
     /// The fault's name in plans: `kill`, `pause`, `partition-halves`, …
     pub fault: String,
+    /// The line of the plan's nemesis that it belongs to, from 1 on; `None` if that was not recorded.
+    pub line: Option<u32>,
     /// The nodes it is on, or `n1|n2,n3` for a partition: short, for a person.
     pub targets: String,
     /// What happened.
@@ -149,15 +151,36 @@ pub enum Entry {
     /// A phase begins.
     Phase { time: u64, phase: Phase },
     /// A process asks. `intended` is when the schedule wanted it to (equal to `time` in a closed loop): latency counts from
-    /// there, effects from `time`.
-    Invoke { time: u64, intended: u64, process: ProcessId, call: Call },
-    /// The process's open op ends.
-    Return { time: u64, process: ProcessId, outcome: Outcome },
+    /// there, effects from `time`. `to` is the node that is asked first, or that the process is bound to, if that is known.
+    Invoke { time: u64, intended: u64, process: ProcessId, to: Option<u32>, call: Call },
+    /// The process's open op ends. `by` are the nodes whose answers made the outcome; empty if they are not known.
+    Return { time: u64, process: ProcessId, by: Vec<u32>, outcome: Outcome },
     /// A fault.
     Fault { time: u64, event: FaultEvent },
     /// The history was recorded in several places. Times are as the controller's clock would have told them, give or take so much,
     /// in nanoseconds.
     Clocks { time: u64, uncertainty: u64 },
+    /// From now on this process is hostile, with the op that it has open. Its ops may take effect at any time of the run, any number
+    /// of times, or never, whatever they were answered.
+    Hostile { time: u64, process: ProcessId },
+    /// From now on this node's replica lies: what it says counts in no judgement any more.
+    Liar { time: u64, node: u32 },
+}
+
+impl Entry {
+    /// When it was recorded.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        match self {
+            Entry::Phase { time, .. }
+            | Entry::Invoke { time, .. }
+            | Entry::Return { time, .. }
+            | Entry::Fault { time, .. }
+            | Entry::Clocks { time, .. }
+            | Entry::Hostile { time, .. }
+            | Entry::Liar { time, .. } => *time,
+        }
+    }
 }
 
 /// The kinds of op that tables and plots tell apart.
@@ -217,14 +240,21 @@ pub struct Op {
     pub process: ProcessId,
     /// In which phase it was invoked.
     pub phase: Phase,
+    /// Whether the process was hostile before the op ended: see [`Entry::Hostile`].
+    pub is_hostile: bool,
     /// What.
     pub call: Call,
+    /// The node that was asked first, if that is known.
+    pub to: Option<u32>,
     /// When the schedule wanted it.
     pub intended: u64,
     /// When it was asked.
     pub invoked: u64,
     /// When it ended, if it did; an `Info` op has effects until the end of time all the same.
     pub returned: Option<u64>,
-    /// How it ended; an op still open at the end of the history is `Info`.
+    /// The nodes whose answers made the outcome, as far as they are known.
+    pub by: Vec<u32>,
+    /// How it ended; an op still open at the end of the history is `Info`, and so is one that only liars have answered
+    /// ([`Entry::Liar`]).
     pub outcome: Outcome,
 }

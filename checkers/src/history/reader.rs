@@ -1,7 +1,7 @@
 //! Reads a history back, as far as it is whole.
 
 use super::error::HistoryError;
-use super::format::{self, HEADER_BYTES, Header, PREAMBLE_BYTES};
+use super::format::{self, HEADER_BYTES, Header, PREAMBLE_BYTES, Version};
 use super::op::Entry;
 use std::fmt;
 use std::fs::File;
@@ -37,6 +37,7 @@ pub struct Reader {
     file: File,
     path: PathBuf,
     file_bytes: u64,
+    version: Version,
     /// Where the chunk in memory begins.
     chunk_offset: u64,
     /// Where the next chunk begins.
@@ -78,6 +79,7 @@ impl Reader {
             file,
             path,
             file_bytes,
+            version: Version::Second,
             chunk_offset: 0,
             next_offset: PREAMBLE_BYTES as u64,
             next_ordinal: 0,
@@ -103,10 +105,8 @@ impl Reader {
         let mut found = [0; PREAMBLE_BYTES];
         let there = self.file_bytes.min(PREAMBLE_BYTES as u64) as usize;
         self.read_at(&mut found[..there], 0)?;
-        if found[..there] != format::preamble()[..there] {
-            let reason = format::check_preamble(found).err().unwrap_or_else(|| "it is cut".to_string());
-            return Err(HistoryError::NotAHistory { path: self.path.clone(), reason });
-        }
+        self.version = format::check_preamble(&found[..there])
+            .map_err(|reason| HistoryError::NotAHistory { path: self.path.clone(), reason })?;
         if there < PREAMBLE_BYTES {
             self.ending =
                 Some(self.truncated(0, format!("the file ends after {there} of its first 16 bytes")));
@@ -233,14 +233,15 @@ impl Reader {
                 return Ok(None);
             }
         }
-        let (entry, bytes) = format::decode(&self.payload[self.decoded..], self.before).map_err(|error| {
+        let decoded = format::decode(self.version, &self.payload[self.decoded..], self.before);
+        let (entry, bytes) = decoded.map_err(|error| {
             let reason = format!("an entry cannot be decoded: {error}");
             self.corrupt(self.next_ordinal - 1, self.chunk_offset, reason)
         })?;
         self.decoded += bytes;
         self.entries_left -= 1;
         self.entries += 1;
-        self.before = format::time_of(&entry);
+        self.before = entry.time();
         Ok(Some(entry))
     }
 }

@@ -66,7 +66,7 @@ impl Writer {
             self.chunk.truncate(start);
             return Err(HistoryError::EntryTooLarge { bytes, limit: ENTRY_BYTES_MAX });
         }
-        self.before = format::time_of(entry);
+        self.before = entry.time();
         self.chunk_entries += 1;
         if self.is_full() { self.flush() } else { Ok(()) }
     }
@@ -132,8 +132,13 @@ mod tests {
     fn entries_outlive_a_failed_write_and_are_written_by_the_next() {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let path = folder.path().join("history.bin");
-        let entry =
-            |time| Entry::Invoke { time, intended: time, process: ProcessId(3), call: Call::Read { key: 1 } };
+        let entry = |time| Entry::Invoke {
+            time,
+            intended: time,
+            process: ProcessId(3),
+            to: None,
+            call: Call::Read { key: 1 },
+        };
         let mut writer = Writer::create(&path).unwrap();
         writer.push(&entry(0)).unwrap();
         writer.flush().unwrap();

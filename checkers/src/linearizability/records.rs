@@ -331,7 +331,7 @@ impl Graph {
 mod tests {
     use super::super::objects::Objects;
     use super::*;
-    use crate::history::{Ending, Op, Phase, ProcessId};
+    use crate::history::{Op, Phase, ProcessId};
     use crate::linearizability::wgl::{self, Found, Model, Span, State};
     use rand::{Rng, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
@@ -419,6 +419,9 @@ mod tests {
             index: u64::from(at),
             process: ProcessId(at),
             phase: Phase::Run,
+            is_hostile: false,
+            to: None,
+            by: Vec::new(),
             call,
             intended: invoked,
             invoked,
@@ -439,13 +442,7 @@ mod tests {
                 Limits { deadline: Instant::now() + Duration::from_secs(60), memory_bytes_max: 1 << 30 };
             let mut model = Whole { ops: &ops, states: vec![None], numbers: HashMap::new() };
             let is_whole = matches!(wgl::search(&mut model, &spans, &limits), Found::Order(_));
-            let history = History {
-                ops,
-                faults: Vec::new(),
-                phases: Vec::new(),
-                clock_uncertainty: 0,
-                ending: Ending::Complete,
-            };
+            let history = History { ops, ..History::empty() };
             let judged = judge(&history, &Objects::of(&history).all[0], FIELDS, &limits);
             match (&judged, is_whole) {
                 (RecordJudgement::Field(_, Judgement::Linearizable), true) => valid += 1,

@@ -21,9 +21,9 @@ pub(crate) fn phased(phases: impl IntoIterator<Item = (Phase, Vec<Written>)>) ->
         let mut entries = vec![(start, 0, Entry::Phase { time: start, phase })];
         for (process, invoked, returned, call, outcome) in ops {
             let (process, time) = (ProcessId(process), invoked * MS);
-            entries.push((time, 1, Entry::Invoke { time, intended: time, process, call }));
+            entries.push((time, 1, Entry::Invoke { time, intended: time, process, to: None, call }));
             let time = returned * MS;
-            entries.push((time, 2, Entry::Return { time, process, outcome }));
+            entries.push((time, 2, Entry::Return { time, process, by: Vec::new(), outcome }));
         }
         entries.sort_by_key(|(time, rank, _)| (*time, *rank));
         all.extend(entries.into_iter().map(|(_, _, entry)| entry));

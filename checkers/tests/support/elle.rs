@@ -89,7 +89,8 @@ fn history(rows: impl Iterator<Item = Row>) -> History {
             }
         });
         let (calls, answers): (Vec<_>, Vec<_>) = steps.unzip();
-        let invoke = |time, process| Entry::Invoke { time, intended: time, process, call: Call::Txn(calls) };
+        let invoke =
+            |time, process| Entry::Invoke { time, intended: time, process, to: None, call: Call::Txn(calls) };
         let mut fresh = || {
             processes += 1;
             ProcessId(processes)
@@ -113,7 +114,7 @@ fn history(rows: impl Iterator<Item = Row>) -> History {
             entries.push(invoke(0, process));
             process
         });
-        entries.push(Entry::Return { time, process, outcome });
+        entries.push(Entry::Return { time, process, by: Vec::new(), outcome });
     }
     History::from_entries(entries).expect("the history pairs")
 }

@@ -56,26 +56,32 @@ fn fault() -> impl Strategy<Value = FaultEvent> {
         FaultStage::Healed,
         FaultStage::NeverBit,
     ]);
-    (any::<u32>(), "[a-o]{1,9}", ".{0,9}", stage, ".{0,9}")
-        .prop_map(|(id, fault, targets, stage, detail)| FaultEvent { id, fault, targets, stage, detail })
+    (any::<u32>(), "[a-o]{1,9}", any::<Option<u32>>(), ".{0,9}", stage, ".{0,9}").prop_map(
+        |(id, fault, line, targets, stage, detail)| FaultEvent { id, fault, line, targets, stage, detail },
+    )
 }
 
 /// Entries in which every return ends the invocation before it, at times that may go anywhere.
 pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let phase = prop::sample::select(vec![Phase::Load, Phase::Run, Phase::Final]);
+    let nodes = (any::<Option<u32>>(), prop::collection::vec(any::<u32>(), 0..4));
     let piece = prop_oneof![
-        8 => (any::<u64>(), any::<u64>(), any::<u64>(), call_and_outcome(), any::<bool>())
-            .prop_map(|(time, intended, end, (call, outcome), returns)| {
+        8 => (any::<(u64, u64, u64)>(), nodes, call_and_outcome(), any::<bool>())
+            .prop_map(|((time, intended, end), (to, by), (call, outcome), returns)| {
                 let process = ProcessId(0);
-                let mut pair = vec![Entry::Invoke { time, intended, process, call }];
+                let mut pair = vec![Entry::Invoke { time, intended, process, to, call }];
                 if returns {
-                    pair.push(Entry::Return { time: end, process, outcome });
+                    pair.push(Entry::Return { time: end, process, by, outcome });
                 }
                 pair
             }),
         1 => (any::<u64>(), phase).prop_map(|(time, phase)| vec![Entry::Phase { time, phase }]),
         1 => (any::<u64>(), fault()).prop_map(|(time, event)| vec![Entry::Fault { time, event }]),
         1 => (any::<u64>(), any::<u64>()).prop_map(|(time, uncertainty)| vec![Entry::Clocks { time, uncertainty }]),
+        1 => (any::<u64>(), any::<u32>()).prop_map(|(time, process)| {
+            vec![Entry::Hostile { time, process: ProcessId(process) }]
+        }),
+        1 => (any::<u64>(), any::<u32>()).prop_map(|(time, node)| vec![Entry::Liar { time, node }]),
     ];
     prop::collection::vec(piece, 0..24).prop_map(|pieces| {
         let numbered = pieces.into_iter().zip(1..).flat_map(|(mut piece, number)| {

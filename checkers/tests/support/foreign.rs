@@ -20,11 +20,16 @@ struct Entries(Vec<Entry>);
 impl Entries {
     fn invoke(&mut self, process: u32, call: Call) {
         let time = self.0.len() as u64;
-        self.0.push(Entry::Invoke { time, intended: time, process: ProcessId(process), call });
+        self.0.push(Entry::Invoke { time, intended: time, process: ProcessId(process), to: None, call });
     }
 
     fn end(&mut self, process: u32, outcome: Outcome) {
-        self.0.push(Entry::Return { time: self.0.len() as u64, process: ProcessId(process), outcome });
+        self.0.push(Entry::Return {
+            time: self.0.len() as u64,
+            process: ProcessId(process),
+            by: Vec::new(),
+            outcome,
+        });
     }
 
     fn history(self) -> History {
@@ -113,9 +118,14 @@ pub(crate) fn synthetic(text: &str) -> History {
         // Every op its own process: in the file a client goes on after an op of unknown outcome.
         process += 1;
         let (at, process) = (process, ProcessId(process));
-        entries.push((invoked, 0, at, Entry::Invoke { time: invoked, intended: invoked, process, call }));
+        entries.push((
+            invoked,
+            0,
+            at,
+            Entry::Invoke { time: invoked, intended: invoked, process, to: None, call },
+        ));
         if let Some(time) = returned {
-            entries.push((time, 1, at, Entry::Return { time, process, outcome }));
+            entries.push((time, 1, at, Entry::Return { time, process, by: Vec::new(), outcome }));
         }
     };
     if has_cas {

@@ -33,9 +33,18 @@ fn entry(at: usize, line: &Value, open: &mut HashMap<ProcessId, Call>) -> Entry 
         if f == "clock-uncertainty" {
             return Entry::Clocks { time, uncertainty: as_type(value) };
         }
+        if f == "hostile" {
+            return Entry::Hostile { time, process: as_type(value) };
+        }
+        if f == "liar" {
+            return Entry::Liar { time, node: as_type(value) };
+        }
         let (id, stage) = (as_type(&value["id"]), as_type(&value["stage"]));
         let (targets, detail) = (text(&value["targets"]), text(&value["detail"]));
-        return Entry::Fault { time, event: FaultEvent { id, fault: f, targets, stage, detail } };
+        return Entry::Fault {
+            time,
+            event: FaultEvent { id, fault: f, line: value.get("line").map(as_type), targets, stage, detail },
+        };
     }
     let process: ProcessId = as_type(&line["process"]);
     let kind = text(&line["type"]);
@@ -44,7 +53,7 @@ fn entry(at: usize, line: &Value, open: &mut HashMap<ProcessId, Call>) -> Entry 
         let call = call(&f, value, &registers);
         open.insert(process, call.clone());
         let intended = line.get("intended").map_or(time, as_type);
-        return Entry::Invoke { time, intended, process, call };
+        return Entry::Invoke { time, intended, process, to: line.get("to").map(as_type), call };
     }
     let call = open.remove(&process).expect("a return has an invocation");
     let outcome = match kind.as_str() {
@@ -55,7 +64,7 @@ fn entry(at: usize, line: &Value, open: &mut HashMap<ProcessId, Call>) -> Entry 
         "ok" => Outcome::Ok(answer(&call, value)),
         other => panic!("type {other}"),
     };
-    Entry::Return { time, process, outcome }
+    Entry::Return { time, process, by: line.get("by").map(as_type).unwrap_or_default(), outcome }
 }
 
 fn call(f: &str, value: &Value, registers: &[usize]) -> Call {

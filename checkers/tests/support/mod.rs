@@ -9,3 +9,4 @@ pub(crate) mod entries;
 pub(crate) mod foreign;
 pub(crate) mod jsonl;
 pub(crate) mod simulate;
+pub(crate) mod stored;

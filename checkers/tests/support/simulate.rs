@@ -67,7 +67,13 @@ pub(crate) fn simulate(what: Simulation) -> Vec<Entry> {
                     Some(from) if dice < what.read + what.cas => Call::Cas { key, from: *from, to: written },
                     _ => Call::Write { key, value: written },
                 };
-                entries.push(Entry::Invoke { time, intended: time, process, call: client.call.clone() });
+                entries.push(Entry::Invoke {
+                    time,
+                    intended: time,
+                    process,
+                    to: None,
+                    call: client.call.clone(),
+                });
                 let effect = time + chance.random_range(1..HOP);
                 let is_unknown = dice >= what.read && chance.random_range(0..1000) < what.unknown;
                 if is_unknown {
@@ -124,7 +130,7 @@ pub(crate) fn simulate(what: Simulation) -> Vec<Entry> {
                     client.process = ProcessId(processes);
                     processes += 1;
                 }
-                entries.push(Entry::Return { time, process, outcome });
+                entries.push(Entry::Return { time, process, by: Vec::new(), outcome });
                 events.push(Reverse((time + chance.random_range(1..HOP / 4), at, Event::Invoke)));
             }
         }

@@ -45,10 +45,11 @@ pub(crate) fn transactions(count: u64) -> Vec<Entry> {
             answers.push(MicroAnswer::Done);
         }
         let process = ProcessId(n as u32);
-        let invoke = Entry::Invoke { time: invoked, intended: invoked, process, call: Call::Txn(calls) };
+        let invoke =
+            Entry::Invoke { time: invoked, intended: invoked, process, to: None, call: Call::Txn(calls) };
         let outcome = Outcome::Ok(Answer::Txn(answers));
         entries.push((invoked, 1, invoke));
-        entries.push((returned, 2, Entry::Return { time: returned, process, outcome }));
+        entries.push((returned, 2, Entry::Return { time: returned, process, by: Vec::new(), outcome }));
     }
     entries.sort_by_key(|(time, rank, _)| (*time, *rank));
     entries.into_iter().map(|(.., entry)| entry).collect()

@@ -175,7 +175,12 @@ impl Clients {
         for slot in &mut self.slots {
             if slot.open.take().is_some() {
                 let outcome = Outcome::Info("the run ended".to_owned());
-                recording.entries.push(Entry::Return { time: now.0, process: slot.process, outcome });
+                recording.entries.push(Entry::Return {
+                    time: now.0,
+                    process: slot.process,
+                    by: Vec::new(),
+                    outcome,
+                });
             }
         }
     }
@@ -215,8 +220,13 @@ impl Clients {
         }
         let worker = &mut self.slots[slot as usize];
         cluster.note(|| format!("process {} asks {call:?}", worker.process));
-        let entry =
-            Entry::Invoke { time: now.0, intended: now.0, process: worker.process, call: call.clone() };
+        let entry = Entry::Invoke {
+            time: now.0,
+            intended: now.0,
+            process: worker.process,
+            to: None,
+            call: call.clone(),
+        };
         recording.entries.push(entry);
         let command = mapping::command(&self.layout, &call);
         let deadline = now + self.settings.op_timeout;
@@ -307,7 +317,7 @@ impl Clients {
             }
         }
         let (process, retires) = (worker.process, matches!(outcome, Outcome::Info(_)));
-        recording.entries.push(Entry::Return { time: now.0, process, outcome });
+        recording.entries.push(Entry::Return { time: now.0, process, by: Vec::new(), outcome });
         if retires {
             let next = ProcessId(recording.processes_used);
             recording.processes_used += 1;

@@ -442,7 +442,9 @@ fn not_answered(entry: &Entry) -> Option<String> {
         | Entry::Phase { .. }
         | Entry::Invoke { .. }
         | Entry::Fault { .. }
-        | Entry::Clocks { .. } => None,
+        | Entry::Clocks { .. }
+        | Entry::Hostile { .. }
+        | Entry::Liar { .. } => None,
     }
 }
 

@@ -199,7 +199,11 @@ mod tests {
             let mut of_process = run.entries.iter().filter_map(|entry| match entry {
                 Entry::Invoke { time, process: by, .. } => (Some(by.0) == process).then_some((*time, true)),
                 Entry::Return { time, process: by, .. } => (Some(by.0) == process).then_some((*time, false)),
-                Entry::Phase { .. } | Entry::Fault { .. } | Entry::Clocks { .. } => None,
+                Entry::Phase { .. }
+                | Entry::Fault { .. }
+                | Entry::Clocks { .. }
+                | Entry::Hostile { .. }
+                | Entry::Liar { .. } => None,
             });
             let last = of_process.by_ref().take_while(|(time, _)| *time <= event.at).last();
             assert!(last.is_some_and(|(_, open)| open), "{event:?} comes while no op of its process is open");

@@ -126,7 +126,7 @@ impl Storm {
         let (fault, targets) = (fault.to_owned(), targets.to_owned());
         entries.push(Entry::Fault {
             time: cluster.now().0,
-            event: FaultEvent { id: id + 1, fault, targets, stage, detail },
+            event: FaultEvent { id: id + 1, fault, line: None, targets, stage, detail },
         });
     }
 

@@ -177,8 +177,14 @@ mod tests {
     use super::*;
 
     fn event(time_s: u64, id: u32, stage: FaultStage, detail: &str) -> (u64, FaultEvent) {
-        let event =
-            FaultEvent { id, fault: "kill".into(), targets: "n1".into(), stage, detail: detail.into() };
+        let event = FaultEvent {
+            id,
+            fault: "kill".into(),
+            line: None,
+            targets: "n1".into(),
+            stage,
+            detail: detail.into(),
+        };
         (time_s * 1_000_000_000, event)
     }
 

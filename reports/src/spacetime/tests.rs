@@ -60,6 +60,9 @@ fn ops() -> Vec<Op> {
         index,
         process: ProcessId(process),
         phase: Phase::Run,
+        is_hostile: false,
+        to: None,
+        by: Vec::new(),
         call,
         intended: invoked * US,
         invoked: invoked * US,
@@ -102,6 +105,7 @@ fn perf() -> Perf {
     let fault = |stage| FaultEvent {
         id: 1,
         fault: "partition-halves".into(),
+        line: None,
         targets: "n1|n2,n3".into(),
         stage,
         detail: String::new(),

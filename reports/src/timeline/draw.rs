@@ -318,6 +318,7 @@ mod tests {
         let event = |stage| FaultEvent {
             id: 1,
             fault: "pause".into(),
+            line: None,
             targets: "n2".into(),
             stage,
             detail: String::new(),

@@ -48,13 +48,13 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let mut checks = vec![
         guarded("run", || check_run(&info, &history)),
         guarded("stats", || check_stats(&history, &limits)),
-        guarded("faults", || check_faults(&history)),
     ];
+    checks.extend(guarded("faults", || check_faults(&history)));
     if plan.checks.consistency {
         checks
             .push(check_with_clocks(&history, |history| check_consistency(history, workload, &plan.checks)));
         let subject = plan.subjects.first().context("the plan has no subject")?;
-        checks.push(guarded("agreement", || agreement(dir, subject.system)));
+        checks.extend(guarded("agreement", || agreement(dir, subject.system)));
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
     let results = Results { verdict, checks };
@@ -106,13 +106,14 @@ pub(crate) fn check_consistency(history: &History, workload: &Spec, checks: &Che
 }
 
 /// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
-fn guarded(checker: &str, check: impl FnOnce() -> CheckResult) -> CheckResult {
+fn guarded<R: From<CheckResult>>(checker: &str, check: impl FnOnce() -> R) -> R {
     // What it was about to change is gone with it: checkers only read.
     let panic = match catch_unwind(AssertUnwindSafe(check)) {
         Ok(result) => return result,
         Err(panic) => panic,
     };
-    plain(checker, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
+    let summary = format!("the checker panicked: {}", panics::words(&*panic));
+    CheckResult::new(checker, Verdict::Unknown, 0, summary).into()
 }
 
 /// What kinds of evidence a check gives, the most telling first.
@@ -127,22 +128,16 @@ pub(crate) fn detectors(checker: &str) -> &'static [Detector] {
     }
 }
 
-/// A judgement without numbers and evidence.
-pub(crate) fn plain(checker: &str, verdict: Verdict, summary: String) -> CheckResult {
-    CheckResult { checker: checker.into(), verdict, summary, numbers: BTreeMap::new(), evidence: Vec::new() }
-}
-
-/// Whether the replicas agreed on their states.
-fn agreement(dir: &Path, system: System) -> CheckResult {
-    if let Err(why) = system.agreement() {
-        return plain("agreement", Verdict::Valid, format!("not judged: {why}"));
-    }
-    match read_json::<Statuses>(&dir.join(STATUSES)) {
+/// Whether the replicas agreed on their states; `None` if the system does not tell them.
+fn agreement(dir: &Path, system: System) -> Option<CheckResult> {
+    system.agreement().ok()?;
+    Some(match read_json::<Statuses>(&dir.join(STATUSES)) {
         Ok(statuses) => check_agreement(&statuses),
         Err(error) => {
-            plain("agreement", Verdict::Unknown, format!("what replicas said of their states: {error:#}"))
+            let summary = format!("what replicas said of their states: {error:#}");
+            CheckResult::new("agreement", Verdict::Unknown, 0, summary)
         }
-    }
+    })
 }
 
 /// What was not read once more in the end, if anything: what a system has lost shows in the final reads or nowhere.
@@ -187,7 +182,8 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     };
     let numbers =
         [("entries".to_string(), history.entries() as f64), ("crashes".to_string(), crashes.len() as f64)];
-    CheckResult { checker: "run".into(), verdict, summary, numbers: numbers.into(), evidence: Vec::new() }
+    let steps = history.phases.len() as u64;
+    CheckResult { numbers: numbers.into(), ..CheckResult::new("run", verdict, steps, summary) }
 }
 
 #[cfg(test)]
@@ -196,7 +192,7 @@ mod tests {
     use checkers::history::{Answer, Entry, MicroAnswer, MicroCall, ProcessId};
 
     fn fine(checker: &str) -> CheckResult {
-        plain(checker, Verdict::Valid, "all is well".into())
+        CheckResult::new(checker, Verdict::Valid, 1, "all is well".into())
     }
 
     #[test]
@@ -377,13 +373,12 @@ mod tests {
     #[test]
     fn agreement_is_not_asked_of_systems_that_do_not_tell_their_state_and_missing_otherwise() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let etcd = agreement(dir.path(), System::Etcd);
-        assert_eq!(etcd.verdict, Verdict::Valid);
-        assert!(etcd.summary.starts_with("not judged: etcd"), "{}", etcd.summary);
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown);
+        assert_eq!(agreement(dir.path(), System::Etcd), None, "a check that was not made has no row");
+        let agreement = || agreement(dir.path(), System::Raft).expect("it tells").verdict;
+        assert_eq!(agreement(), Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "a file that is none");
+        assert_eq!(agreement(), Verdict::Unknown, "a file that is none");
         write_json(&dir.path().join(STATUSES), &Statuses::default()).expect("the folder is writable");
-        assert_eq!(agreement(dir.path(), System::Raft).verdict, Verdict::Unknown, "nobody was asked");
+        assert_eq!(agreement(), Verdict::Unknown, "nobody was asked");
     }
 }

@@ -190,12 +190,12 @@ fn relative(dir: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::plain;
+    use checkers::CheckResult;
     use protocol::Bug as _;
 
     fn results(checks: &[(&str, Verdict)]) -> Results {
         let checks: Vec<_> =
-            checks.iter().map(|(name, verdict)| plain(name, *verdict, String::new())).collect();
+            checks.iter().map(|(name, verdict)| CheckResult::new(name, *verdict, 1, String::new())).collect();
         Results { verdict: checks.iter().map(|check| check.verdict).max().expect("some"), checks }
     }
 

@@ -174,8 +174,13 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
         let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
-        let Conclusion { checks, accusations, answered } =
-            conclude(self.cell, &self.recording.entries, &statuses, self.accusations);
+        let Conclusion { checks, accusations, answered } = conclude(
+            self.cell,
+            &self.recording.entries,
+            &statuses,
+            self.cluster.messages_delivered(),
+            self.accusations,
+        );
         Simulated {
             checks,
             accusations,
@@ -500,6 +505,7 @@ fn conclude(
     cell: &Cell,
     entries: &[Entry],
     statuses: &Statuses,
+    messages: u64,
     mut accusations: Vec<Accusation>,
 ) -> Conclusion {
     let history = match History::from_entries(entries.iter().cloned()) {
@@ -513,7 +519,7 @@ fn conclude(
             Some(found) => (Verdict::Invalid, found.what.clone()),
             None => (Verdict::Valid, "nothing found".to_owned()),
         };
-        checks.push(judge::plain(checker, verdict, summary));
+        checks.push(CheckResult::new(checker, verdict, messages, summary));
     }
     let consistency = judge::check_consistency(&history, cell.workload(), &cell.plan.checks);
     if consistency.verdict == Verdict::Invalid {
@@ -528,17 +534,17 @@ fn conclude(
     // What a campaign wants of each kind is asked of all its seeds together: one under a great storm may answer little.
     if accusations.is_empty() && answered.is_empty() {
         let summary = "no operation was answered in the run phase".to_owned();
-        checks.push(judge::plain("stats", Verdict::Unknown, summary));
+        checks.push(CheckResult::new("stats", Verdict::Unknown, 0, summary));
     }
     if cell.replicas() > 1 {
-        let mut agreement = check_agreement(statuses);
-        if agreement.verdict == Verdict::Unknown && !accusations.is_empty() {
-            agreement.verdict = Verdict::Valid;
-        }
+        let agreement = check_agreement(statuses);
         if agreement.verdict == Verdict::Invalid {
             accusations.push(Accusation::by(&agreement));
         }
-        checks.push(agreement);
+        // A seed that stopped at an accusation did not come to where all replicas are asked.
+        if agreement.verdict != Verdict::Unknown || accusations.is_empty() {
+            checks.push(agreement);
+        }
     }
     Conclusion { checks, accusations, answered }
 }

@@ -54,7 +54,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         checks
             .push(check_with_clocks(&history, |history| check_consistency(history, workload, &plan.checks)));
         let subject = plan.subjects.first().context("the plan has no subject")?;
-        checks.extend(guarded("agreement", || agreement(dir, subject.system)));
+        checks.extend(guarded("agreement", || agreement(dir, subject.system, &history.liars)));
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
     let results = Results { verdict, checks };
@@ -128,16 +128,16 @@ pub(crate) fn detectors(checker: &str) -> &'static [Detector] {
     }
 }
 
-/// Whether the replicas agreed on their states; `None` if the system does not tell them.
-fn agreement(dir: &Path, system: System) -> Option<CheckResult> {
+/// Whether the replicas agreed on their states; `None` if the system does not tell them, or there was one replica.
+fn agreement(dir: &Path, system: System, liars: &[(u64, u32)]) -> Option<CheckResult> {
     system.agreement().ok()?;
-    Some(match read_json::<Statuses>(&dir.join(STATUSES)) {
-        Ok(statuses) => check_agreement(&statuses),
+    match read_json::<Statuses>(&dir.join(STATUSES)) {
+        Ok(statuses) => check_agreement(&statuses, liars),
         Err(error) => {
             let summary = format!("what replicas said of their states: {error:#}");
-            CheckResult::new("agreement", Verdict::Unknown, 0, summary)
+            Some(CheckResult::new("agreement", Verdict::Unknown, 0, summary))
         }
-    })
+    }
 }
 
 /// What was not read once more in the end, if anything: what a system has lost shows in the final reads or nowhere.
@@ -373,8 +373,8 @@ mod tests {
     #[test]
     fn agreement_is_not_asked_of_systems_that_do_not_tell_their_state_and_missing_otherwise() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        assert_eq!(agreement(dir.path(), System::Etcd), None, "a check that was not made has no row");
-        let agreement = || agreement(dir.path(), System::Raft).expect("it tells").verdict;
+        assert_eq!(agreement(dir.path(), System::Etcd, &[]), None, "a check that was not made has no row");
+        let agreement = || agreement(dir.path(), System::Raft, &[]).expect("it tells").verdict;
         assert_eq!(agreement(), Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
         assert_eq!(agreement(), Verdict::Unknown, "a file that is none");

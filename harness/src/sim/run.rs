@@ -8,14 +8,14 @@ use crate::judge;
 use crate::plan::Cell;
 use crate::subject::System;
 use anyhow::{Context, bail};
-use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
+use checkers::digests::{Applied, Mark, Settled, Sighting, Sightings, Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase};
 use checkers::{CheckResult, Verdict};
 use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use workloads::Binding;
 
@@ -125,7 +125,7 @@ struct Run<'a, P: KvCore, O> {
     storm: Storm,
     clients: Clients,
     recording: Recording,
-    sightings: BTreeSet<Sighting>,
+    sightings: Sightings,
     accusations: Vec<Accusation>,
     settled: Option<Settled>,
     recover_within: Duration,
@@ -161,7 +161,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             storm,
             clients,
             recording,
-            sightings: BTreeSet::new(),
+            sightings: Sightings::default(),
             accusations: Vec::new(),
             settled: None,
             recover_within,
@@ -173,7 +173,7 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
         let reached = protocol::reached::take();
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
-        let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
+        let statuses = Statuses { sightings: self.sightings.to_vec(), settled: self.settled };
         let Conclusion { checks, accusations, answered } = conclude(
             self.cell,
             &self.recording.entries,
@@ -422,8 +422,9 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
             }
             Alarm::Look => {
                 for node in self.nodes.clone() {
-                    let sighting = self.sighting(node);
-                    self.sightings.extend(sighting);
+                    if let Some(sighting) = self.sighting(node) {
+                        self.sightings.add(sighting);
+                    }
                 }
                 let next = self.cluster.now() + LOOK_EVERY;
                 self.cluster.alarm(next, Alarm::Look.number());
@@ -434,7 +435,16 @@ impl<'a, P: KvCore, O: Observer<P>> Run<'a, P, O> {
     fn sighting(&self, node: NodeId) -> Option<Sighting> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
-        Some(Sighting { node: node.to_string(), applied: status.applied, digest: status.digest })
+        let applied = Applied(status.applied.into());
+        Some(Sighting {
+            node: node.to_string(),
+            time: self.cluster.now().0,
+            epoch: status.epoch,
+            mark: Mark { applied, count: status.applied, digest: status.digest },
+            ranges: Vec::new(),
+            behind: status.committed.saturating_sub(status.applied),
+            under_way: String::new(),
+        })
     }
 }
 
@@ -536,8 +546,7 @@ fn conclude(
         let summary = "no operation was answered in the run phase".to_owned();
         checks.push(CheckResult::new("stats", Verdict::Unknown, 0, summary));
     }
-    if cell.replicas() > 1 {
-        let agreement = check_agreement(statuses);
+    if let Some(agreement) = check_agreement(statuses, &history.liars).filter(|_| cell.replicas() > 1) {
         if agreement.verdict == Verdict::Invalid {
             accusations.push(Accusation::by(&agreement));
         }

@@ -1,6 +1,7 @@
 //! Which checks there are, what evidence each gives, and which of them follow from a promise and a workload.
 
 use crate::subject::{Promise, Subject};
+use checkers::{CheckResult, Verdict};
 use protocol::Detector;
 use workloads::Spec;
 
@@ -73,6 +74,11 @@ impl Check {
     #[must_use]
     pub(crate) fn by_name(name: &str) -> Option<Check> {
         Check::ALL.into_iter().find(|check| check.name() == name)
+    }
+
+    /// A judgement of it without numbers and evidence; `judged`: how many things were looked at.
+    pub(crate) fn says(self, verdict: Verdict, judged: u64, summary: String) -> CheckResult {
+        CheckResult::new(self.name(), verdict, judged, summary)
     }
 
     /// What kinds of evidence it gives, the most telling first.

@@ -47,8 +47,8 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let mut checks = vec![
         guarded(Check::Run, || check_run(&info, &history)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
-        guarded(Check::Faults, || check_faults(&history)),
     ];
+    checks.extend(guarded(Check::Faults, || check_faults(&history)));
     let subject = plan.subjects.first().context("the plan has no subject")?;
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
@@ -56,7 +56,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
             check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
         }));
         if checks::compares_states(subject, info.replicas) {
-            checks.push(guarded(Check::Agreement, || agreement(dir)));
+            checks.extend(guarded(Check::Agreement, || agreement(dir, &history.liars)));
         }
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
@@ -111,33 +111,23 @@ pub(crate) fn check_consistency(
 }
 
 /// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
-fn guarded(which: Check, check: impl FnOnce() -> CheckResult) -> CheckResult {
+fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
     // What it was about to change is gone with it: checkers only read.
     let panic = match catch_unwind(AssertUnwindSafe(check)) {
         Ok(result) => return result,
         Err(panic) => panic,
     };
-    plain(which, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
+    let summary = format!("the checker panicked: {}", panics::words(&*panic));
+    which.says(Verdict::Unknown, 0, summary).into()
 }
 
-/// A judgement without numbers and evidence.
-pub(crate) fn plain(check: Check, verdict: Verdict, summary: String) -> CheckResult {
-    CheckResult {
-        checker: check.name().into(),
-        verdict,
-        summary,
-        numbers: BTreeMap::new(),
-        evidence: Vec::new(),
-    }
-}
-
-/// Whether the replicas agreed on their states.
-fn agreement(dir: &Path) -> CheckResult {
+/// Whether the replicas agreed on their states; `None` if there was one.
+fn agreement(dir: &Path, liars: &[(u64, u32)]) -> Option<CheckResult> {
     match read_json::<Statuses>(&dir.join(STATUSES)) {
-        Ok(statuses) => check_agreement(&statuses),
+        Ok(statuses) => check_agreement(&statuses, liars),
         Err(error) => {
-            let why = format!("what replicas said of their states: {error:#}");
-            plain(Check::Agreement, Verdict::Unknown, why)
+            let summary = format!("what replicas said of their states: {error:#}");
+            Some(Check::Agreement.says(Verdict::Unknown, 0, summary))
         }
     }
 }
@@ -184,7 +174,8 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     };
     let numbers =
         [("entries".to_string(), history.entries() as f64), ("crashes".to_string(), crashes.len() as f64)];
-    CheckResult { checker: "run".into(), verdict, summary, numbers: numbers.into(), evidence: Vec::new() }
+    let steps = history.phases.len() as u64;
+    CheckResult { numbers: numbers.into(), ..CheckResult::new("run", verdict, steps, summary) }
 }
 
 #[cfg(test)]
@@ -193,7 +184,7 @@ mod tests {
     use checkers::history::{Answer, Entry, MicroAnswer, MicroCall, ProcessId};
 
     fn fine(check: Check) -> CheckResult {
-        plain(check, Verdict::Valid, "all is well".into())
+        check.says(Verdict::Valid, 1, "all is well".into())
     }
 
     #[test]
@@ -376,10 +367,11 @@ mod tests {
     #[test]
     fn what_replicas_said_of_their_states_is_missing_is_unknown() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown);
+        let agreement = || agreement(dir.path(), &[]).expect("a row").verdict;
+        assert_eq!(agreement(), Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "a file that is none");
+        assert_eq!(agreement(), Verdict::Unknown, "a file that is none");
         write_json(&dir.path().join(STATUSES), &Statuses::default()).expect("the folder is writable");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "nobody was asked");
+        assert_eq!(agreement(), Verdict::Unknown, "nobody was asked");
     }
 }

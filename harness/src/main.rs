@@ -18,6 +18,7 @@
 //! | `host/` | one host: its nodes, and how it is reached |
 //! | `hosts/` | `gauntlet hosts`: containers that are hosts, what hosts can do |
 //! | `leash.rs` | children that die with the controller |
+//! | `sightings.rs` | what replicas say of their states, as checkers are told it |
 //! | `store.rs`, `binaries.rs` | where runs and node programs are |
 //! | `shell.rs` | `gauntlet client` |
 //! | `threads.rs` | one thread for everything |
@@ -45,6 +46,7 @@ mod plan;
 mod progress;
 mod run;
 mod shell;
+mod sightings;
 mod sim;
 mod store;
 mod subject;

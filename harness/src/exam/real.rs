@@ -200,7 +200,6 @@ fn relative(dir: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::plain;
     use protocol::Detector;
 
     fn bug(caught_by: &'static [Detector]) -> BugInfo {
@@ -209,7 +208,7 @@ mod tests {
 
     fn results(checks: &[(Check, Verdict)]) -> Results {
         let checks: Vec<_> =
-            checks.iter().map(|(check, verdict)| plain(*check, *verdict, String::new())).collect();
+            checks.iter().map(|(check, verdict)| check.says(*verdict, 1, String::new())).collect();
         Results { verdict: checks.iter().map(|check| check.verdict).max().expect("some"), checks }
     }
 

@@ -6,7 +6,8 @@ use super::storm::{Bites, Storm};
 use crate::checks::{self, Check};
 use crate::judge;
 use crate::plan::Cell;
-use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
+use crate::sightings::sighting;
+use checkers::digests::{Settled, Sighting, Sightings, Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
 use checkers::{CheckResult, Verdict};
 use kv::Serves;
@@ -14,7 +15,7 @@ use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use workloads::Binding;
 
@@ -102,7 +103,7 @@ pub(crate) struct Run<'a, P: Serves, O> {
     storm: Storm,
     clients: Clients<P>,
     recording: Recording,
-    sightings: BTreeSet<Sighting>,
+    sightings: Sightings,
     accusations: Vec<Accusation>,
     settled: Option<Settled>,
     recover_within: Duration,
@@ -139,7 +140,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             storm,
             clients,
             recording,
-            sightings: BTreeSet::new(),
+            sightings: Sightings::default(),
             accusations: Vec::new(),
             settled: None,
             recover_within,
@@ -152,9 +153,14 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let reached = protocol::reached::take();
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
-        let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
-        let Conclusion { checks, accusations, answered } =
-            conclude(self.cell, &self.recording.entries, &statuses, self.accusations);
+        let statuses = Statuses { sightings: self.sightings.to_vec(), settled: self.settled };
+        let Conclusion { checks, accusations, answered } = conclude(
+            self.cell,
+            &self.recording.entries,
+            &statuses,
+            self.cluster.messages_delivered(),
+            self.accusations,
+        );
         Simulated {
             checks,
             accusations,
@@ -400,8 +406,9 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             }
             Alarm::Look => {
                 for node in self.nodes.clone() {
-                    let sighting = self.sighting(node);
-                    self.sightings.extend(sighting);
+                    if let Some(sighting) = self.sighting(node) {
+                        self.sightings.add(sighting);
+                    }
                 }
                 let next = self.cluster.now() + LOOK_EVERY;
                 self.cluster.alarm(next, Alarm::Look.number());
@@ -412,7 +419,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     fn sighting(&self, node: NodeId) -> Option<Sighting> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
-        Some(Sighting { node: node.to_string(), applied: status.state.count, digest: status.state.digest })
+        Some(sighting(node, self.cluster.now().0, &status))
     }
 }
 
@@ -484,6 +491,7 @@ fn conclude(
     cell: &Cell,
     entries: &[Entry],
     statuses: &Statuses,
+    messages: u64,
     mut accusations: Vec<Accusation>,
 ) -> Conclusion {
     let history = match History::from_entries(entries.iter().cloned()) {
@@ -497,7 +505,7 @@ fn conclude(
             Some(found) => (Verdict::Invalid, found.what.clone()),
             None => (Verdict::Valid, "nothing found".to_owned()),
         };
-        checks.push(judge::plain(check, verdict, summary));
+        checks.push(check.says(verdict, messages, summary));
     }
     if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
         let consistency = judge::check_consistency(check, &history, cell.workload(), &cell.plan.checks);
@@ -514,16 +522,17 @@ fn conclude(
     // What a campaign wants of each kind is asked of all its seeds together: one under a great storm may answer little.
     if accusations.is_empty() && answered.is_empty() {
         let summary = "no operation was answered in the run phase".to_owned();
-        checks.push(judge::plain(Check::Stats, Verdict::Unknown, summary));
+        checks.push(Check::Stats.says(Verdict::Unknown, 0, summary));
     }
-    if checks::compares_states(cell.subject(), cell.replicas()) {
-        let agreement = check_agreement(statuses);
-        // A seed in which something was found ends there: its replicas are not asked in the end.
-        let is_cut_short = agreement.verdict == Verdict::Unknown && !accusations.is_empty();
+    let compared = checks::compares_states(cell.subject(), cell.replicas());
+    if let Some(agreement) = check_agreement(statuses, &history.liars).filter(|_| compared) {
         if agreement.verdict == Verdict::Invalid {
             accusations.push(Accusation::by(Check::Agreement, &agreement));
         }
-        checks.extend((!is_cut_short).then_some(agreement));
+        // A seed in which something was found ends there: its replicas are not asked in the end.
+        if agreement.verdict != Verdict::Unknown || accusations.is_empty() {
+            checks.push(agreement);
+        }
     }
     Conclusion { checks, accusations, answered }
 }

@@ -168,7 +168,12 @@ impl<P: KvProtocol> Driver<P> {
             Event::PeerConnected { peer, outbound } => self.links.connected(peer, outbound),
             Event::PeerWritable { peer } => self.links.writable(peer),
             Event::PeerGone { peer } => self.links.gone(peer),
-            Event::Snapshot(event) => core.handle_snapshot(now, event, out),
+            Event::Snapshot(answer) => {
+                self.snapshots.done();
+                if let Some(event) = answer {
+                    core.handle_snapshot(now, event, out);
+                }
+            }
             Event::Control { request, reply } => {
                 let answer = self.control(machine, now, request);
                 if reply.send(answer).is_err() {
@@ -220,10 +225,9 @@ impl<P: KvProtocol> Driver<P> {
         // Back for its memory.
         self.effects.early = early;
         for record in self.effects.records.drain(..) {
-            self.journal.append(&record)?;
+            self.journal.append(self.journal.next(), &record)?;
         }
         let before = self.journal.next();
-        debug_assert_eq!(before, self.effects.next_position(), "the journal and the core count alike");
         if !self.effects.durable.is_empty() || !self.effects.snapshots.is_empty() {
             let outbox = std::mem::take(&mut self.effects.durable);
             let snapshots = std::mem::take(&mut self.effects.snapshots);

@@ -9,9 +9,8 @@ use protocol::{
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-use storage::journal::{Gathering, JournalError, Opened, Settings, Writer, segment_name};
-use storage::snapshots::Snapshots;
-use storage::{Disk, journal};
+use storage::journal::{self, Batches, Gathering, JournalError, Opened, Settings, Writer, segment_name};
+use storage::snapshots::{Snapshots, Steps};
 
 /// What a core is told.
 #[derive(Debug)]
@@ -104,8 +103,9 @@ pub(crate) struct Life<P: Protocol> {
     held: VecDeque<Held<P>>,
     told: JournalPosition,
     snapshots: Snapshots<SimDisk>,
-    store_queue: VecDeque<SnapshotEffect<P::Image>>,
-    store_busy: bool,
+    steps: Steps<P::Image>,
+    /// What the snapshot store is busy with.
+    storing: Option<SnapshotEffect<P::Image>>,
     /// The role, the epoch, and whether it leads, as last told of in words.
     pub(crate) role: Option<(String, u64, bool)>,
     /// After so many more effects the process is gone.
@@ -116,11 +116,9 @@ pub(crate) struct Life<P: Protocol> {
 struct LiveJournal {
     disk: SimDisk,
     writer: Writer<SimDisk>,
-    segments: VecDeque<JournalPosition>,
-    gathering: VecDeque<Gathering>,
-    syncing: bool,
-    next: JournalPosition,
-    durable: JournalPosition,
+    batches: Batches,
+    /// Written, and not synced yet.
+    syncing: Option<Gathering>,
 }
 
 /// A turn's durable lane, until every record before `before` is durable.
@@ -130,9 +128,6 @@ struct Held<P: Protocol> {
     outbox: Outbox<P>,
     snapshots: Vec<SnapshotEffect<P::Image>>,
 }
-
-/// What the snapshot store may have to do.
-const STORE_QUEUE_MAX: usize = 256;
 
 impl<P: Protocol> Node<P> {
     pub(crate) fn new(id: NodeId, replica: ReplicaId, seed: u64, machine_rate: f64) -> Self {
@@ -172,7 +167,8 @@ impl<P: Protocol> Node<P> {
         let (snapshots, snapshot) = Snapshots::open(self.disk.folder(SNAPSHOTS), bugs).map_err(|error| {
             if self.disk.has_lost_power() { Halt::PowerLost } else { Halt::Refused(error.to_string()) }
         })?;
-        let Opened { writer, segments, next } = opened;
+        let Opened { writer, batches } = opened;
+        let next = batches.next();
         let mut clock = NodeClock::new();
         clock.set(0, self.clock_setting).expect("the setting was accepted");
         let mut effects = Effects::new(next);
@@ -190,20 +186,12 @@ impl<P: Protocol> Node<P> {
             armed: None,
             busy_until: at,
             turn_is_due: false,
-            journal: LiveJournal {
-                disk,
-                writer,
-                segments: segments.into(),
-                gathering: VecDeque::new(),
-                syncing: false,
-                next,
-                durable: next,
-            },
+            journal: LiveJournal { disk, writer, batches, syncing: None },
             held: VecDeque::new(),
             told: next,
             snapshots,
-            store_queue: VecDeque::new(),
-            store_busy: false,
+            steps: Steps::default(),
+            storing: None,
             role: None,
             effects_left: None,
         }));
@@ -241,7 +229,7 @@ impl<P: Protocol> Node<P> {
 
 impl LiveJournal {
     fn last_batch(&self) -> Option<(JournalPosition, u64)> {
-        Some((*self.segments.back()?, self.writer.last_batch()))
+        Some((self.batches.segments().next_back()?, self.writer.last_batch()))
     }
 }
 
@@ -342,8 +330,7 @@ impl<P: Protocol> Life<P> {
             self.journal.append::<P>(&record)?;
         }
         self.effects.records = records;
-        let before = self.journal.next;
-        assert_eq!(before, self.effects.next_position(), "the journal and the core count alike");
+        let before = self.journal.batches.next();
         if !self.effects.durable.is_empty() || !self.effects.snapshots.is_empty() {
             let outbox = std::mem::take(&mut self.effects.durable);
             let snapshots = std::mem::take(&mut self.effects.snapshots);
@@ -363,7 +350,7 @@ impl<P: Protocol> Life<P> {
     pub(crate) fn synced(&mut self, sent: &mut Sent<P>) -> Result<JournalPosition, Halt> {
         self.journal.end_sync()?;
         self.begin_sync(sent)?;
-        Ok(self.journal.durable)
+        Ok(self.journal.batches.durable())
     }
 
     /// Releases the durable lanes that need not wait any longer, and tells the core how far its records are durable.
@@ -374,7 +361,7 @@ impl<P: Protocol> Life<P> {
         observer: &mut impl Observer<P>,
     ) -> Result<bool, Halt> {
         let mut told = false;
-        let durable = self.journal.durable;
+        let durable = self.journal.batches.durable();
         while self.held.front().is_some_and(|held| held.before <= durable) {
             let held = self.held.pop_front().expect("looked at above");
             self.release(held.outbox, sent)?;
@@ -420,34 +407,24 @@ impl<P: Protocol> Life<P> {
         if let SnapshotEffect::Discard { before, .. } = &effect {
             self.journal.discard(*before)?;
         }
-        if self.store_queue.len() >= STORE_QUEUE_MAX {
-            let id = match effect {
-                SnapshotEffect::Save { id, .. }
-                | SnapshotEffect::Read { id, .. }
-                | SnapshotEffect::Write { id, .. } => id,
-                SnapshotEffect::Discard { .. } => return Ok(false),
-            };
-            let event = SnapshotEvent::Failed { id, reason: "the snapshot store is busy".to_owned() };
-            self.core.handle_snapshot(now, event, &mut self.effects);
-            return Ok(true);
-        }
-        self.store_queue.push_back(effect);
+        let refused = self.steps.submit(effect);
         self.begin_store(sent);
-        Ok(false)
+        let Some(event) = refused else { return Ok(false) };
+        self.core.handle_snapshot(now, event, &mut self.effects);
+        Ok(true)
     }
 
     fn begin_store(&mut self, sent: &mut Sent<P>) {
-        if !self.store_busy && !self.store_queue.is_empty() {
-            self.store_busy = true;
+        if let Some(step) = self.steps.take() {
+            self.storing = Some(step);
             sent.store_begun = true;
         }
     }
 
     /// The snapshot store does what it was asked first.
     pub(crate) fn stored(&mut self, disk: &SimDisk, sent: &mut Sent<P>) -> Result<(), Halt> {
-        self.store_busy = false;
-        let effect = self.store_queue.pop_front().expect("it is busy with something");
-        let answer = self.snapshots.carry_out(effect);
+        let answer = self.snapshots.carry_out(self.storing.take().expect("it is busy with something"));
+        self.steps.done();
         if disk.has_lost_power() {
             return Err(Halt::PowerLost);
         }
@@ -463,51 +440,30 @@ fn machine_nanos(origin: Time, rate: f64, at: Time) -> u64 {
 
 impl LiveJournal {
     fn append<P: Protocol>(&mut self, record: &P::Record) -> Result<(), Halt> {
-        if self.gathering.is_empty() {
-            self.gathering.push_back(Gathering { first: self.next, records: Vec::new() });
-        }
-        let batch = self.gathering.back_mut().expect("pushed above");
-        let more = batch.add(|out| protocol::codec::encode_into(record, out));
-        if let Some(records) = more.map_err(|error| Halt::Disk(error.to_string()))? {
-            self.gathering.push_back(Gathering { first: self.next, records });
-        }
-        self.next = self.next.next();
-        Ok(())
+        let appended = self.batches.append(self.batches.next(), record);
+        appended.map_err(|error| Halt::Disk(error.to_string()))
     }
 
     /// Writes the next batch, unless one is under way; tells whether a sync has begun.
     fn begin_sync(&mut self) -> Result<bool, Halt> {
-        if self.syncing {
-            return Ok(false);
-        }
-        let Some(batch) = self.gathering.pop_front() else { return Ok(false) };
+        let Some(batch) = self.batches.take() else { return Ok(false) };
         let written = self.writer.write(&batch).map_err(|error| self.halted(&error))?;
-        self.segments.extend(written.segment);
-        self.syncing = true;
+        self.batches.written(written.segment);
+        self.syncing = Some(batch);
         Ok(true)
     }
 
     fn end_sync(&mut self) -> Result<(), Halt> {
-        self.syncing = false;
         self.writer.sync().map_err(|error| self.halted(&error))?;
-        self.durable = self.gathering.front().map_or(self.next, |waiting| waiting.first);
+        self.batches.synced(self.syncing.take().expect("a sync has begun"));
         Ok(())
     }
 
-    /// Deletes the segments that hold nothing from `before` on, oldest first.
     fn discard(&mut self, before: JournalPosition) -> Result<(), Halt> {
-        let mut removed = false;
-        while self.segments.get(1).is_some_and(|second| *second <= before) {
-            let first = self.segments.pop_front().expect("there are two");
-            removed = true;
-            if self.disk.remove(&segment_name(first)).is_err() {
-                return if self.disk.has_lost_power() { Err(Halt::PowerLost) } else { Ok(()) };
-            }
+        match journal::remove(&self.disk, &self.batches.discard(before)) {
+            Err(_) if self.disk.has_lost_power() => Err(Halt::PowerLost),
+            Ok(()) | Err(_) => Ok(()),
         }
-        if removed && self.disk.sync_folder().is_err() && self.disk.has_lost_power() {
-            return Err(Halt::PowerLost);
-        }
-        Ok(())
     }
 
     fn halted(&self, error: &JournalError) -> Halt {

@@ -9,7 +9,7 @@
 //! | `core.rs` | [`Protocol`], what a core accepts, and [`Recovered`], what it starts from |
 //! | `describe.rs` | [`Describe`], what crosses a wire in words |
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
-//! | `timers.rs` | [`Timers`], a core's timers in order |
+//! | `turn.rs`, `timers.rs` | [`Turns`]: a core driven in turns, without IO; its timers in order |
 //! | `snapshot.rs` | saving, sending and receiving state |
 //! | `status.rs` | [`Status`], what a replica says about itself, and [`StateMark`], by which replicas are compared |
 //! | `client.rs` | [`ClientCore`], the sans-IO client |
@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod status;
 pub mod time;
 pub mod timers;
+pub mod turn;
 
 pub use admin::{AdminReply, AdminRequest};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
@@ -56,3 +57,4 @@ pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
 pub use status::{Applied, Members, StateMark, Status};
 pub use time::Time;
 pub use timers::Timers;
+pub use turn::{Lane, Outside, Turns};

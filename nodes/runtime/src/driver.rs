@@ -1,20 +1,15 @@
 //! The one task that owns the core: events in, effects out, in turns.
 //!
-//! A turn takes what is at hand, hands it to the core, and carries out what the core asks for, in this order:
-//! the early lane leaves; the records go to the journal; when they are durable, the durable lane leaves and the
-//! core is told. A turn is never longer than what had queued, so batches grow with the load and there is no tick.
+//! A turn ([`protocol::turn`]) takes what is at hand. It is never longer than what had queued, so batches grow with the load and
+//! there is no tick.
 
 use crate::alarm::Alarm;
-use crate::clients::Clients;
 use crate::clock::NodeClock;
 use crate::control::Leases;
 use crate::event::{Event, KvProtocol, TURN_EVENTS_MAX};
-use crate::journal::Journal;
 use crate::metrics::Durations;
-use crate::snapshot::SnapshotStore;
-use crate::transport::Links;
-use protocol::{Effects, JournalPosition, NodeId, Outbox, Placement, SnapshotEffect, Time, Timers};
-use std::collections::VecDeque;
+use crate::outlets::Outlets;
+use protocol::{Time, Turns};
 use std::future::Future;
 use std::io;
 use std::time::Instant;
@@ -36,36 +31,16 @@ pub enum DriverError {
 /// Everything that the core's task owns.
 #[derive(Debug)]
 pub(crate) struct Driver<P: KvProtocol> {
-    pub(crate) node: NodeId,
-    /// Which node stands for which replica.
-    pub(crate) placement: Placement,
     pub(crate) protocol: &'static str,
-    pub(crate) core: P,
-    pub(crate) effects: Effects<P>,
+    pub(crate) turns: Turns<P>,
+    pub(crate) outlets: Outlets<P>,
     pub(crate) inbox: mpsc::Receiver<Event<P>>,
     pub(crate) clock: NodeClock,
-    pub(crate) timers: Timers<P::Timer>,
     pub(crate) alarm: Alarm,
-    pub(crate) journal: Journal,
-    /// What the core was told of the journal's durability.
-    pub(crate) told: JournalPosition,
-    /// Durable lanes of earlier turns, oldest first.
-    pub(crate) held: VecDeque<Held<P>>,
-    pub(crate) clients: Clients<P>,
-    pub(crate) links: Links<P>,
-    pub(crate) snapshots: SnapshotStore<P>,
     /// Of the disk that journal and snapshots are on.
     pub(crate) fullness: Fullness,
     pub(crate) leases: Leases,
     pub(crate) counters: TurnCounters,
-}
-
-/// A turn's durable lane, until every record before `before` is durable.
-#[derive(Debug)]
-pub(crate) struct Held<P: KvProtocol> {
-    before: JournalPosition,
-    outbox: Outbox<P>,
-    snapshots: Vec<SnapshotEffect<P::Image>>,
 }
 
 /// What the turns did since the node started.
@@ -77,7 +52,6 @@ pub(crate) struct TurnCounters {
     pub(crate) events_in_turn_max: u64,
     pub(crate) requests: u64,
     pub(crate) messages_in: u64,
-    pub(crate) messages_out: u64,
     pub(crate) timers_fired: u64,
 }
 
@@ -92,85 +66,88 @@ impl<P: KvProtocol> Driver<P> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                committed = self.journal.committed() => committed?,
+                committed = self.outlets.journal.committed() => committed?,
                 gone_off = self.alarm.gone_off() => gone_off.map_err(DriverError::Alarm)?,
                 _received = self.inbox.recv_many(&mut events, TURN_EVENTS_MAX) => {}
             }
             self.turn(&mut events)?;
         }
-        while self.journal.durable() < self.journal.next() {
-            if self.journal.commit()? {
-                self.journal.committed().await?;
+        let journal = &mut self.outlets.journal;
+        while journal.durable() < journal.next() {
+            if journal.commit()? {
+                journal.committed().await?;
             }
         }
-        let machine = Instant::now();
-        let now = self.clock.now(machine);
-        self.settle(machine, now);
-        self.clients.flush();
-        self.links.flush();
+        let now = self.begin();
+        self.turns.settle(now, &mut self.outlets)?;
+        self.outlets.flush();
         Ok(())
     }
 
+    /// A turn begins: what time is it?
+    fn begin(&mut self) -> Time {
+        self.outlets.machine = Instant::now();
+        self.clock.now(self.outlets.machine)
+    }
+
     fn turn(&mut self, events: &mut Vec<Event<P>>) -> Result<(), DriverError> {
-        let machine = Instant::now();
-        let now = self.clock.now(machine);
+        let now = self.begin();
         self.counters.events += events.len() as u64;
         self.counters.events_in_turn_max = self.counters.events_in_turn_max.max(events.len() as u64);
         // What another thread's sync has made durable.
-        self.settle(machine, now);
+        self.turns.settle(now, &mut self.outlets)?;
         for event in events.drain(..) {
-            self.handle(machine, now, event);
+            self.handle(now, event);
         }
-        self.let_time_pass(machine, now);
-        loop {
-            self.core.end_turn(now, &mut self.effects);
-            if !self.carry_out(machine, now)? {
-                break;
-            }
-        }
-        self.clients.flush();
-        self.links.flush();
-        self.counters.turns.add(machine.elapsed());
-        let deadline = self.timers.next().and_then(|time| self.clock.machine_time_of(time));
-        let next = deadline.into_iter().chain(self.links.next_release()).chain(self.leases.next()).min();
-        match next {
+        self.let_time_pass(now)?;
+        self.turns.end(now, &mut self.outlets)?;
+        self.outlets.flush();
+        self.counters.turns.add(self.outlets.machine.elapsed());
+        let deadline = self.turns.next_timer().and_then(|time| self.clock.machine_time_of(time));
+        let released = self.outlets.links.next_release();
+        match deadline.into_iter().chain(released).chain(self.leases.next()).min() {
             Some(at) => self.alarm.set(at).map_err(DriverError::Alarm),
             None => Ok(()),
         }
     }
 
-    fn handle(&mut self, machine: Instant, now: Time, event: Event<P>) {
-        let (core, out) = (&mut self.core, &mut self.effects);
+    fn handle(&mut self, now: Time, event: Event<P>) {
+        let Self { turns, outlets, .. } = self;
         match event {
             Event::Request { client, request } => {
                 self.counters.requests += 1;
-                core.handle_request(now, client, request, out);
+                turns.input(|core, out| core.handle_request(now, client, request, out));
             }
             Event::Message { from, message, bytes } => {
                 self.counters.messages_in += 1;
-                let passed = self.links.receive(machine, from, message, bytes);
-                if let (Some(message), Some(from)) = (passed, self.placement.replica_of(from)) {
-                    core.handle_message(now, from, message, out);
+                let passed = outlets.links.receive(outlets.machine, from, message, bytes);
+                if let (Some(message), Some(from)) = (passed, outlets.placement.replica_of(from)) {
+                    turns.input(|core, out| core.handle_message(now, from, message, out));
                 }
             }
-            Event::Ping { from } => self.links.receive_ping(from),
-            Event::ClientConnected { client, outbound } => self.clients.connected(client, outbound),
-            Event::ClientWritable { client } => self.clients.writable(client),
+            Event::Ping { from } => outlets.links.receive_ping(from),
+            Event::ClientConnected { client, outbound } => outlets.clients.connected(client, outbound),
+            Event::ClientWritable { client } => outlets.clients.writable(client),
             Event::ClientGone { client } => {
-                self.clients.gone(client);
-                core.handle_client_gone(now, client);
+                outlets.clients.gone(client);
+                turns.input(|core, _| core.handle_client_gone(now, client));
             }
             Event::Http(request) => {
                 self.counters.requests += 1;
-                let (client, request) = self.clients.expect(request);
-                core.handle_request(now, client, request, out);
+                let (client, request) = outlets.clients.expect(request);
+                turns.input(|core, out| core.handle_request(now, client, request, out));
             }
-            Event::PeerConnected { peer, outbound } => self.links.connected(peer, outbound),
-            Event::PeerWritable { peer } => self.links.writable(peer),
-            Event::PeerGone { peer } => self.links.gone(peer),
-            Event::Snapshot(event) => core.handle_snapshot(now, event, out),
+            Event::PeerConnected { peer, outbound } => outlets.links.connected(peer, outbound),
+            Event::PeerWritable { peer } => outlets.links.writable(peer),
+            Event::PeerGone { peer } => outlets.links.gone(peer),
+            Event::Snapshot(answer) => {
+                outlets.snapshots.done();
+                if let Some(event) = answer {
+                    turns.input(|core, out| core.handle_snapshot(now, event, out));
+                }
+            }
             Event::Control { request, reply } => {
-                let answer = self.control(machine, now, request);
+                let answer = self.control(now, request);
                 if reply.send(answer).is_err() {
                     tracing::debug!("whoever asked for control has gone");
                 }
@@ -184,99 +161,26 @@ impl<P: KvProtocol> Driver<P> {
     }
 
     /// Timers, messages that conditions held back, leases.
-    fn let_time_pass(&mut self, machine: Instant, now: Time) {
-        let expired = self.leases.expire(machine);
+    fn let_time_pass(&mut self, now: Time) -> Result<(), DriverError> {
+        let expired = self.leases.expire(self.outlets.machine);
         if expired.links {
             tracing::info!("the lease of the link conditions has run out: healed");
-            self.heal_links(machine);
+            self.heal_links();
         }
         if expired.clock {
             tracing::info!("the lease of the clock setting has run out: healed");
-            self.heal_clock(machine);
+            self.heal_clock();
         }
         if expired.disk {
             tracing::info!("the lease of the full disk has run out: it has room");
             self.free_disk();
         }
-        let (core, out) = (&mut self.core, &mut self.effects);
-        let placement = &self.placement;
-        self.links.release(machine, |from, message| {
+        let Outlets { links, placement, machine, .. } = &mut self.outlets;
+        links.release(*machine, |from, message| {
             let from = placement.replica_of(from).expect("every peer stands for a replica");
-            core.handle_message(now, from, message, out);
+            self.turns.input(|core, out| core.handle_message(now, from, message, out));
         });
-        while let Some(timer) = self.timers.pop_due(now) {
-            self.counters.timers_fired += 1;
-            core.handle_timer(now, timer, out);
-        }
-    }
-
-    /// Carries out what the core asks for; tells whether the core was told something and may ask for more.
-    fn carry_out(&mut self, machine: Instant, now: Time) -> Result<bool, DriverError> {
-        for change in self.effects.timers.drain(..) {
-            self.timers.apply(change);
-        }
-        let mut early = std::mem::take(&mut self.effects.early);
-        self.release(machine, &mut early);
-        // Back for its memory.
-        self.effects.early = early;
-        for record in self.effects.records.drain(..) {
-            self.journal.append(&record)?;
-        }
-        let before = self.journal.next();
-        debug_assert_eq!(before, self.effects.next_position(), "the journal and the core count alike");
-        if !self.effects.durable.is_empty() || !self.effects.snapshots.is_empty() {
-            let outbox = std::mem::take(&mut self.effects.durable);
-            let snapshots = std::mem::take(&mut self.effects.snapshots);
-            self.held.push_back(Held { before, outbox, snapshots });
-        }
-        if self.journal.durable() < before {
-            // The others work while this disk does.
-            self.links.flush();
-            self.clients.flush();
-            self.journal.commit()?;
-        }
-        Ok(self.settle(machine, now))
-    }
-
-    /// Releases the durable lanes that need not wait any longer, and tells the core how far its records are
-    /// durable; tells whether the core was told anything.
-    fn settle(&mut self, machine: Instant, now: Time) -> bool {
-        let mut told = false;
-        let durable = self.journal.durable();
-        while self.held.front().is_some_and(|held| held.before <= durable) {
-            let mut held = self.held.pop_front().expect("looked at above");
-            self.release(machine, &mut held.outbox);
-            for effect in held.snapshots {
-                told |= self.snapshot(now, effect);
-            }
-        }
-        if self.told < durable {
-            self.told = durable;
-            self.core.handle_durable(now, durable, &mut self.effects);
-            told = true;
-        }
-        told
-    }
-
-    fn release(&mut self, machine: Instant, outbox: &mut Outbox<P>) {
-        self.counters.messages_out += outbox.messages.len() as u64;
-        for (to, message) in outbox.messages.drain(..) {
-            for node in self.placement.nodes_of(to).filter(|node| *node != self.node) {
-                self.links.send(machine, node, &message);
-            }
-        }
-        for (client, reply) in outbox.replies.drain(..) {
-            self.clients.send(client, reply);
-        }
-    }
-
-    /// Hands an effect to the snapshot store; tells whether the core was told that it cannot be carried out.
-    fn snapshot(&mut self, now: Time, effect: SnapshotEffect<P::Image>) -> bool {
-        if let SnapshotEffect::Discard { before, .. } = &effect {
-            self.journal.discard(*before);
-        }
-        let Some(answer) = self.snapshots.submit(effect) else { return false };
-        self.core.handle_snapshot(now, answer, &mut self.effects);
-        true
+        self.counters.timers_fired += self.turns.fire_timers(now, &mut self.outlets)? as u64;
+        Ok(())
     }
 }

@@ -63,8 +63,8 @@ pub(crate) enum Event<P: Protocol> {
     Message { from: NodeId, message: P::Message, bytes: usize },
     /// A peer has nothing to say, and says so.
     Ping { from: NodeId },
-    /// The snapshot store answers.
-    Snapshot(SnapshotEvent<P::Image>),
+    /// The snapshot store has done a step, and mostly answers.
+    Snapshot(Option<SnapshotEvent<P::Image>>),
     /// The control socket, or `/status`.
     Control { request: ControlRequest, reply: oneshot::Sender<ControlReply> },
     /// `/metrics`.

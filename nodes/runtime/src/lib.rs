@@ -3,7 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `config.rs`, `start.rs`, `node.rs` | what a node is started with; its `main`; its life |
-//! | `event.rs`, `driver.rs` | everything that can happen to a core; the task that owns it, and its turns |
+//! | `event.rs`, `driver.rs`, `outlets.rs` | everything that can happen to a core; the task that owns it; where its effects go |
 //! | `journal/`, `snapshot.rs` | when and on which thread what a replica remembers goes to disk |
 //! | `transport/` | messages between replicas, and links made bad on demand |
 //! | `client_port.rs`, `clients.rs` | requests in, replies out |
@@ -33,6 +33,7 @@ mod journal;
 mod metrics;
 mod node;
 mod outbound;
+mod outlets;
 mod security;
 mod session;
 mod snapshot;

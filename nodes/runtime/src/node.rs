@@ -10,13 +10,13 @@ use crate::driver::{Driver, DriverError, TurnCounters};
 use crate::event::{EVENTS_WAITING_MAX, Event, KvProtocol};
 use crate::http;
 use crate::journal::Journal;
+use crate::outlets::Outlets;
 use crate::security::Security;
 use crate::snapshot::SnapshotStore;
 use crate::transport::{self, Group, Links};
-use protocol::{Effects, RecoverError, Recovered, Timers};
+use protocol::{RecoverError, Recovered, Turns};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -152,28 +152,28 @@ fn recover<P: KvProtocol>(
     let read = records.len();
     let disk = Recovered { snapshot, records };
     let mut clock = NodeClock::new(begun);
-    let mut effects = Effects::new(journal.next());
-    let core = P::recover(core_config, config.seed, clock.now(Instant::now()), disk, &mut effects)?;
+    let turns = Turns::recover(core_config, config.seed, clock.now(Instant::now()), disk, journal.next())?;
     if config.durability == Durability::Fsync {
         tracing::info!(records = read, next = %journal.next(), took = ?begun.elapsed(), "recovered");
     }
     let peers = config.peers.keys().copied().filter(|peer| *peer != config.node);
-    Ok(Driver {
+    let outlets = Outlets {
         node: config.node,
         placement: config.placement(),
+        machine: begun,
+        links: Links::new(peers, config.seed, events.clone()),
+        clients: Clients::new(events),
+        journal,
+        snapshots,
+        messages_out: 0,
+    };
+    Ok(Driver {
         protocol,
-        core,
-        effects,
+        turns,
+        outlets,
         inbox,
         clock,
-        timers: Timers::default(),
         alarm: Alarm::new().map_err(NodeError::System)?,
-        told: journal.durable(),
-        journal,
-        held: VecDeque::new(),
-        clients: Clients::new(events.clone()),
-        links: Links::new(peers, config.seed, events),
-        snapshots,
         fullness: keeping.fullness,
         leases: Leases::default(),
         counters: TurnCounters::default(),

@@ -6,16 +6,14 @@ use protocol::{Bugs, SnapshotEffect, SnapshotEvent};
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use storage::Folder;
-use storage::snapshots::{Newest, SnapshotError, Snapshots};
+use storage::snapshots::{Newest, SnapshotError, Snapshots, Steps};
 use tokio::sync::mpsc;
-
-/// Tasks that may wait. A core has one save under way, and a chunk or two for each peer.
-const TASKS_WAITING_MAX: usize = 256;
 
 /// Where a core's snapshot effects go.
 #[derive(Debug)]
 pub(crate) struct SnapshotStore<P: KvProtocol> {
-    tasks: std_mpsc::SyncSender<SnapshotEffect<P::Image>>,
+    steps: Steps<P::Image>,
+    thread: std_mpsc::Sender<SnapshotEffect<P::Image>>,
 }
 
 impl<P: KvProtocol> SnapshotStore<P> {
@@ -33,29 +31,32 @@ impl<P: KvProtocol> SnapshotStore<P> {
             Durability::Memory => (Snapshots::in_memory(), None),
             Durability::Fsync => Snapshots::open(keeping.open(folder)?, bugs)?,
         };
-        let (tasks, queue) = std_mpsc::sync_channel(TASKS_WAITING_MAX);
+        let (thread, queue) = std_mpsc::channel();
         std::thread::Builder::new()
             .name("snapshots".to_owned())
             .spawn(move || work(snapshots, &queue, &events))?;
-        Ok((SnapshotStore { tasks }, newest))
+        Ok((SnapshotStore { steps: Steps::default(), thread }, newest))
     }
 
     /// Hands on an effect; an answer comes back if it cannot be carried out.
-    pub(crate) fn submit(&self, effect: SnapshotEffect<P::Image>) -> Option<SnapshotEvent<P::Image>> {
-        let effect = match self.tasks.try_send(effect) {
-            Ok(()) => return None,
-            Err(std_mpsc::TrySendError::Full(effect) | std_mpsc::TrySendError::Disconnected(effect)) => {
-                effect
-            }
-        };
-        let id = match effect {
-            SnapshotEffect::Save { id, .. }
-            | SnapshotEffect::Read { id, .. }
-            | SnapshotEffect::Write { id, .. } => id,
-            // The next one covers it.
-            SnapshotEffect::Discard { .. } => return None,
-        };
-        Some(SnapshotEvent::Failed { id, reason: "the snapshot store is busy".to_owned() })
+    pub(crate) fn submit(&mut self, effect: SnapshotEffect<P::Image>) -> Option<SnapshotEvent<P::Image>> {
+        let refused = self.steps.submit(effect);
+        self.go_on();
+        refused
+    }
+
+    /// The thread has done what it was given.
+    pub(crate) fn done(&mut self) {
+        self.steps.done();
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if let Some(step) = self.steps.take()
+            && self.thread.send(step).is_err()
+        {
+            tracing::error!("the snapshot store's thread is gone");
+        }
     }
 }
 
@@ -65,9 +66,8 @@ fn work<P: KvProtocol>(
     events: &mpsc::Sender<Event<P>>,
 ) {
     while let Ok(effect) = queue.recv() {
-        if let Some(answer) = snapshots.carry_out(effect)
-            && events.blocking_send(Event::Snapshot(answer)).is_err()
-        {
+        let answer = snapshots.carry_out(effect);
+        if events.blocking_send(Event::Snapshot(answer)).is_err() {
             return;
         }
     }

@@ -4,24 +4,25 @@ use crate::control::Leases;
 use crate::driver::Driver;
 use crate::event::KvProtocol;
 use crate::metrics::Page;
+use crate::outlets::Outlets;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
 use protocol::{NodeId, Time};
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 impl<P: KvProtocol> Driver<P> {
-    pub(crate) fn control(&mut self, machine: Instant, now: Time, request: ControlRequest) -> ControlReply {
+    pub(crate) fn control(&mut self, now: Time, request: ControlRequest) -> ControlReply {
+        let machine = self.outlets.machine;
         let done = match request {
             ControlRequest::Status => Ok(()),
-            ControlRequest::SetLinks { links, lease_ms } => self.set_links(machine, &links, lease_ms),
-            ControlRequest::SetClock { clock, lease_ms } => self.set_clock(machine, clock, lease_ms),
+            ControlRequest::SetLinks { links, lease_ms } => self.set_links(&links, lease_ms),
+            ControlRequest::SetClock { clock, lease_ms } => self.set_clock(clock, lease_ms),
             ControlRequest::Renew { lease_ms } => {
                 self.leases.renew(Leases::until(machine, lease_ms));
                 Ok(())
             }
             ControlRequest::Heal => {
-                self.heal_links(machine);
-                self.heal_clock(machine);
+                self.heal_links();
+                self.heal_clock();
                 self.free_disk();
                 Ok(())
             }
@@ -37,31 +38,28 @@ impl<P: KvProtocol> Driver<P> {
             }
             ControlRequest::Admin(request) => {
                 tracing::info!(?request, "an operator asks");
-                let reply = self.core.handle_admin(now, request, &mut self.effects);
+                let reply = self.turns.input(|core, out| core.handle_admin(now, request, out));
                 tracing::info!(?reply, "the operator is answered");
                 return ControlReply::Admin(reply);
             }
         };
         match done {
-            Ok(()) => ControlReply::Ok(Box::new(self.status(machine))),
+            Ok(()) => ControlReply::Ok(Box::new(self.status())),
             Err(reason) => ControlReply::Error(reason),
         }
     }
 
-    fn set_links(
-        &mut self,
-        machine: Instant,
-        links: &BTreeMap<NodeId, LinkConditions>,
-        lease_ms: u64,
-    ) -> Result<(), String> {
-        self.links.set(machine, links)?;
+    fn set_links(&mut self, links: &BTreeMap<NodeId, LinkConditions>, lease_ms: u64) -> Result<(), String> {
+        let machine = self.outlets.machine;
+        self.outlets.links.set(machine, links)?;
         tracing::info!(?links, lease_ms, "link conditions set");
-        let faulted = !self.links.conditions().is_empty();
+        let faulted = !self.outlets.links.conditions().is_empty();
         self.leases.links = faulted.then(|| Leases::until(machine, lease_ms));
         Ok(())
     }
 
-    fn set_clock(&mut self, machine: Instant, clock: ClockSetting, lease_ms: u64) -> Result<(), String> {
+    fn set_clock(&mut self, clock: ClockSetting, lease_ms: u64) -> Result<(), String> {
+        let machine = self.outlets.machine;
         self.clock.set(machine, clock)?;
         tracing::info!(?clock, lease_ms, "clock set");
         let faulted = clock != ClockSetting::default();
@@ -69,13 +67,18 @@ impl<P: KvProtocol> Driver<P> {
         Ok(())
     }
 
-    pub(crate) fn heal_links(&mut self, machine: Instant) {
-        self.links.set(machine, &BTreeMap::new()).expect("clear links are always allowed");
+    pub(crate) fn heal_links(&mut self) {
+        self.outlets
+            .links
+            .set(self.outlets.machine, &BTreeMap::new())
+            .expect("clear links are always allowed");
         self.leases.links = None;
     }
 
-    pub(crate) fn heal_clock(&mut self, machine: Instant) {
-        self.clock.set(machine, ClockSetting::default()).expect("a true clock is always allowed");
+    pub(crate) fn heal_clock(&mut self) {
+        self.clock
+            .set(self.outlets.machine, ClockSetting::default())
+            .expect("a true clock is always allowed");
         self.leases.clock = None;
     }
 
@@ -84,19 +87,20 @@ impl<P: KvProtocol> Driver<P> {
         self.leases.disk = None;
     }
 
-    fn status(&mut self, machine: Instant) -> NodeStatus {
-        let (outbound, inbound) = self.links.counters();
+    fn status(&mut self) -> NodeStatus {
+        let Outlets { node, placement, machine, links, .. } = &self.outlets;
+        let (outbound, inbound) = links.counters();
         NodeStatus {
-            node: self.node,
-            replica: self.placement.replica_of(self.node).expect("checked when the node started"),
+            node: *node,
+            replica: placement.replica_of(*node).expect("checked when the node started"),
             pid: std::process::id(),
             protocol: self.protocol.to_owned(),
-            core: self.core.status(),
-            links: self.links.conditions(),
+            core: self.turns.core().status(),
+            links: links.conditions(),
             outbound,
             inbound,
             clock: self.clock.setting(),
-            clock_error_us: self.clock.error_us(machine),
+            clock_error_us: self.clock.error_us(*machine),
             disk_full: self.fullness.is_full(),
             writes_refused: self.fullness.refused(),
             leases_expired: self.leases.expired,
@@ -106,7 +110,7 @@ impl<P: KvProtocol> Driver<P> {
     /// The page at `/metrics`.
     pub(crate) fn metrics(&self) -> String {
         let mut page = Page::default();
-        let core = self.core.status();
+        let core = self.turns.core().status();
         page.gauge("node_is_leader", "1 if it leads.", u8::from(core.leads));
         page.gauge("node_serves", "1 if it believes that it can answer clients.", u8::from(core.serves));
         page.gauge("node_epoch", "Term, view or ballot.", core.epoch);
@@ -131,11 +135,19 @@ impl<P: KvProtocol> Driver<P> {
         page.gauge("driver_events_in_turn_max", "Events of the largest turn.", turns.events_in_turn_max);
         page.counter("driver_timers_total", "Timers that fired.", turns.timers_fired);
         page.counter("client_requests_total", "Requests of clients, HTTP included.", turns.requests);
-        page.counter("client_replies_total", "Replies to clients, HTTP included.", self.clients.replies);
-        page.gauge("client_connections", "Open client connections.", self.clients.connections());
-        page.counter("client_dropped_slow_total", "Clients dropped unread.", self.clients.dropped_slow);
+        page.counter(
+            "client_replies_total",
+            "Replies to clients, HTTP included.",
+            self.outlets.clients.replies,
+        );
+        page.gauge("client_connections", "Open client connections.", self.outlets.clients.connections());
+        page.counter(
+            "client_dropped_slow_total",
+            "Clients dropped unread.",
+            self.outlets.clients.dropped_slow,
+        );
         self.peer_metrics(&mut page);
-        let journal = &self.journal.counters;
+        let journal = &self.outlets.journal.counters;
         page.counter("journal_records_total", "Records appended.", journal.records);
         page.counter("journal_bytes_total", "Bytes written, without zeroes ahead.", journal.bytes);
         page.seconds(
@@ -151,9 +163,13 @@ impl<P: KvProtocol> Driver<P> {
 
     fn peer_metrics(&self, page: &mut Page) {
         page.counter("peer_messages_in_total", "Messages from peers.", self.counters.messages_in);
-        page.counter("peer_messages_out_total", "Messages to peers.", self.counters.messages_out);
-        page.gauge("peer_connections", "Peers that this node can send to now.", self.links.connections());
-        let losses = self.links.losses();
+        page.counter("peer_messages_out_total", "Messages to peers.", self.outlets.messages_out);
+        page.gauge(
+            "peer_connections",
+            "Peers that this node can send to now.",
+            self.outlets.links.connections(),
+        );
+        let losses = self.outlets.links.losses();
         page.labelled(
             ("peer_unconnected_total", "counter", "Messages lost because there was no connection."),
             "peer",
@@ -164,7 +180,7 @@ impl<P: KvProtocol> Driver<P> {
             "peer",
             losses.iter().map(|(peer, losses)| (peer, losses.backlog)),
         );
-        let (outbound, inbound) = self.links.counters();
+        let (outbound, inbound) = self.outlets.links.counters();
         for (direction, counters) in [("out", outbound), ("in", inbound)] {
             page.labelled(
                 (&format!("link_{direction}_passed_total"), "counter", "Messages that passed the link."),

@@ -2,7 +2,8 @@
 
 use crate::disk::{DiskCounters, JOURNAL, SNAPSHOTS};
 use crate::network::{Arrivals, Network, NetworkSettings, exponential};
-use crate::node::{Halt, Input, Life, Node, Sent};
+use crate::node::{Input, Life, Node};
+use crate::outlets::{Halt, Sent};
 use crate::queue::Queue;
 use crate::trace::{Trace, TraceEvent, TraceWhat};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
@@ -293,14 +294,14 @@ impl<P: Protocol> Cluster<P> {
     /// The core of a node that is up.
     #[must_use]
     pub fn core(&self, id: NodeId) -> Option<&P> {
-        Some(&self.nodes.get(&id)?.life.as_ref()?.core)
+        Some(self.nodes.get(&id)?.life.as_ref()?.turns.core())
     }
 
     /// What a node that is up and not paused says about itself.
     #[must_use]
     pub fn status(&self, id: NodeId) -> Option<Status> {
         let node = self.nodes.get(&id).filter(|node| !node.paused)?;
-        Some(node.life.as_ref()?.core.status())
+        Some(node.life.as_ref()?.turns.core().status())
     }
 
     /// Whether a node's process is there, paused or not.
@@ -383,7 +384,7 @@ impl<P: Protocol> Cluster<P> {
         if in_disk {
             node.disk.lose_power_after(after);
         } else if let Some(life) = &mut node.life {
-            life.effects_left = Some(after);
+            life.on_disk.effects_left = Some(after);
         }
     }
 
@@ -761,13 +762,12 @@ impl<P: Protocol> Cluster<P> {
             self.node_mut(of).held_up += 1;
             return;
         }
-        let disk = self.nodes[&of].disk.clone();
         let mut sent = std::mem::take(&mut self.sent);
         let Some(life) = self.ready(of, number, || What::Stored { of, life: number }) else {
             self.sent = sent;
             return;
         };
-        let stored = life.stored(&disk, &mut sent);
+        let stored = life.stored(&mut sent);
         self.release(of, &mut sent);
         self.sent = sent;
         match stored {
@@ -856,7 +856,7 @@ impl<P: Protocol> fmt::Debug for Cluster<P> {
 }
 
 fn tell_role<P: Protocol>(id: NodeId, life: &mut Life<P>, now: Time, trace: &mut Trace<P>) {
-    let status = life.core.status();
+    let status = life.turns.core().status();
     let (role, epoch, leads) = (status.role, status.epoch, status.leads);
     if life.role.as_ref().is_none_or(|told| *told != (role.clone(), epoch, leads)) {
         life.role = Some((role.clone(), epoch, leads));

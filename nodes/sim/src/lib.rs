@@ -8,7 +8,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `cluster.rs` | [`Cluster`]: what happens next, and everything that can be done to it |
-//! | `node.rs` | a node: the driver of one core, as `runtime` has it, without threads |
+//! | `node.rs`, `outlets.rs` | a node, up or down; where its core's effects go |
 //! | `network.rs` | links |
 //! | `disk.rs` | disks, under the same journal and snapshot store as real nodes |
 //! | `queue.rs` | what happens when |
@@ -18,6 +18,7 @@ mod cluster;
 mod disk;
 mod network;
 mod node;
+mod outlets;
 mod queue;
 mod trace;
 

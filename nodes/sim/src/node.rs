@@ -1,17 +1,17 @@
 //! A node: one replica, its disk, its clock, its timers. What a crash loses is lost here.
 
-use crate::cluster::{Broken, Observer};
+use crate::cluster::Observer;
 use crate::disk::{JOURNAL, SNAPSHOTS, SimDisk};
+use crate::outlets::{Halt, OnDisk, Outlets, Sent};
 use protocol::control::ClockSetting;
 use protocol::{
-    ClientId, Effects, Incarnation, JournalPosition, NodeClock, NodeId, Outbox, Protocol, Recovered,
-    ReplicaId, SnapshotEffect, SnapshotEvent, Time, Timers,
+    AdminReply, AdminRequest, ClientId, Incarnation, JournalPosition, NodeClock, NodeId, Protocol, Recovered,
+    ReplicaId, SnapshotEvent, Time, Turns,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
-use storage::journal::{Gathering, JournalError, Opened, Settings, Writer, segment_name};
+use storage::journal::{self, JournalError, Settings, segment_name};
 use storage::snapshots::Snapshots;
-use storage::{Disk, journal};
 
 /// What a core is told.
 #[derive(Debug)]
@@ -20,44 +20,6 @@ pub(crate) enum Input<P: Protocol> {
     Request { client: ClientId, request: P::Request },
     ClientGone { client: ClientId },
     Snapshot(SnapshotEvent<P::Image>),
-}
-
-/// Why a life ends.
-#[derive(Debug)]
-pub(crate) enum Halt {
-    /// As the nemesis wants it.
-    Doomed,
-    /// In the middle of what the disk was doing.
-    PowerLost,
-    /// The disk refuses.
-    Disk(String),
-    /// What the disk holds is refused.
-    Refused(String),
-    /// An invariant does not hold.
-    Broken(Broken),
-}
-
-impl From<Broken> for Halt {
-    fn from(broken: Broken) -> Self {
-        Halt::Broken(broken)
-    }
-}
-
-/// What a turn lets out, in order, and what it asks the disk for.
-#[derive(Debug)]
-pub(crate) struct Sent<P: Protocol> {
-    pub(crate) messages: Vec<(ReplicaId, P::Message)>,
-    pub(crate) replies: Vec<(ClientId, P::Reply)>,
-    /// A sync has begun.
-    pub(crate) sync_begun: bool,
-    /// The snapshot store has begun with something.
-    pub(crate) store_begun: bool,
-}
-
-impl<P: Protocol> Default for Sent<P> {
-    fn default() -> Self {
-        Self { messages: Vec::new(), replies: Vec::new(), sync_begun: false, store_begun: false }
-    }
 }
 
 /// One node, up or down.
@@ -88,10 +50,9 @@ pub(crate) struct Node<P: Protocol> {
 /// One life of a node's process.
 #[derive(Debug)]
 pub(crate) struct Life<P: Protocol> {
-    pub(crate) core: P,
-    effects: Effects<P>,
+    pub(crate) turns: Turns<P>,
+    pub(crate) on_disk: OnDisk<P>,
     pub(crate) inbox: Vec<Input<P>>,
-    timers: Timers<P::Timer>,
     pub(crate) clock: NodeClock,
     /// When the life began, true time.
     origin: Time,
@@ -100,39 +61,9 @@ pub(crate) struct Life<P: Protocol> {
     pub(crate) armed: Option<Time>,
     pub(crate) busy_until: Time,
     pub(crate) turn_is_due: bool,
-    journal: LiveJournal,
-    held: VecDeque<Held<P>>,
-    told: JournalPosition,
-    snapshots: Snapshots<SimDisk>,
-    store_queue: VecDeque<SnapshotEffect<P::Image>>,
-    store_busy: bool,
     /// The role, the epoch, and whether it leads, as last told of in words.
     pub(crate) role: Option<(String, u64, bool)>,
-    /// After so many more effects the process is gone.
-    pub(crate) effects_left: Option<u32>,
 }
-
-#[derive(Debug)]
-struct LiveJournal {
-    disk: SimDisk,
-    writer: Writer<SimDisk>,
-    segments: VecDeque<JournalPosition>,
-    gathering: VecDeque<Gathering>,
-    syncing: bool,
-    next: JournalPosition,
-    durable: JournalPosition,
-}
-
-/// A turn's durable lane, until every record before `before` is durable.
-#[derive(Debug)]
-struct Held<P: Protocol> {
-    before: JournalPosition,
-    outbox: Outbox<P>,
-    snapshots: Vec<SnapshotEffect<P::Image>>,
-}
-
-/// What the snapshot store may have to do.
-const STORE_QUEUE_MAX: usize = 256;
 
 impl<P: Protocol> Node<P> {
     pub(crate) fn new(id: NodeId, replica: ReplicaId, seed: u64, machine_rate: f64) -> Self {
@@ -172,40 +103,24 @@ impl<P: Protocol> Node<P> {
         let (snapshots, snapshot) = Snapshots::open(self.disk.folder(SNAPSHOTS), bugs).map_err(|error| {
             if self.disk.has_lost_power() { Halt::PowerLost } else { Halt::Refused(error.to_string()) }
         })?;
-        let Opened { writer, segments, next } = opened;
+        let on_disk = OnDisk::new(disk, opened, snapshots);
         let mut clock = NodeClock::new();
         clock.set(0, self.clock_setting).expect("the setting was accepted");
-        let mut effects = Effects::new(next);
         let count = records.len() as u64;
-        let core = P::recover(config, seed, clock.now(0), Recovered { snapshot, records }, &mut effects)
+        let found = Recovered { snapshot, records };
+        let turns = Turns::recover(config, seed, clock.now(0), found, on_disk.next())
             .map_err(|error| Halt::Refused(error.to_string()))?;
         self.life = Some(Box::new(Life {
-            core,
-            effects,
+            turns,
+            on_disk,
             inbox: Vec::new(),
-            timers: Timers::default(),
             clock,
             origin: at,
             machine_rate: self.machine_rate,
             armed: None,
             busy_until: at,
             turn_is_due: false,
-            journal: LiveJournal {
-                disk,
-                writer,
-                segments: segments.into(),
-                gathering: VecDeque::new(),
-                syncing: false,
-                next,
-                durable: next,
-            },
-            held: VecDeque::new(),
-            told: next,
-            snapshots,
-            store_queue: VecDeque::new(),
-            store_busy: false,
             role: None,
-            effects_left: None,
         }));
         Ok(count)
     }
@@ -221,7 +136,7 @@ impl<P: Protocol> Node<P> {
     /// Ends its life, if it has one. `power`: what was not durable may be lost.
     pub(crate) fn end(&mut self, power: bool) {
         if let Some(life) = self.life.take() {
-            self.last_batch = life.journal.last_batch();
+            self.last_batch = life.on_disk.last_batch();
         }
         if power || self.disk.has_lost_power() {
             self.disk.restore_power();
@@ -233,15 +148,9 @@ impl<P: Protocol> Node<P> {
 
     /// Damages what it has on disk, where that can be told from a torn write.
     pub(crate) fn flip_bit(&mut self, folder: &'static str) -> Option<(String, usize)> {
-        let last = self.life.as_ref().map_or(self.last_batch, |life| life.journal.last_batch());
+        let last = self.life.as_ref().map_or(self.last_batch, |life| life.on_disk.last_batch());
         let (segment, begin) = last?;
         self.disk.folder(folder).flip_bit(Some((&segment_name(segment), begin)))
-    }
-}
-
-impl LiveJournal {
-    fn last_batch(&self) -> Option<(JournalPosition, u64)> {
-        Some((*self.segments.back()?, self.writer.last_batch()))
     }
 }
 
@@ -264,7 +173,7 @@ impl<P: Protocol> Life<P> {
 
     /// When the earliest timer is due, true time.
     pub(crate) fn next_timer(&self) -> Option<Time> {
-        let machine = self.clock.machine_time_of(self.timers.next()?)?;
+        let machine = self.clock.machine_time_of(self.turns.next_timer()?)?;
         Some(self.origin + Duration::from_nanos((machine as f64 / self.machine_rate).ceil() as u64))
     }
 
@@ -276,241 +185,42 @@ impl<P: Protocol> Life<P> {
         observer: &mut impl Observer<P>,
     ) -> Result<usize, Halt> {
         let now = self.local(at);
-        self.settle(now, sent, observer)?;
-        let mut inputs = self.inbox.len();
-        let mut inbox = std::mem::take(&mut self.inbox);
+        let Self { turns, on_disk, inbox, .. } = self;
+        let mut outlets = Outlets { on_disk, sent, observer };
+        turns.settle(now, &mut outlets)?;
+        let mut inputs = inbox.len();
         for input in inbox.drain(..) {
-            self.input(now, input);
-            observer.after_step(&self.core)?;
+            turns.input(|core, out| match input {
+                Input::Message { from, message } => core.handle_message(now, from, message, out),
+                Input::Request { client, request } => core.handle_request(now, client, request, out),
+                Input::ClientGone { client } => core.handle_client_gone(now, client),
+                Input::Snapshot(event) => core.handle_snapshot(now, event, out),
+            });
+            outlets.observer.after_step(turns.core())?;
         }
-        self.inbox = inbox;
-        while let Some(timer) = self.timers.pop_due(now) {
-            self.core.handle_timer(now, timer, &mut self.effects);
-            observer.after_step(&self.core)?;
-            inputs += 1;
-        }
-        loop {
-            self.core.end_turn(now, &mut self.effects);
-            observer.after_step(&self.core)?;
-            if !self.carry_out(now, sent, observer)? {
-                return Ok(inputs);
-            }
-        }
+        inputs += turns.fire_timers(now, &mut outlets)?;
+        turns.end(now, &mut outlets)?;
+        Ok(inputs)
     }
 
-    fn input(&mut self, now: Time, input: Input<P>) {
-        let (core, out) = (&mut self.core, &mut self.effects);
-        match input {
-            Input::Message { from, message } => core.handle_message(now, from, message, out),
-            Input::Request { client, request } => core.handle_request(now, client, request, out),
-            Input::ClientGone { client } => core.handle_client_gone(now, client),
-            Input::Snapshot(event) => core.handle_snapshot(now, event, out),
-        }
-    }
-
-    pub(crate) fn admin(&mut self, at: Time, request: protocol::AdminRequest) -> protocol::AdminReply {
+    pub(crate) fn admin(&mut self, at: Time, request: AdminRequest) -> AdminReply {
         let now = self.local(at);
-        self.core.handle_admin(now, request, &mut self.effects)
-    }
-
-    /// One effect more: perhaps the last.
-    fn effect(&mut self) -> Result<(), Halt> {
-        match &mut self.effects_left {
-            None => Ok(()),
-            Some(0) => Err(Halt::Doomed),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-        }
-    }
-
-    /// Carries out what the core asks for; tells whether the core was told something and may ask for more.
-    fn carry_out(
-        &mut self,
-        now: Time,
-        sent: &mut Sent<P>,
-        observer: &mut impl Observer<P>,
-    ) -> Result<bool, Halt> {
-        for change in self.effects.timers.drain(..) {
-            self.timers.apply(change);
-        }
-        let early = std::mem::take(&mut self.effects.early);
-        self.release(early, sent)?;
-        let mut records = std::mem::take(&mut self.effects.records);
-        for record in records.drain(..) {
-            self.journal.append::<P>(&record)?;
-        }
-        self.effects.records = records;
-        let before = self.journal.next;
-        assert_eq!(before, self.effects.next_position(), "the journal and the core count alike");
-        if !self.effects.durable.is_empty() || !self.effects.snapshots.is_empty() {
-            let outbox = std::mem::take(&mut self.effects.durable);
-            let snapshots = std::mem::take(&mut self.effects.snapshots);
-            self.held.push_back(Held { before, outbox, snapshots });
-        }
-        self.effect()?;
-        self.begin_sync(sent)?;
-        self.settle(now, sent, observer)
-    }
-
-    fn begin_sync(&mut self, sent: &mut Sent<P>) -> Result<(), Halt> {
-        sent.sync_begun |= self.journal.begin_sync()?;
-        Ok(())
+        self.turns.input(|core, out| core.handle_admin(now, request, out))
     }
 
     /// The disk has done what it was asked.
     pub(crate) fn synced(&mut self, sent: &mut Sent<P>) -> Result<JournalPosition, Halt> {
-        self.journal.end_sync()?;
-        self.begin_sync(sent)?;
-        Ok(self.journal.durable)
+        self.on_disk.synced(sent)
     }
 
-    /// Releases the durable lanes that need not wait any longer, and tells the core how far its records are durable.
-    fn settle(
-        &mut self,
-        now: Time,
-        sent: &mut Sent<P>,
-        observer: &mut impl Observer<P>,
-    ) -> Result<bool, Halt> {
-        let mut told = false;
-        let durable = self.journal.durable;
-        while self.held.front().is_some_and(|held| held.before <= durable) {
-            let held = self.held.pop_front().expect("looked at above");
-            self.release(held.outbox, sent)?;
-            for effect in held.snapshots {
-                self.effect()?;
-                told |= self.store(now, effect, sent)?;
-            }
-        }
-        if self.told < durable {
-            self.told = durable;
-            self.core.handle_durable(now, durable, &mut self.effects);
-            observer.after_step(&self.core)?;
-            told = true;
-        }
-        Ok(told)
-    }
-
-    fn release(&mut self, outbox: Outbox<P>, sent: &mut Sent<P>) -> Result<(), Halt> {
-        let Outbox { messages, replies } = outbox;
-        if self.effects_left.is_none() {
-            sent.messages.extend(messages);
-            sent.replies.extend(replies);
-            return Ok(());
-        }
-        for message in messages {
-            self.effect()?;
-            sent.messages.push(message);
-        }
-        for reply in replies {
-            self.effect()?;
-            sent.replies.push(reply);
-        }
-        Ok(())
-    }
-
-    /// Hands an effect to the snapshot store; tells whether the core was told that it cannot be carried out.
-    fn store(
-        &mut self,
-        now: Time,
-        effect: SnapshotEffect<P::Image>,
-        sent: &mut Sent<P>,
-    ) -> Result<bool, Halt> {
-        if let SnapshotEffect::Discard { before, .. } = &effect {
-            self.journal.discard(*before)?;
-        }
-        if self.store_queue.len() >= STORE_QUEUE_MAX {
-            let id = match effect {
-                SnapshotEffect::Save { id, .. }
-                | SnapshotEffect::Read { id, .. }
-                | SnapshotEffect::Write { id, .. } => id,
-                SnapshotEffect::Discard { .. } => return Ok(false),
-            };
-            let event = SnapshotEvent::Failed { id, reason: "the snapshot store is busy".to_owned() };
-            self.core.handle_snapshot(now, event, &mut self.effects);
-            return Ok(true);
-        }
-        self.store_queue.push_back(effect);
-        self.begin_store(sent);
-        Ok(false)
-    }
-
-    fn begin_store(&mut self, sent: &mut Sent<P>) {
-        if !self.store_busy && !self.store_queue.is_empty() {
-            self.store_busy = true;
-            sent.store_begun = true;
-        }
-    }
-
-    /// The snapshot store does what it was asked first.
-    pub(crate) fn stored(&mut self, disk: &SimDisk, sent: &mut Sent<P>) -> Result<(), Halt> {
-        self.store_busy = false;
-        let effect = self.store_queue.pop_front().expect("it is busy with something");
-        let answer = self.snapshots.carry_out(effect);
-        if disk.has_lost_power() {
-            return Err(Halt::PowerLost);
-        }
+    /// The snapshot store has done what it was asked.
+    pub(crate) fn stored(&mut self, sent: &mut Sent<P>) -> Result<(), Halt> {
+        let answer = self.on_disk.stored(sent)?;
         self.inbox.extend(answer.map(Input::Snapshot));
-        self.begin_store(sent);
         Ok(())
     }
 }
 
 fn machine_nanos(origin: Time, rate: f64, at: Time) -> u64 {
     (at.since(origin).as_nanos() as f64 * rate) as u64
-}
-
-impl LiveJournal {
-    fn append<P: Protocol>(&mut self, record: &P::Record) -> Result<(), Halt> {
-        if self.gathering.is_empty() {
-            self.gathering.push_back(Gathering { first: self.next, records: Vec::new() });
-        }
-        let batch = self.gathering.back_mut().expect("pushed above");
-        let more = batch.add(|out| protocol::codec::encode_into(record, out));
-        if let Some(records) = more.map_err(|error| Halt::Disk(error.to_string()))? {
-            self.gathering.push_back(Gathering { first: self.next, records });
-        }
-        self.next = self.next.next();
-        Ok(())
-    }
-
-    /// Writes the next batch, unless one is under way; tells whether a sync has begun.
-    fn begin_sync(&mut self) -> Result<bool, Halt> {
-        if self.syncing {
-            return Ok(false);
-        }
-        let Some(batch) = self.gathering.pop_front() else { return Ok(false) };
-        let written = self.writer.write(&batch).map_err(|error| self.halted(&error))?;
-        self.segments.extend(written.segment);
-        self.syncing = true;
-        Ok(true)
-    }
-
-    fn end_sync(&mut self) -> Result<(), Halt> {
-        self.syncing = false;
-        self.writer.sync().map_err(|error| self.halted(&error))?;
-        self.durable = self.gathering.front().map_or(self.next, |waiting| waiting.first);
-        Ok(())
-    }
-
-    /// Deletes the segments that hold nothing from `before` on, oldest first.
-    fn discard(&mut self, before: JournalPosition) -> Result<(), Halt> {
-        let mut removed = false;
-        while self.segments.get(1).is_some_and(|second| *second <= before) {
-            let first = self.segments.pop_front().expect("there are two");
-            removed = true;
-            if self.disk.remove(&segment_name(first)).is_err() {
-                return if self.disk.has_lost_power() { Err(Halt::PowerLost) } else { Ok(()) };
-            }
-        }
-        if removed && self.disk.sync_folder().is_err() && self.disk.has_lost_power() {
-            return Err(Halt::PowerLost);
-        }
-        Ok(())
-    }
-
-    fn halted(&self, error: &JournalError) -> Halt {
-        if self.disk.has_lost_power() { Halt::PowerLost } else { Halt::Disk(error.to_string()) }
-    }
 }

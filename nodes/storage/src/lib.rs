@@ -9,8 +9,8 @@
 //! | `folder.rs` | [`Folder`]: real files |
 //! | `fullness.rs` | [`Fullness`]: real files that get no more room |
 //! | `unsynced.rs` | [`Unsynced`]: real files that lose what was not synced with their process |
-//! | `journal/` | records: their bytes, writing them, reading them back |
-//! | `snapshots.rs` | states: saving, sending, receiving |
+//! | `journal/` | records: their bytes, gathering them, writing them, reading them back |
+//! | `snapshots.rs`, `snapshots/steps.rs` | states: saving, sending, receiving; what waits for that |
 //! | `bugs.rs` | seeded bugs |
 
 mod bugs;

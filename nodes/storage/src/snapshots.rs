@@ -14,6 +14,10 @@
 //!
 //! It is written under another name, synced, renamed, and the folder is synced: whatever has the name is whole.
 
+mod steps;
+
+pub use steps::Steps;
+
 use crate::bugs::Bug;
 use crate::disk::{Disk, DiskFile};
 use bytes::Bytes;

@@ -1,8 +1,10 @@
 use super::*;
 use proptest::prelude::*;
+use protocol::codec;
 use std::path::PathBuf;
-use storage::journal::Damage;
+use storage::Disk;
 use storage::journal::format::{self, HEADER_BYTES};
+use storage::journal::{Damage, segment_name};
 use tempfile::TempDir;
 
 type Records = Vec<(u64, Vec<u8>)>;
@@ -25,6 +27,15 @@ fn open(folder: &TempDir, segment_bytes: u64) -> Result<Opened, JournalError> {
 }
 
 impl Opened {
+    fn on_disk(&mut self) -> &mut OnDisk {
+        let Kept::OnDisk(disk) = &mut self.journal.kept else { panic!("it is on disk") };
+        disk
+    }
+
+    fn append(&mut self, record: &Vec<u8>) -> Result<(), JournalError> {
+        self.journal.append(self.journal.next(), record)
+    }
+
     async fn commit(&mut self) {
         while self.journal.commit().expect("the disk works") {
             self.journal.committed().await.expect("the disk works");
@@ -34,8 +45,8 @@ impl Opened {
 
     /// The last segment, and where its batches end.
     fn end(&mut self, folder: &TempDir) -> (PathBuf, usize) {
-        let on_disk = self.journal.disk.as_mut().expect("on disk");
-        let last = on_disk.segments.back().expect("a journal has a segment");
+        let on_disk = self.on_disk();
+        let last = on_disk.batches.segments().next_back().expect("a journal has a segment");
         let Place::Here(writer) = &on_disk.writer else { panic!("no commit is under way") };
         (segment(folder, last.0), usize::try_from(writer.offset()).expect("small"))
     }
@@ -43,7 +54,7 @@ impl Opened {
     /// Discards, and waits until the files are gone.
     async fn discard(&mut self, folder: &TempDir, before: u64) {
         self.journal.discard(JournalPosition(before));
-        let first = *self.journal.disk.as_ref().expect("on disk").segments.front().expect("the last one");
+        let first = self.on_disk().batches.segments().next().expect("the last one");
         let disk = disk(folder);
         let gone = async {
             while disk.names().expect("readable").iter().any(|name| *name < segment_name(first)) {
@@ -55,10 +66,10 @@ impl Opened {
 
     /// Commits one batch of these records, now on this thread and now on another.
     async fn write(&mut self, records: &[Vec<u8>]) {
-        let on_disk = self.journal.disk.as_mut().expect("on disk");
-        on_disk.wary = u32::from(self.journal.next.0.is_multiple_of(3));
+        let next = self.journal.next().0;
+        self.on_disk().wary = u32::from(next.is_multiple_of(3));
         for record in records {
-            self.journal.append(record).expect("small");
+            self.append(record).expect("small");
         }
         self.commit().await;
     }
@@ -124,7 +135,7 @@ async fn what_was_committed_is_read_back_and_positions_go_on() {
 async fn nothing_is_durable_before_it_is_committed() {
     let folder = tempdir();
     let mut opened = open(&folder, 64 << 20).expect("empty");
-    opened.journal.append(&record(0)).expect("small");
+    opened.append(&record(0)).expect("small");
     assert_eq!((opened.journal.durable(), opened.journal.next()), (JournalPosition(0), JournalPosition(1)));
     drop(opened);
     assert_eq!(open(&folder, 64 << 20).expect("whole").records, []);
@@ -258,7 +269,7 @@ async fn a_commit_beyond_the_frame_bound_becomes_several_batches() {
     let mut opened = open(&folder, 64 << 20).expect("empty");
     let large: Vec<Vec<u8>> = (0..5).map(|fill| vec![fill; 5 << 20]).collect();
     opened.write(&large).await;
-    let error = opened.journal.append(&vec![0u8; 17 << 20]).expect_err("too large");
+    let error = opened.append(&vec![0u8; 17 << 20]).expect_err("too large");
     assert!(matches!(error, JournalError::RecordTooLarge { .. }), "{error}");
     drop(opened);
     let read: Vec<_> = open(&folder, 64 << 20).expect("whole").records.into_iter().map(|(_, r)| r).collect();
@@ -272,7 +283,7 @@ async fn a_disk_that_refuses_makes_nothing_durable() {
     let mut opened = open(&folder, 1).expect("empty");
     opened.write(&[record(0)]).await;
     std::fs::remove_dir_all(folder.path()).expect("removed");
-    opened.journal.append(&record(1)).expect("small");
+    opened.append(&record(1)).expect("small");
     let error = opened.journal.commit().expect_err("refused");
     assert!(matches!(error, JournalError::Io { .. }), "{error}");
     assert_eq!(opened.journal.durable(), JournalPosition(1));

@@ -1,11 +1,14 @@
 //! The journal: what a replica has promised to remember.
 //!
-//! `format.rs` specifies the bytes, `writer.rs` puts them on disk, `recover.rs` reads them back.
+//! `format.rs` specifies the bytes, `batches.rs` gathers records and knows what is durable, `writer.rs` puts batches on disk,
+//! `recover.rs` reads them back.
 
+mod batches;
 pub mod format;
 mod recover;
 mod writer;
 
+pub use batches::Batches;
 pub use format::{Gathering, segment_name};
 pub use writer::{Writer, Written};
 
@@ -84,10 +87,8 @@ impl Default for Settings {
 pub struct Opened<D: Disk> {
     /// Goes on where it ends.
     pub writer: Writer<D>,
-    /// First positions of its segments, oldest first. Never empty.
-    pub segments: Vec<JournalPosition>,
-    /// What the next record gets.
-    pub next: JournalPosition,
+    /// What goes there.
+    pub batches: Batches,
 }
 
 /// Opens the journal on a disk, or begins one, and hands each record to `take`.
@@ -106,13 +107,26 @@ pub fn open<D: Disk, R: Wire>(
     match found {
         Some(found) => {
             let writer = Writer::reopen(disk.clone(), settings, &found)?;
-            Ok(Opened { writer, segments: found.segments, next: found.next })
+            Ok(Opened { writer, batches: Batches::new(found.segments, found.next) })
         }
         None => {
             let start = JournalPosition(0);
-            Ok(Opened { writer: Writer::begin(disk.clone(), settings)?, segments: vec![start], next: start })
+            let writer = Writer::begin(disk.clone(), settings)?;
+            Ok(Opened { writer, batches: Batches::new(vec![start], start) })
         }
     }
+}
+
+/// Deletes segments that [`Batches::discard`] has given up: oldest first, so that a crash in between leaves no gap.
+///
+/// # Errors
+/// If the disk refuses: some stay then, which does no harm.
+pub fn remove<D: Disk>(disk: &D, names: &[String]) -> std::io::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.iter().try_for_each(|name| disk.remove(name))?;
+    disk.sync_folder()
 }
 
 /// The end of a journal that nobody writes.

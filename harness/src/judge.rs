@@ -162,11 +162,11 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     }
     unknown.extend(info.heal_problems.iter().map(|problem| format!("not healed: {problem}")));
     // That nobody had planned: a node that cannot write does well to stop.
-    let (full, crashes): (Vec<_>, Vec<_>) =
-        info.crashes.iter().partition(|(_, words)| words.to_lowercase().contains("no space left on device"));
-    unknown.extend(full.iter().map(|(node, words)| format!("{node} stopped, its disk is full: {words}")));
+    unknown.extend(
+        info.disk_full.iter().map(|(node, words)| format!("{node} stopped, its disk is full: {words}")),
+    );
     let crashes: Vec<_> =
-        crashes.iter().map(|(node, words)| format!("{node} ended by itself: {words}")).collect();
+        info.crashes.iter().map(|(node, words)| format!("{node} ended by itself: {words}")).collect();
     let (verdict, summary) = match (crashes.is_empty(), unknown.is_empty()) {
         (false, _) => (Verdict::Invalid, [crashes.as_slice(), unknown.as_slice()].concat().join("; ")),
         (true, false) => (Verdict::Unknown, unknown.join("; ")),
@@ -358,7 +358,7 @@ mod tests {
             (Verdict::Invalid, "n1 ended by itself: signal 11")
         );
         let crashes = vec![("n1".into(), "writing the journal: No space left on device".into())];
-        let full = check_run(&RunInfo { crashes, ..info() }, &all);
+        let full = check_run(&RunInfo { disk_full: crashes, ..info() }, &all);
         assert_eq!(full.verdict, Verdict::Unknown, "the machine's disk is not the system's fault");
         let cut = History { ending: Ending::Truncated { entries: 3, reason: "it is cut".into() }, ..all };
         assert_eq!(check_run(&info(), &cut).verdict, Verdict::Unknown);

@@ -20,7 +20,8 @@ use anyhow::{Context, anyhow};
 use checkers::Verdict;
 use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
-use nemesis::{HealReport, Runner};
+use nemesis::{ExitKind, HealReport, Runner};
+use protocol::NodeId;
 use reports::stored::{CpuUse, HOSTS_FILE, HostRecord, RUN_FILE, RunInfo, RunOutcome, write_json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -290,7 +291,11 @@ impl Steps<'_> {
         info.cpu = used.with_nodes(cluster.cpu_s().await);
         let HealReport { problems, crashes } = healed;
         info.heal_problems = problems.into_iter().chain(lapses).collect();
-        info.crashes = crashes.into_iter().map(|(node, words)| (node.to_string(), words)).collect();
+        let (full, crashes): (Vec<_>, Vec<_>) =
+            crashes.into_iter().partition(|(_, exit)| exit.how == ExitKind::DiskFull);
+        let told = |(node, exit): (NodeId, nemesis::Exit)| (node.to_string(), exit.words);
+        info.crashes = crashes.into_iter().map(told).collect();
+        info.disk_full = full.into_iter().map(told).collect();
         (cluster, loaded)
     }
 
@@ -432,6 +437,7 @@ fn describe(cell: &Cell, site: &Site) -> RunInfo {
         heal_problems: Vec::new(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
+        disk_full: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How disks are full, and how they forget.
 //!
-//! A node that cannot write must not acknowledge. Ours stop; so a process that ends with the words of a full disk while its disk is
+//! A node that cannot write must not acknowledge. Ours stop; so a process that stops because of that while its disk is said to be
 //! full is no crash, and is started again when there is room.
 //!
 //! A disk that forgets: what was synced is lost, and the node starts from what is left.
@@ -10,6 +10,7 @@
 //! violation. At the end of the run whoever has amnesia is replaced, by the rule for lost disks: it comes back with an empty
 //! one, as another member.
 
+use crate::exit::Exit;
 use crate::install::Done;
 use crate::members::LOOK;
 use crate::runner::{HEAL_DEADLINE, Hold, Runner};
@@ -31,7 +32,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         Ok((Hold::Full { nodes, stopped: BTreeMap::new() }, evidence))
     }
 
-    fn full_disks(&mut self) -> impl Iterator<Item = (&[NodeId], &mut BTreeMap<NodeId, String>)> {
+    fn full_disks(&mut self) -> impl Iterator<Item = (&[NodeId], &mut BTreeMap<NodeId, Exit>)> {
         self.active.values_mut().filter_map(|active| match &mut active.hold {
             Hold::Full { nodes, stopped } => Some((nodes.as_slice(), stopped)),
             _ => None,
@@ -39,7 +40,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// Where to note that this node has stopped, if its disk is full.
-    pub(crate) fn stopped_at_full_disk(&mut self, node: NodeId) -> Option<&mut BTreeMap<NodeId, String>> {
+    pub(crate) fn stopped_at_full_disk(&mut self, node: NodeId) -> Option<&mut BTreeMap<NodeId, Exit>> {
         self.full_disks().find(|(nodes, _)| nodes.contains(&node)).map(|(_, stopped)| stopped)
     }
 
@@ -51,7 +52,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     pub(crate) async fn keep_disks_full(&mut self) {
-        let up = |(nodes, stopped): (&[NodeId], &mut BTreeMap<NodeId, String>)| {
+        let up = |(nodes, stopped): (&[NodeId], &mut BTreeMap<NodeId, Exit>)| {
             nodes.iter().copied().filter(|node| !stopped.contains_key(node)).collect::<Vec<_>>()
         };
         let full: Vec<_> = self.full_disks().flat_map(up).collect();
@@ -66,7 +67,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     pub(crate) async fn end_full(
         &mut self,
         nodes: Vec<NodeId>,
-        mut stopped: BTreeMap<NodeId, String>,
+        mut stopped: BTreeMap<NodeId, Exit>,
     ) -> (FaultStage, String) {
         let mut stage = FaultStage::Healed;
         let mut evidence = Vec::new();
@@ -83,7 +84,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                     evidence.push(format!("{node}: {error}"));
                 }
                 (Some(said), Ok(_), Ok(words)) => {
-                    let last = said.rsplit(" / ").next().unwrap_or_default();
+                    let last = said.last_line();
                     evidence.push(format!("{node}: it stopped: {last}; with room, it {words}"));
                 }
                 (None, Ok(refused), Ok(words)) => {

@@ -7,6 +7,7 @@
 //! | `schedule.rs` | [`NemesisSpec`]s of a plan, resolved by the seed into [`Injection`]s |
 //! | `links.rs` | the faults in force on each link, put together |
 //! | `world.rs` | [`World`]: what the runner needs of hosts and processes |
+//! | `exit.rs` | how a process ended by itself |
 //! | `evidence.rs` | what counts as a bite |
 //! | `operator.rs` | other members, other leaders: asked for until it is done |
 //! | `runner.rs` | [`Runner`]: when faults come and go; renews, heals, verifies |
@@ -20,6 +21,7 @@
 pub mod clock;
 mod disks;
 pub mod evidence;
+pub mod exit;
 pub mod fault;
 mod install;
 pub mod links;
@@ -32,6 +34,7 @@ pub mod schedule;
 pub mod target;
 pub mod world;
 
+pub use exit::{Exit, ExitKind};
 pub use fault::Fault;
 pub use runner::{HealReport, Runner};
 pub use schedule::{Injection, NemesisSpec, SpecError};

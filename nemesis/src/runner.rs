@@ -2,6 +2,7 @@
 //! bit; at the end heals everything and looks whether it is healed.
 
 use crate::evidence::{CounterLog, bites};
+use crate::exit::{Exit, ExitKind};
 use crate::fault::Fault;
 use crate::install::Refused;
 use crate::links::{self, LinkFault};
@@ -32,7 +33,7 @@ pub struct HealReport {
     /// What could not be healed, or not be seen to be healed. Empty: all is well.
     pub problems: Vec<String>,
     /// Processes that ended by themselves, with what they left to say.
-    pub crashes: Vec<(NodeId, String)>,
+    pub crashes: Vec<(NodeId, Exit)>,
 }
 
 /// A fault in force.
@@ -73,7 +74,7 @@ pub(crate) enum Hold {
     /// Their disks hold no more; those who could not go on without have stopped, with these words.
     Full {
         nodes: Vec<NodeId>,
-        stopped: BTreeMap<NodeId, String>,
+        stopped: BTreeMap<NodeId, Exit>,
     },
     /// The operator was asked for other voters.
     Members,
@@ -99,7 +100,7 @@ pub struct Runner<W: World, R: FnMut(FaultEvent)> {
     /// Nodes that were told of a link or clock fault and have to be told when it is over.
     told: BTreeSet<NodeId>,
     pub(crate) clock_offset_us_most: u64,
-    pub(crate) crashes: Vec<(NodeId, String)>,
+    pub(crate) crashes: Vec<(NodeId, Exit)>,
     pub(crate) problems: Vec<String>,
     /// Those that carry on although their disks have lost what was synced.
     pub(crate) forgetful: BTreeSet<NodeId>,
@@ -306,18 +307,18 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         self.look_for_exits().await;
     }
 
-    /// Takes note of processes that ended by themselves. One that says that its full disk is why has done what it must.
+    /// Takes note of processes that ended by themselves. One that stops because its disk is full has done what it must.
     pub(crate) async fn look_for_exits(&mut self) {
-        for (node, words) in self.world.unexpected_exits().await {
-            if words.to_lowercase().contains("no space left on device")
+        for (node, exit) in self.world.unexpected_exits().await {
+            if exit.how == ExitKind::DiskFull
                 && let Some(stopped) = self.stopped_at_full_disk(node)
             {
-                tracing::info!(%node, %words, "a node stopped at its full disk");
-                stopped.insert(node, words);
+                tracing::info!(%node, %exit, "a node stopped at its full disk");
+                stopped.insert(node, exit);
                 continue;
             }
-            tracing::warn!(%node, %words, "a node ended by itself");
-            self.crashes.push((node, words));
+            tracing::warn!(%node, %exit, "a node ended by itself");
+            self.crashes.push((node, exit));
         }
     }
 
@@ -376,7 +377,10 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
                 Err(error) => {
                     stage = FaultStage::Indeterminate;
                     evidence.push(format!("{node}: {error}"));
-                    self.crashes.push((node, error.to_string()));
+                    self.look_for_exits().await;
+                    if self.crashes.iter().all(|(crashed, _)| *crashed != node) {
+                        self.crashes.push((node, Exit { how: ExitKind::Silent, words: error.to_string() }));
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What the runner needs of hosts and processes.
 
+use crate::exit::Exit;
 use protocol::control::{ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement};
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,6 @@ pub trait World {
     /// Ends the process at once, puts the copy in place of its disk, starts it from that, and looks whether it stays.
     async fn roll_back(&mut self, node: NodeId) -> Result<Comeback, InjectError>;
 
-    /// Processes that ended by themselves since this was last asked, with what they left to say.
-    async fn unexpected_exits(&mut self) -> Vec<(NodeId, String)>;
+    /// Processes that ended by themselves since this was last asked.
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)>;
 }

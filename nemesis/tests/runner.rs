@@ -3,7 +3,8 @@
 use checkers::history::{FaultEvent, FaultStage};
 use nemesis::target::Shape;
 use nemesis::{
-    Comeback, Dark, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner, Targets, World,
+    Comeback, Dark, Exit, ExitKind, Fault, HealReport, InjectError, Injection, LinkMeans, Pressure, Runner,
+    Targets, World,
 };
 use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, Members, NodeId, Placement, ReplicaId};
@@ -37,8 +38,8 @@ struct Books {
     /// How a node comes back on a disk that was cut or put back.
     comeback: Option<fn(String) -> Comeback>,
     /// Processes that ended by themselves, and what those say who meet a full disk.
-    exits: Vec<(NodeId, String)>,
-    last_words: Option<&'static str>,
+    exits: Vec<(NodeId, Exit)>,
+    last_words: Option<(ExitKind, &'static str)>,
     /// Who has ended by itself when he is to lose his power.
     ended: BTreeSet<NodeId>,
     /// On whose disk everything is.
@@ -235,7 +236,9 @@ impl World for Books {
         self.status.get_mut(&node).unwrap().disk_full = true;
         if self.traffic {
             self.up.insert(node, false);
-            self.exits.push((node, self.last_words.unwrap_or("writing: No space left on device").into()));
+            let full = (ExitKind::DiskFull, "writing: No space left on device");
+            let (how, words) = self.last_words.unwrap_or(full);
+            self.exits.push((node, Exit { how, words: words.into() }));
         }
         Ok("full".into())
     }
@@ -276,7 +279,7 @@ impl World for Books {
         self.come_back(node).await
     }
 
-    async fn unexpected_exits(&mut self) -> Vec<(NodeId, String)> {
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)> {
         std::mem::take(&mut self.exits)
     }
 }
@@ -684,9 +687,10 @@ async fn whoever_stops_at_a_full_disk_is_started_again_and_not_accused() {
     assert_healed(&books, &report);
 
     // Who ends for another reason is accused all the same.
-    let broken = Books { last_words: Some("assertion failed"), ..Books::new() };
+    let broken = Books { last_words: Some((ExitKind::Panic, "assertion failed")), ..Books::new() };
     let (_, _, report) = run(broken, schedule()[..1].to_vec(), 8).await;
-    assert_eq!(report.crashes[0], (NodeId(2), "assertion failed".to_owned()));
+    let exit = Exit { how: ExitKind::Panic, words: "assertion failed".into() };
+    assert_eq!(report.crashes[0], (NodeId(2), exit));
 }
 
 fn rng() -> impl rand::Rng {

@@ -83,6 +83,9 @@ pub struct RunInfo {
     /// Nodes that ended by themselves, with what they left to say.
     #[serde(default)]
     pub crashes: Vec<(String, String)>,
+    /// Nodes that stopped because their disk was full, which no fault had filled, with what they left to say.
+    #[serde(default)]
+    pub disk_full: Vec<(String, String)>,
 }
 
 /// What a run's hosts said besides, where they are others than the controller's: [`HOSTS_FILE`].
@@ -209,6 +212,9 @@ impl StoredRun {
         }
         for (node, said) in &info.crashes {
             warnings.push(format!("{node} ended by itself: {said}"));
+        }
+        for (node, said) in &info.disk_full {
+            warnings.push(format!("{node} stopped at a full disk that no fault had filled: {said}"));
         }
         for problem in &info.heal_problems {
             warnings.push(format!("Not seen to be healed: {problem}"));

@@ -231,6 +231,7 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
         heal_problems: Vec::new(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
+        disk_full: Vec::new(),
     }
 }
 

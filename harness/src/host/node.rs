@@ -4,13 +4,15 @@ use crate::host::proc_stat;
 use crate::host::wire::exchange;
 use crate::leash;
 use anyhow::{Context, bail};
+use nemesis::{Exit, ExitKind};
 use protocol::control::{ControlReply, ControlRequest};
+use runtime::EXIT_DISK_FULL;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -25,6 +27,10 @@ const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
 const CONTROL_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a node may take to end by itself when asked to.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The codes with which a program in Rust, and one in Go, ends that panicked.
+const PANICKED: i32 = 101;
+const GO_PANICKED: i32 = 2;
 
 /// How a node shows that it listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,8 +65,8 @@ pub(crate) struct Node {
     /// Of the control group that its processes enter.
     entrance: Option<PathBuf>,
     child: Option<Child>,
-    /// How it ended by itself, until somebody is told.
-    exit: Option<String>,
+    /// How it ended by itself, when it was to start or just before it was killed, until somebody is told.
+    exit: Option<ExitStatus>,
     paused: Option<Paused>,
     /// Processor time of earlier lives, seconds.
     cpu_before_s: f64,
@@ -92,7 +98,7 @@ impl Node {
     /// Starts the process and waits until it listens.
     ///
     /// # Errors
-    /// If it ends or is silent instead: with what it said last.
+    /// If it ends ([`Node::take_exit`] tells how) or is silent instead: with what it said last.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         assert!(self.child.is_none(), "{} runs already", self.recipe.name);
         let log = std::fs::OpenOptions::new()
@@ -118,6 +124,9 @@ impl Node {
         match up {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => {
+                if let Some(child) = &mut self.child {
+                    self.exit = timeout(SIGNAL_DEADLINE, child.wait()).await.ok().and_then(Result::ok);
+                }
                 let words = self.end().await;
                 bail!(
                     "{} did not start: {}",
@@ -213,7 +222,7 @@ impl Node {
         match status.signal() {
             Some(9) => Ok(format!("pid {pid} gone by signal 9")),
             _ => {
-                self.exit = Some(format!("{status}: {}", self.last_words()));
+                self.exit = Some(status);
                 bail!("pid {pid} ended by itself first: {status}")
             }
         }
@@ -270,15 +279,25 @@ impl Node {
         self.end().await;
     }
 
-    /// If the process has ended by itself: how, and its last words.
-    pub(crate) fn take_exit(&mut self) -> Option<String> {
-        if let Some(exit) = self.exit.take() {
-            return Some(exit);
-        }
-        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
-        self.child = None;
-        self.paused = None;
-        Some(format!("{status}: {}", self.last_words()))
+    /// If the process has ended by itself: how. `is_full`: a fault has filled its disk.
+    pub(crate) fn take_exit(&mut self, is_full: bool) -> Option<Exit> {
+        let status = match self.exit.take() {
+            Some(status) => status,
+            None => {
+                let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+                self.child = None;
+                self.paused = None;
+                status
+            }
+        };
+        let said = self.last_words();
+        let how = exit_kind(status, &said, self.is_foreign(), is_full);
+        Some(Exit { how, words: format!("{status}: {said}") })
+    }
+
+    /// That it ended was wanted.
+    pub(crate) fn forget_exit(&mut self) {
+        self.exit = None;
     }
 
     fn running(&self) -> anyhow::Result<u32> {
@@ -299,6 +318,23 @@ impl Node {
             .await
             .with_context(|| format!("{} did not answer on its control socket", self.recipe.name))?
             .with_context(|| format!("{}'s control socket", self.recipe.name))
+    }
+}
+
+/// How a process ended, by its status; a foreign one, which has no code of its own for a full disk, by what it said.
+fn exit_kind(status: ExitStatus, said: &str, is_foreign: bool, is_full: bool) -> ExitKind {
+    let Some(code) = status.code() else {
+        return ExitKind::Signal(status.signal().expect("it ended by a signal if not with a code"));
+    };
+    // Its log may be on the disk that is full, and what it said in the end not be there.
+    let names_full_disk = said.to_lowercase().contains("no space left on device");
+    let is_disk_full =
+        if is_foreign { names_full_disk || is_full && code == 1 } else { code == i32::from(EXIT_DISK_FULL) };
+    match code {
+        _ if is_disk_full => ExitKind::DiskFull,
+        PANICKED => ExitKind::Panic,
+        GO_PANICKED if said.starts_with("panic: ") => ExitKind::Panic,
+        code => ExitKind::Code(code),
     }
 }
 
@@ -372,9 +408,29 @@ mod tests {
         wait_for_state(node.pid().expect("it was started"), |state| state == 'Z').await.expect("it ends");
         let error = node.kill().await.expect_err("there was nobody to kill");
         assert!(error.to_string().contains("ended by itself first"), "{error}");
-        assert_eq!(node.take_exit().as_deref(), Some("exit status: 101: assertion failed: 1 + 1"));
-        assert_eq!(node.take_exit(), None, "once");
+        let words = "exit status: 101: assertion failed: 1 + 1".to_owned();
+        assert_eq!(node.take_exit(false), Some(Exit { how: ExitKind::Panic, words }));
+        assert_eq!(node.take_exit(false), None, "once");
         assert!(!node.is_up(), "it can be started again");
+    }
+
+    #[test]
+    fn how_a_process_ended_is_told_by_its_status_and_of_foreign_ones_by_their_words() {
+        let code = |code: i32| ExitStatus::from_raw(code << 8);
+        let full = "write data/wal: no space left on device";
+        for (status, said, is_foreign, is_full, how) in [
+            (code(28), "", false, false, ExitKind::DiskFull),
+            (code(1), "reading: No space left on device", false, true, ExitKind::Code(1)),
+            (code(101), "", false, false, ExitKind::Panic),
+            (code(1), full, true, false, ExitKind::DiskFull),
+            (code(1), "its log ends early", true, true, ExitKind::DiskFull),
+            (code(1), "its log ends early", true, false, ExitKind::Code(1)),
+            (code(2), "panic: index out of range", true, false, ExitKind::Panic),
+            (code(2), "flag provided but not defined", true, false, ExitKind::Code(2)),
+            (ExitStatus::from_raw(11), full, false, true, ExitKind::Signal(11)),
+        ] {
+            assert_eq!(exit_kind(status, said, is_foreign, is_full), how, "{status}: {said}");
+        }
     }
 
     #[tokio::test]
@@ -385,6 +441,6 @@ mod tests {
         assert!(node.is_paused());
         node.resume().await.expect("it is paused");
         node.kill().await.expect("it runs");
-        assert_eq!((node.take_exit(), node.is_up(), node.is_paused()), (None, false, false));
+        assert_eq!((node.take_exit(false), node.is_up(), node.is_paused()), (None, false, false));
     }
 }

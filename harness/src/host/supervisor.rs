@@ -65,12 +65,12 @@ impl Supervisor {
                 for (id, node) in &mut self.nodes {
                     node.look_at_mount();
                     disks.extend(node.mount_ends.drain(..).map(|words| format!("{id}: {words}")));
-                    match node.process.take_exit() {
-                        Some(words) if node.mounted.as_mut().is_some_and(LossyDisk::is_dead) => {
-                            tracing::warn!(node = %id, words, "it ended with its disk");
+                    let is_full = node.filler.is_some();
+                    match node.process.take_exit(is_full) {
+                        Some(exit) if node.mounted.as_mut().is_some_and(LossyDisk::is_dead) => {
+                            tracing::warn!(node = %id, %exit, "it ended with its disk");
                         }
-                        Some(words) if node.filler.is_some() => nodes.push((*id, on_full_disk(words))),
-                        Some(words) => nodes.push((*id, words)),
+                        Some(exit) => nodes.push((*id, exit)),
                         None => {}
                     }
                 }
@@ -305,6 +305,7 @@ impl Supervised {
         let flipped = self.disk.flip(chance).context("damaging its journal")?;
         match self.process.start().await {
             Err(refused) => {
+                self.process.forget_exit();
                 Ok(format!("{gone}; {flipped}; started again, it said: {}", last_words(&refused)))
             }
             Ok(()) => bail!("{flipped}, and it started all the same"),
@@ -367,6 +368,7 @@ impl Supervised {
                 Ok(Comeback::Forgetful(format!("{lost}; {up}")))
             }
             Err(refused) => {
+                self.process.forget_exit();
                 self.disk.put_back()?;
                 let up = self.start_and_watch().await?;
                 let last = last_words(&refused);
@@ -381,8 +383,8 @@ impl Supervised {
         let until = Instant::now() + within;
         while Instant::now() < until {
             sleep(Duration::from_millis(20)).await;
-            if let Some(words) = self.process.take_exit() {
-                bail!("{words}");
+            if let Some(exit) = self.process.take_exit(false) {
+                bail!("{exit}");
             }
         }
         Ok(up)
@@ -415,14 +417,6 @@ fn handles_files(request: &NodeRequest) -> bool {
 fn last_words(refused: &anyhow::Error) -> String {
     let words = format!("{refused:#}");
     words.rsplit(" / ").next().unwrap_or_default().to_owned()
-}
-
-/// A node's log is on the disk that is full: what it said in the end may not be there.
-fn on_full_disk(words: String) -> String {
-    if words.starts_with("exit status: 1:") && !words.contains("No space left") {
-        return words + " / its log ends at: No space left on device";
-    }
-    words
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]

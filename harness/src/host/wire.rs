@@ -5,7 +5,7 @@ use crate::host::Throttling;
 use crate::host::node::Recipe;
 use anyhow::{Context, bail};
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
-use nemesis::{Comeback, Dark, InjectError, Pressure};
+use nemesis::{Comeback, Dark, Exit, InjectError, Pressure};
 use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest};
 use serde::de::DeserializeOwned;
@@ -173,8 +173,8 @@ pub(crate) enum HostReply {
     Control(ControlReply),
     /// What ended by itself.
     Exits {
-        /// Nodes, and what they left to say.
-        nodes: Vec<(NodeId, String)>,
+        /// Nodes, and how.
+        nodes: Vec<(NodeId, Exit)>,
         /// What served a node's disk, so that it is no fault of the node's: in words.
         disks: Vec<String>,
     },

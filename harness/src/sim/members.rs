@@ -1,6 +1,6 @@
 //! How members are changed, disks lost and leaders replaced in a simulated run: the same operator as on processes is asked to.
 
-use super::storm::{Hold, Storm};
+use super::storm::{Draw, Hold, Storm};
 use kv::Serves;
 use nemesis::operator::{Voters, in_words};
 use protocol::{NodeId, Status, quorum};
@@ -66,7 +66,7 @@ impl Storm {
     }
 
     /// The voters with one added or one left out, on the way to others.
-    fn one_step_to(&mut self, others: &Voters) -> Voters {
+    fn one_step_to(&self, others: &Voters, chance: &mut impl Rng) -> Voters {
         let mut voters = self.operator.voters().clone();
         let differ: Vec<NodeId> = voters
             .keys()
@@ -74,7 +74,7 @@ impl Storm {
             .copied()
             .filter(|node| voters.contains_key(node) != others.contains_key(node))
             .collect();
-        if let Some(node) = differ.choose(&mut self.chance) {
+        if let Some(node) = differ.choose(chance) {
             match others.get(node) {
                 Some(life) => voters.insert(*node, *life),
                 None => voters.remove(node),
@@ -97,8 +97,9 @@ impl Storm {
             return Err(format!("the members are to be {} already", in_words(wish)));
         }
         let mut voters: Voters = targets.iter().map(|node| (*node, cluster.incarnation(*node))).collect();
-        if self.chance.random_bool(0.6) {
-            voters = self.one_step_to(&voters);
+        let mut chance = self.chance(Draw::Step, cluster.now(), 0);
+        if chance.random_bool(0.6) {
+            voters = self.one_step_to(&voters, &mut chance);
         }
         // One whose disk is damaged never comes to vote, and a wish for it never comes true.
         voters.retain(|node, _| !self.flipped.contains(node));

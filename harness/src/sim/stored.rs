@@ -73,6 +73,7 @@ fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
         heal_problems: Vec::new(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
+        disk_full: Vec::new(),
     }
 }
 

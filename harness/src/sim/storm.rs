@@ -2,14 +2,14 @@
 
 use super::alarm::Alarm;
 use super::members::leader;
-use checkers::history::{Entry, FaultEvent, FaultStage};
 use kv::Serves;
+use checkers::history::{Entry, FaultEvent, FaultStage};
 use nemesis::links::{self, LinkFault};
 use nemesis::operator::{Operator, in_words};
 use nemesis::target::{self, Direction};
 use nemesis::{Fault, Injection, evidence};
 use protocol::control::{ClockSetting, LinkCounters};
-use protocol::{NodeId, quorum};
+use protocol::{NodeId, Time, quorum};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Cluster, Crash, DiskCounters, Folder, Observer, Stop};
@@ -37,7 +37,20 @@ pub(crate) struct Storm {
     /// Those that refuse their disks since then, and why: they are gone for good.
     pub(crate) lost: BTreeMap<NodeId, String>,
     pub(crate) bites: BTreeMap<String, Bites>,
-    pub(super) chance: Xoshiro256PlusPlus,
+    seed: u64,
+}
+
+/// What is drawn when it comes, each by itself: a fault more or less changes nothing about the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Draw {
+    /// How power goes.
+    Power,
+    /// How a replica starts.
+    Start,
+    /// On the way to which members one joins or leaves.
+    Step,
+    /// Which quorum is healed.
+    Quorum,
 }
 
 struct Active {
@@ -93,7 +106,6 @@ impl Storm {
             let at = cluster.now() + injection.at;
             cluster.alarm(at, Alarm::Begin { fault }.number());
         }
-        let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0057_0123);
         Self {
             operator: Operator::new((1..=founders).map(NodeId).collect(), cluster.placement().clone()),
             nodes,
@@ -103,8 +115,15 @@ impl Storm {
             flipped: BTreeSet::new(),
             lost: BTreeMap::new(),
             bites: BTreeMap::new(),
-            chance,
+            seed,
         }
+    }
+
+    /// Chance for one draw, now, for this node.
+    pub(super) fn chance(&self, draw: Draw, now: Time, node: u32) -> Xoshiro256PlusPlus {
+        let about = (draw as u64) << 32 | u64::from(node);
+        let number = (self.seed ^ now.0.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Xoshiro256PlusPlus::seed_from_u64(number ^ about)
     }
 
     fn say<P: Serves>(
@@ -251,7 +270,7 @@ impl Storm {
                 nodes.iter().for_each(|node| cluster.pause(*node, true));
                 return Ok(Hold::Paused(nodes));
             }
-            Fault::BitFlip => return self.flip(nodes[0], cluster, observer),
+            Fault::BitFlip => return self.flip(nodes[0], self.schedule[id as usize].at, cluster, observer),
             _ => {}
         }
         for node in &nodes {
@@ -259,21 +278,14 @@ impl Storm {
                 cluster.crash(*node, Crash::Process, observer);
                 continue;
             }
-            match self.chance.random_range(0..3) {
+            let mut chance = self.chance(Draw::Power, cluster.now(), node.0);
+            match chance.random_range(0..3) {
                 0 => cluster.crash(*node, Crash::Power, observer),
-                1 => self.doom(id, *node, false, cluster),
-                _ => self.doom(id, *node, true, cluster),
+                1 => doom(id, *node, (chance.random_range(0..15), false), cluster),
+                _ => doom(id, *node, (chance.random_range(0..15), true), cluster),
             }
         }
         Ok(Hold::Down { nodes, evidence: "gone, or as good as".to_owned() })
-    }
-
-    /// Lets a replica die in the middle of its next work.
-    fn doom<P: Serves>(&mut self, id: u32, node: NodeId, in_disk: bool, cluster: &mut Cluster<P>) {
-        let after = self.chance.random_range(0..15);
-        cluster.crash_soon(node, after, in_disk);
-        let at = cluster.now() + DOOM;
-        cluster.alarm(at, Alarm::Doom { fault: id }.number());
     }
 
     /// The doomed that live still are killed.
@@ -294,11 +306,15 @@ impl Storm {
     fn flip<P: Serves>(
         &mut self,
         node: NodeId,
+        at: Duration,
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<Hold, String> {
         self.may_lose(node, cluster)?;
-        let folder = if self.chance.random_bool(0.7) { Folder::Journal } else { Folder::Snapshots };
+        let mut chance = Xoshiro256PlusPlus::seed_from_u64(
+            u64::try_from(at.as_nanos()).expect("a run ends within centuries"),
+        );
+        let folder = if chance.random_bool(0.7) { Folder::Journal } else { Folder::Snapshots };
         let Some((file, at)) = cluster.flip_bit(node, folder) else {
             return Err(format!("nothing to damage on {node}"));
         };
@@ -461,9 +477,9 @@ impl Storm {
         if cluster.is_up(node) || self.lost.contains_key(&node) || self.is_held_down(node) {
             return;
         }
-        if !self.frozen && self.chance.random_bool(0.1) {
-            let after = self.chance.random_range(0..8);
-            cluster.crash_soon(node, after, true);
+        let mut chance = self.chance(Draw::Start, cluster.now(), node.0);
+        if !self.frozen && chance.random_bool(0.1) {
+            cluster.crash_soon(node, chance.random_range(0..8), true);
         }
         cluster.start(node, observer);
     }
@@ -511,8 +527,9 @@ impl Storm {
         let mut saved = self.sound_voters();
         // While members change, majorities of two sets are needed, and some may know only the one: then all are healed.
         if self.members_are_certain(cluster) {
+            let mut chance = self.chance(Draw::Quorum, Time::ZERO, 0);
             while saved.len() > quorum::majority(self.operator.voters().len()) {
-                let one = self.chance.random_range(0..saved.len());
+                let one = chance.random_range(0..saved.len());
                 saved.remove(one);
             }
         } else {
@@ -585,6 +602,13 @@ impl Storm {
         };
         self.schedule.iter().map(of).sum()
     }
+}
+
+/// Lets a replica die in the middle of its next work.
+fn doom<P: Serves>(id: u32, node: NodeId, (after, in_disk): (u32, bool), cluster: &mut Cluster<P>) {
+    cluster.crash_soon(node, after, in_disk);
+    let at = cluster.now() + DOOM;
+    cluster.alarm(at, Alarm::Doom { fault: id }.number());
 }
 
 fn install_disk<P: Serves>(fault: &Fault, nodes: Vec<NodeId>, cluster: &mut Cluster<P>) -> Hold {

@@ -18,7 +18,7 @@ use anyhow::Context;
 use checkers::digests::{Settled, Sighting, Sightings, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
-use nemesis::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};
+use nemesis::{Comeback, Dark, Exit, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
 use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
 use reports::stored::HostRecord;
@@ -749,7 +749,7 @@ impl World for Cluster {
         self.came_back(node, NodeRequest::RollBack).await
     }
 
-    async fn unexpected_exits(&mut self) -> Vec<(NodeId, String)> {
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)> {
         let mut exits = Vec::new();
         for host in &mut self.hosts {
             match host.ask(HostRequest::Exits).await {

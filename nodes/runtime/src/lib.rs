@@ -46,5 +46,5 @@ pub use control::SOCKET_NAME;
 pub use driver::DriverError;
 pub use event::KvProtocol;
 pub use node::{JOURNAL, NodeError, Ready, serve};
-pub use start::node_main;
+pub use start::{EXIT_DISK_FULL, node_main};
 pub use tls::{self, TlsFiles};

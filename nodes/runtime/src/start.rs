@@ -30,7 +30,11 @@ struct Arguments {
     die_with_parent: bool,
 }
 
-/// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code 1.
+/// The exit code of a node whose disk holds no more: the number of ENOSPC.
+pub const EXIT_DISK_FULL: u8 = 28;
+
+/// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code
+/// [`EXIT_DISK_FULL`] if that is a full disk, 1 otherwise.
 pub fn node_main<P: KvProtocol + Serves>() -> ExitCode {
     let arguments = Arguments::parse();
     match run::<P>(&arguments) {
@@ -38,9 +42,17 @@ pub fn node_main<P: KvProtocol + Serves>() -> ExitCode {
         Err(error) => {
             // Its log may be on a disk that is full, which must not turn an error into a panic.
             drop(writeln!(std::io::stderr(), "{}-node: {error:#}", P::NAME));
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::StorageFull)
+    };
+    if error.chain().any(is_full) { ExitCode::from(EXIT_DISK_FULL) } else { ExitCode::FAILURE }
 }
 
 fn run<P: KvProtocol + Serves>(arguments: &Arguments) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 mod support;
 
 use kv::{Response, Routing};
-use runtime::{Durability, NodeConfig};
+use protocol::control::ControlRequest;
+use runtime::{Durability, EXIT_DISK_FULL, NodeConfig};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -217,4 +218,17 @@ fn a_node_dies_with_its_parent_if_told_to() {
         // Gone, or waiting to be buried by whoever inherits it.
         state.is_none_or(|state| state.starts_with('Z')).then_some(())
     });
+}
+
+#[test]
+fn a_node_whose_disk_is_full_ends_with_a_code_that_says_so() {
+    let alone = Alone::new(Durability::Fsync);
+    let node = alone.start();
+    let mut writer = client(&node, 1);
+    writer.put("key", "there is room");
+    let full = ControlRequest::SetDisk { full: true, lease_ms: 60_000 };
+    Control::connect(&node.ready.control).ask(&full).expect("a disk can be full");
+    assert_eq!(writer.ask_if_there(write("key", "there is none"), Routing::Leader), None);
+    assert_eq!(node.wait(), Some(i32::from(EXIT_DISK_FULL)));
+    assert_eq!(client(&alone.start(), 2).get("key").as_deref(), Some("there is room"));
 }

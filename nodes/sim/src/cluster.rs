@@ -544,7 +544,10 @@ impl<P: Protocol> Cluster<P> {
 
     fn happen(&mut self, what: What<P>, observer: &mut impl Observer<P>) {
         let now = self.now;
-        self.trace.mix(now.0);
+        // An alarm is whoever drives the cluster looking at the time: nothing has happened.
+        if !matches!(what, What::Tell(Output::Alarm(_))) {
+            self.trace.mix(now.0);
+        }
         match what {
             What::Deliver { number, from, to, life, message } => {
                 self.deliver(number, (from, to), life, message, observer);

@@ -1,10 +1,12 @@
 //! A core that does what its requests say, on a disk that syncs when the test says so.
 
 use super::*;
+use crate::describe::Describe;
 use crate::ids::{ClientId, ReplicaId};
 use crate::snapshot::SnapshotId;
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 const N2: ReplicaId = ReplicaId(2);
 
@@ -19,14 +21,46 @@ enum Act {
 
 use Act::{Durable, Early, Record, Save, Timer};
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Acts(Vec<Act>);
+
+/// Nobody is answered here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Answer {}
+
+macro_rules! describe {
+    ($($what:ty),*) => {$(
+        impl Describe for $what {
+            const KINDS: &'static [&'static str] = &["words"];
+
+            fn kind(&self) -> &'static str {
+                "words"
+            }
+        }
+    )*};
+}
+describe!(Acts, Answer, String);
+
+impl fmt::Display for Acts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
 /// Says what it is told.
 #[derive(Debug)]
 struct Script;
 
 impl Protocol for Script {
     type Config = ();
-    type Request = Vec<Act>;
-    type Reply = ();
+    type Request = Acts;
+    type Reply = Answer;
     type Message = String;
     type Record = u8;
     type Timer = u64;
@@ -42,8 +76,8 @@ impl Protocol for Script {
         Ok(Script)
     }
 
-    fn handle_request(&mut self, _now: Time, _from: ClientId, request: Vec<Act>, out: &mut Effects<Self>) {
-        for act in request {
+    fn handle_request(&mut self, _now: Time, _from: ClientId, request: Acts, out: &mut Effects<Self>) {
+        for act in request.0 {
             match act {
                 Record(number) => drop(out.record(number)),
                 Early(words) => out.early.messages.push((N2, words)),
@@ -145,7 +179,7 @@ fn start() -> Turns<Script> {
 
 fn turn(turns: &mut Turns<Script>, world: &mut World, acts: &[Act]) -> Result<(), ()> {
     turns.settle(NOW, world)?;
-    turns.input(|core, out| core.handle_request(NOW, ClientId(1), acts.to_vec(), out));
+    turns.input(|core, out| core.handle_request(NOW, ClientId(1), Acts(acts.to_vec()), out));
     turns.fire_timers(NOW, world)?;
     turns.end(NOW, world)
 }

@@ -4,7 +4,7 @@
 use super::alarm::Alarm;
 use super::subject::KvCore;
 use checkers::history::{Answer, Call, Entry, Outcome, Phase, ProcessId};
-use kv::{LeaderClient, LeaderClientConfig, Request, Response};
+use kv::{ClientConfig, LeaderClient, Request, Response};
 use protocol::{
     ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
 };
@@ -132,14 +132,12 @@ impl Clients {
         recording.clients_begun += 1;
         let replicas: Vec<_> = self.nodes.iter().filter_map(|node| placement.replica_of(*node)).collect();
         let place = slot as usize % replicas.len();
-        let bound_to = match self.settings.binding {
-            Binding::Replica => Some(replicas[place]),
-            Binding::Leader => None,
-        };
-        let core = LeaderClient::new(LeaderClientConfig {
+        let core = LeaderClient::new(ClientConfig {
             session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
-            replicas: replicas[place..].iter().chain(&replicas[..place]).copied().collect(),
-            bound_to,
+            group: replicas.len(),
+            home: replicas[place],
+            bound: self.settings.binding == Binding::Replica,
+            replicas,
             attempt_timeout: self.settings.attempt_timeout,
             backoff: BACKOFF,
         });
@@ -245,7 +243,7 @@ impl Clients {
             cluster.alarm(wake, Alarm::Wake { slot }.number());
         }
         if let Some(done) = out.done {
-            self.answered(slot, done, recording, cluster);
+            self.answered(slot, done.outcome, recording, cluster);
         }
     }
 

@@ -11,7 +11,7 @@
 //! | `session.rs` | exactly-once: the answers that retries get |
 //! | `entries.rs`, `slot.rs`, `digest.rs` | keys and values, with hashes kept up to date piece by piece |
 //! | `image.rs` | the state as a snapshot holds it |
-//! | `client.rs` | [`LeaderClient`], the client that follows a leader or stays with one replica |
+//! | `client/` | the clients: following a leader, near a home, believing what several say alike |
 
 pub mod client;
 pub mod command;
@@ -26,7 +26,7 @@ mod slot;
 pub mod store;
 pub mod value;
 
-pub use client::{LeaderClient, LeaderClientConfig};
+pub use client::{ClientConfig, LeaderClient, Matching, MatchingClient, NearestClient};
 pub use command::{Command, Key, MicroOp};
 pub use image::Image;
 pub use request::{Reply, Request, Routing};

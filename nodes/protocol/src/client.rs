@@ -15,6 +15,16 @@ pub enum ClientOutcome<R> {
     Unknown(String),
 }
 
+/// The end of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done<R> {
+    /// What became of it.
+    pub outcome: ClientOutcome<R>,
+    /// The replicas whose replies the outcome rests on: those that gave the answer; for a failure those that refused. Empty if it
+    /// rests on none.
+    pub by: Vec<ReplicaId>,
+}
+
 /// What one step of a client asks of its driver.
 #[derive(Debug)]
 pub struct ClientEffects<Q, R> {
@@ -22,7 +32,7 @@ pub struct ClientEffects<Q, R> {
     /// saying so with [`ClientCore::handle_unreachable`].
     pub send: Vec<(ReplicaId, Q)>,
     /// The command that was submitted is over.
-    pub done: Option<ClientOutcome<R>>,
+    pub done: Option<Done<R>>,
     /// Call [`ClientCore::handle_timer`] at this time; replaces what was asked for before.
     pub wake: Option<Time>,
 }
@@ -43,6 +53,9 @@ pub trait ClientCore {
     type Reply;
     /// What the caller gets.
     type Response;
+
+    /// The replica that a command submitted now is asked of first; `None` if several are asked at once.
+    fn asks_first(&self, now: Time) -> Option<ReplicaId>;
 
     /// Begins a command, to be over by `deadline`.
     ///

@@ -38,7 +38,7 @@ pub mod time;
 
 pub use admin::{AdminReply, AdminRequest};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
-pub use client::{ClientCore, ClientEffects, ClientOutcome};
+pub use client::{ClientCore, ClientEffects, ClientOutcome, Done};
 pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
 pub use core::{Protocol, RecoverError, Recovered, Status};

@@ -1,6 +1,6 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
-use kv::{Command, LeaderClient, LeaderClientConfig, Response};
+use kv::{ClientConfig, Command, LeaderClient, Response};
 use protocol::{
     Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
 };
@@ -66,10 +66,12 @@ impl World {
             members: members.clone(),
             options: options.clone(),
         };
-        let client = LeaderClient::new(LeaderClientConfig {
+        let client = LeaderClient::new(ClientConfig {
             session: SessionId(seed + 1),
             replicas: replicas.clone(),
-            bound_to: None,
+            group: 3,
+            home: ReplicaId(1),
+            bound: false,
             attempt_timeout: 300 * MS,
             backoff: 20 * MS,
         });
@@ -106,7 +108,7 @@ impl World {
             self.cluster.alarm(at, 0);
         }
         if let Some(done) = out.done {
-            assert!(matches!(done, ClientOutcome::Answered(Response::Done)), "{done:?}");
+            assert!(matches!(done.outcome, ClientOutcome::Answered(Response::Done)), "{done:?}");
             self.written += 1;
             self.submit();
         }

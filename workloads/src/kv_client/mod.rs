@@ -7,7 +7,7 @@ mod stream;
 pub use stream::ClientTls;
 
 use alarm::Alarm;
-use kv::{Command, LeaderClient, LeaderClientConfig, Reply, Request, Response};
+use kv::{ClientConfig, Command, LeaderClient, Reply, Request, Response};
 use link::{Link, LinkEvent};
 use protocol::{ClientCore, ClientEffects, ClientOutcome, ReplicaId, SessionId, Time};
 use std::collections::BTreeMap;
@@ -75,10 +75,12 @@ impl KvClient {
         if let Some(first) = config.replicas.values().position(|address| Some(*address) == config.first) {
             replicas.rotate_left(first);
         }
-        let core = LeaderClient::new(LeaderClientConfig {
+        let core = LeaderClient::new(ClientConfig {
             session: fresh_session(),
+            group: replicas.len(),
+            home: config.bound_to.unwrap_or(replicas[0]),
+            bound: config.bound_to.is_some(),
             replicas,
-            bound_to: config.bound_to,
             attempt_timeout: config.attempt_timeout,
             backoff: BACKOFF,
         });
@@ -143,7 +145,7 @@ impl KvClient {
         if let Some(wake) = self.effects.wake.take() {
             self.wake = Some(wake);
         }
-        self.effects.done.take()
+        self.effects.done.take().map(|done| done.outcome)
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {

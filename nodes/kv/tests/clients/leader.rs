@@ -1,130 +1,35 @@
-//! What a client makes of every kind of reply and silence, one test a row of the table in `client.rs`.
+//! The client that follows the leader: one test a row of the table in `one_by_one.rs`.
 
+use crate::driver::{
+    ATTEMPT, BACKOFF, DEADLINE, Driver, ONE, THREE, TWO, config, millis, not_leader, unavailable, uncertain,
+};
 use bytes::Bytes;
-use kv::{Command, LeaderClient, LeaderClientConfig, Refusal, Reply, Request, Response, Routing};
-use protocol::{ClientCore, ClientEffects, ClientOutcome, ReplicaId, RequestId, Sequence, SessionId, Time};
-use std::time::Duration;
+use kv::{Command, LeaderClient, Refusal, Request, Response, Routing};
+use protocol::{ClientCore, ClientOutcome, ReplicaId, RequestId, Sequence, SessionId, Time};
 
-const ONE: ReplicaId = ReplicaId(1);
-const TWO: ReplicaId = ReplicaId(2);
-const THREE: ReplicaId = ReplicaId(3);
-const ATTEMPT: Duration = Duration::from_millis(100);
-const BACKOFF: Duration = Duration::from_millis(10);
-const DEADLINE: Duration = Duration::from_secs(1);
-
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-/// A client with its clock, and what it asked for last.
-struct Driver {
-    client: LeaderClient,
-    now: Time,
-    out: ClientEffects<Request, Response>,
-}
-
-impl Driver {
-    fn new(bound_to: Option<ReplicaId>) -> Self {
-        let client = LeaderClient::new(LeaderClientConfig {
-            session: SessionId(7),
-            replicas: vec![ONE, TWO, THREE],
-            bound_to,
-            attempt_timeout: ATTEMPT,
-            backoff: BACKOFF,
-        });
-        Self { client, now: Time::ZERO, out: ClientEffects::default() }
-    }
-
-    fn submit(&mut self, command: Command) -> Request {
-        self.client.submit(self.now, self.now + DEADLINE, command, &mut self.out);
-        self.sent().1
-    }
-
-    fn write(&mut self) -> Request {
-        self.submit(Command::Write { key: Bytes::from_static(b"k"), value: Bytes::new() })
-    }
-
-    /// The one request that was sent since the last look.
-    fn sent(&mut self) -> (ReplicaId, Request) {
-        assert_eq!(self.out.send.len(), 1, "{:?}", self.out);
-        self.out.send.remove(0)
-    }
-
-    fn sent_nothing(&self) {
-        assert!(self.out.send.is_empty(), "{:?}", self.out);
-    }
-
-    fn reply(&mut self, from: ReplicaId, to: RequestId, result: Result<Response, Refusal>) {
-        self.client.handle_reply(self.now, from, Reply { id: to, result }, &mut self.out);
-    }
-
-    fn refuse(&mut self, from: ReplicaId, to: &Request, refusal: Refusal) {
-        self.reply(from, to.id, Err(refusal));
-    }
-
-    fn unreachable(&mut self, replica: ReplicaId, maybe_sent: bool) {
-        self.client.handle_unreachable(self.now, replica, maybe_sent, &mut self.out);
-    }
-
-    /// The clock goes on to when the client wants to be woken, which is so long from now.
-    fn wake_after(&mut self, expected: Duration) {
-        let wake = self.out.wake.take().expect("a command under way has a deadline");
-        assert_eq!(wake.since(self.now), expected);
-        self.now = wake;
-        self.client.handle_timer(self.now, &mut self.out);
-    }
-
-    fn done(&mut self) -> ClientOutcome<Response> {
-        self.sent_nothing();
-        self.out.done.take().expect("the command is over")
-    }
-
-    fn answered(&mut self) {
-        assert_eq!(self.done(), ClientOutcome::Answered(Response::Done));
-    }
-
-    fn failed(&mut self) {
-        let outcome = self.done();
-        assert!(matches!(outcome, ClientOutcome::Failed(_)), "{outcome:?}");
-    }
-
-    fn unknown(&mut self) {
-        let outcome = self.done();
-        assert!(matches!(outcome, ClientOutcome::Unknown(_)), "{outcome:?}");
-    }
-}
-
-fn not_leader(leader: Option<ReplicaId>) -> Refusal {
-    Refusal::NotLeader { leader }
-}
-
-fn unavailable() -> Refusal {
-    Refusal::Unavailable("disk full".to_owned())
-}
-
-fn uncertain() -> Refusal {
-    Refusal::Uncertain("deposed".to_owned())
+fn driver() -> Driver<LeaderClient> {
+    Driver::of(LeaderClient::new(config(3, ONE, false)))
 }
 
 #[test]
 fn commands_are_numbered_and_reads_are_not() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     for sequence in 1..4 {
         let write = driver.write();
         assert_eq!((write.session, write.sequence), (SessionId(7), Sequence(sequence)));
         assert_eq!(write.routing, Routing::Leader);
         driver.reply(ONE, write.id, Ok(Response::Done));
-        driver.answered();
+        driver.answered(&[ONE]);
         let read = driver.submit(Command::Read { key: Bytes::from_static(b"k") });
         assert_eq!(read.sequence, Sequence(0));
         driver.reply(ONE, read.id, Ok(Response::Done));
-        driver.answered();
+        driver.answered(&[ONE]);
     }
 }
 
 #[test]
 fn a_retry_keeps_the_sequence_under_a_new_request_id() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let first = driver.write();
     driver.wake_after(ATTEMPT);
     let (replica, second) = driver.sent();
@@ -135,37 +40,37 @@ fn a_retry_keeps_the_sequence_under_a_new_request_id() {
 
 #[test]
 fn a_late_answer_to_an_earlier_attempt_is_the_answer() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let first = driver.write();
     driver.wake_after(ATTEMPT);
     let (_, second) = driver.sent();
     driver.reply(ONE, first.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[ONE]);
     // The other attempt's answer comes while the next command is under way.
     let next = driver.write();
     driver.reply(TWO, second.id, Ok(Response::WrongType));
     driver.reply(TWO, RequestId(next.id.0 + 1), Ok(Response::WrongType));
     assert_eq!(driver.out.done, None);
     driver.reply(ONE, next.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[ONE]);
 }
 
 #[test]
 fn who_answers_is_asked_first_next_time() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let write = driver.write();
     driver.refuse(ONE, &write, not_leader(Some(THREE)));
     let (leader, write) = driver.sent();
     assert_eq!(leader, THREE);
     driver.reply(THREE, write.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[THREE]);
     driver.client.submit(driver.now, driver.now + DEADLINE, write.command, &mut driver.out);
     assert_eq!(driver.sent().0, THREE);
 }
 
 #[test]
 fn replicas_that_point_at_each_other_make_no_hot_loop() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let mut request = driver.write();
     let mut attempts = 1;
     let mut at = ONE;
@@ -195,7 +100,7 @@ fn replicas_that_point_at_each_other_make_no_hot_loop() {
 #[test]
 fn a_hint_that_leads_nowhere_is_none() {
     for hint in [None, Some(ONE), Some(ReplicaId(99))] {
-        let mut driver = Driver::new(None);
+        let mut driver = driver();
         let write = driver.write();
         driver.refuse(ONE, &write, not_leader(hint));
         driver.sent_nothing();
@@ -207,7 +112,7 @@ fn a_hint_that_leads_nowhere_is_none() {
 #[test]
 fn a_refusal_for_now_is_sat_out_before_the_next_replica_is_tried() {
     for refusal in [Refusal::Busy, unavailable(), uncertain()] {
-        let mut driver = Driver::new(None);
+        let mut driver = driver();
         let first = driver.write();
         driver.refuse(ONE, &first, refusal);
         driver.sent_nothing();
@@ -219,7 +124,7 @@ fn a_refusal_for_now_is_sat_out_before_the_next_replica_is_tried() {
 
 #[test]
 fn a_bound_client_stays() {
-    let mut driver = Driver::new(Some(TWO));
+    let mut driver = Driver::of(LeaderClient::new(config(3, TWO, true)));
     let mut request = driver.write();
     assert_eq!(request.routing, Routing::Here);
     for refusal in [not_leader(Some(ONE)), not_leader(None), Refusal::Busy, unavailable()] {
@@ -237,12 +142,12 @@ fn a_bound_client_stays() {
     let (to, request) = driver.sent();
     assert_eq!(to, TWO);
     driver.reply(TWO, request.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[TWO]);
 }
 
 #[test]
 fn connections_refused_all_round_make_no_hot_loop() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.write();
     driver.unreachable(ONE, false);
     for replica in [TWO, THREE, ONE] {
@@ -254,32 +159,18 @@ fn connections_refused_all_round_make_no_hot_loop() {
     assert_eq!(driver.sent().0, TWO);
 }
 
-/// Ends the command: whatever is tried from now on is refused for certain.
-fn refuse_until_deadline(driver: &mut Driver) {
-    while driver.out.done.is_none() {
-        match driver.out.send.pop() {
-            Some((replica, request)) => driver.refuse(replica, &request, Refusal::Busy),
-            None => {
-                driver.now = driver.out.wake.expect("under way");
-                driver.client.handle_timer(driver.now, &mut driver.out);
-            }
-        }
-    }
-    assert!(driver.now.since(Time::ZERO) <= DEADLINE);
-}
-
 #[test]
 fn a_command_refused_every_time_has_failed() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let write = driver.write();
     driver.refuse(ONE, &write, not_leader(None));
-    refuse_until_deadline(&mut driver);
-    driver.failed();
+    driver.refuse_until_deadline();
+    assert_eq!(driver.failed(), [ONE, TWO, THREE], "on whose word");
 }
 
 #[test]
 fn one_attempt_that_may_have_taken_effect_makes_it_unknown() {
-    type Happening = fn(&mut Driver, &Request);
+    type Happening = fn(&mut Driver<LeaderClient>, &Request);
     let happenings: [(&str, Happening); 4] = [
         ("silence", |driver, _| driver.wake_after(ATTEMPT)),
         ("a connection lost with the request under way", |driver, _| driver.unreachable(ONE, true)),
@@ -291,10 +182,10 @@ fn one_attempt_that_may_have_taken_effect_makes_it_unknown() {
     ];
     for (name, happening) in happenings {
         for command in [Command::Delete { key: "k".into() }, Command::Read { key: "k".into() }] {
-            let mut driver = Driver::new(None);
+            let mut driver = driver();
             let request = driver.submit(command);
             happening(&mut driver, &request);
-            refuse_until_deadline(&mut driver);
+            driver.refuse_until_deadline();
             let outcome = driver.done();
             assert!(matches!(outcome, ClientOutcome::Unknown(_)), "{name}: {outcome:?}");
         }
@@ -303,16 +194,16 @@ fn one_attempt_that_may_have_taken_effect_makes_it_unknown() {
 
 #[test]
 fn what_was_never_sent_has_failed() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.write();
     driver.unreachable(ONE, false);
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.failed();
 }
 
 #[test]
 fn a_late_refusal_settles_an_attempt_that_was_given_up() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let first = driver.write();
     driver.wake_after(ATTEMPT);
     driver.refuse(ONE, &first, not_leader(Some(THREE)));
@@ -320,37 +211,37 @@ fn a_late_refusal_settles_an_attempt_that_was_given_up() {
     driver.sent_nothing();
     assert_eq!(replica, TWO, "the hint is as old as the refusal");
     driver.refuse(TWO, &second, Refusal::Busy);
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.failed();
 }
 
 #[test]
 fn a_report_that_nothing_was_sent_settles_every_attempt_there() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.write();
     driver.wake_after(ATTEMPT);
     driver.sent();
     driver.unreachable(ONE, false);
     driver.sent_nothing();
     driver.unreachable(TWO, false);
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.failed();
 }
 
 #[test]
 fn a_report_about_another_replica_settles_nothing_here() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.write();
     driver.wake_after(ATTEMPT);
     driver.sent();
     driver.unreachable(TWO, false);
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.unknown();
 }
 
 #[test]
 fn an_expired_session_leaves_unknown_what_may_have_been_sent_before() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let write = driver.write();
     driver.refuse(ONE, &write, Refusal::SessionExpired);
     driver.failed();
@@ -365,7 +256,7 @@ fn an_expired_session_leaves_unknown_what_may_have_been_sent_before() {
 
 #[test]
 fn an_invalid_command_is_over_at_once() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let write = driver.write();
     driver.refuse(ONE, &write, Refusal::Invalid("bounds of another version".to_owned()));
     driver.failed();
@@ -376,21 +267,21 @@ fn an_invalid_command_is_over_at_once() {
 
 #[test]
 fn a_session_goes_on_only_if_it_is_known_to_exist() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     let first = driver.write();
     driver.refuse(ONE, &first, Refusal::Busy);
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.failed();
     driver.now = Time::ZERO;
     let second = driver.write();
     assert_ne!(second.session, first.session, "no replica may know of the first");
     assert_eq!(second.sequence, Sequence(1));
     driver.reply(TWO, second.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[TWO]);
     let third = driver.write();
     assert_eq!((third.session, third.sequence), (second.session, Sequence(2)));
     driver.refuse(TWO, &third, uncertain());
-    refuse_until_deadline(&mut driver);
+    driver.refuse_until_deadline();
     driver.unknown();
     driver.now = Time::ZERO;
     let fourth = driver.write();
@@ -404,7 +295,7 @@ fn a_session_goes_on_only_if_it_is_known_to_exist() {
 
 #[test]
 fn nothing_is_sent_after_the_deadline() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.client.submit(Time(5), Time(5), Command::Delete { key: "k".into() }, &mut driver.out);
     driver.failed();
     let write = driver.write();
@@ -415,12 +306,12 @@ fn nothing_is_sent_after_the_deadline() {
     let write = driver.write();
     driver.now = driver.now + DEADLINE;
     driver.reply(ONE, write.id, Ok(Response::Done));
-    driver.answered();
+    driver.answered(&[ONE]);
 }
 
 #[test]
 fn a_timer_that_fires_early_or_late_is_harmless() {
-    let mut driver = Driver::new(None);
+    let mut driver = driver();
     driver.client.handle_timer(driver.now, &mut driver.out);
     assert_eq!(driver.out.wake, None);
     driver.write();

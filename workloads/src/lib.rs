@@ -8,6 +8,7 @@
 //! | `loading.rs` | what is asked before and after the run |
 //! | `values.rs` | keys and values as bytes that prove themselves |
 //! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
+//! | `perform.rs` | [`Performing`]: the commands that carry out a call |
 //! | `kv_client/` | [`KvClient`], the client of our replicas |
 //! | `etcd/` | the client of etcd, a foreign system |
 //! | `load/` | [`run_load`], the load engine |
@@ -23,6 +24,7 @@ pub mod load;
 mod loading;
 pub mod mapping;
 mod mix;
+pub mod perform;
 pub mod put;
 pub mod recorder;
 pub mod register;
@@ -34,5 +36,6 @@ pub mod ycsb;
 pub use generator::{Generator, Next, Scope, Share};
 pub use kv_client::{ClientTls, KvClient, KvClientConfig};
 pub use load::{Endpoint, LoadConfig, LoadError, LoadSummary, run_load};
+pub use perform::{Performed, Performing};
 pub use recorder::{Progress, Recorder, RecorderHandle};
 pub use spec::{Binding, Spec, SpecError};

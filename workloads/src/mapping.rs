@@ -38,7 +38,14 @@ pub fn command(layout: &Layout, call: &Call) -> Command {
 pub fn follow_up(layout: &Layout, call: &Call) -> Option<Command> {
     match call {
         Call::ReadModifyWrite { key, field, value } => Some(update(layout, *key, *field, *value)),
-        _ => None,
+        Call::Read { .. }
+        | Call::Write { .. }
+        | Call::Cas { .. }
+        | Call::Txn(_)
+        | Call::Insert { .. }
+        | Call::Update { .. }
+        | Call::ReadRecord { .. }
+        | Call::Scan { .. } => None,
     }
 }
 

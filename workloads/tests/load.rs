@@ -334,11 +334,14 @@ fn one_command_at_a_time_for_a_shell() {
         let limit = Duration::from_secs(10);
         let (key, value) = ("greeting".into(), "hello".into());
         let put = client.run(kv::Command::Write { key, value }, limit).await;
-        assert_eq!(put, ClientOutcome::Answered(Response::Done));
+        assert_eq!(put.outcome, ClientOutcome::Answered(Response::Done));
         let get = client.run(kv::Command::Read { key: "greeting".into() }, limit).await;
-        assert_eq!(get, ClientOutcome::Answered(Response::Value(Some(kv::Value::Bytes("hello".into())))));
+        assert_eq!(
+            get.outcome,
+            ClientOutcome::Answered(Response::Value(Some(kv::Value::Bytes("hello".into()))))
+        );
         let invalid = client.run(kv::Command::Read { key: "".into() }, limit).await;
-        assert!(matches!(invalid, ClientOutcome::Failed(_)), "{invalid:?}");
+        assert!(matches!(invalid.outcome, ClientOutcome::Failed(_)), "{invalid:?}");
         assert_eq!(seen.get(), 2);
     });
 }

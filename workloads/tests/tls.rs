@@ -121,8 +121,8 @@ fn large_values_pass() {
         let value = Bytes::from(vec![7; 1_000_000]);
         let (key, limit) = (Bytes::from("key"), Duration::from_secs(10));
         let put = client.run(kv::Command::Write { key: key.clone(), value: value.clone() }, limit).await;
-        assert_eq!(put, ClientOutcome::Answered(Response::Done));
+        assert_eq!(put.outcome, ClientOutcome::Answered(Response::Done));
         let got = client.run(kv::Command::Read { key }, limit).await;
-        assert_eq!(got, ClientOutcome::Answered(Response::Value(Some(kv::Value::Bytes(value)))));
+        assert_eq!(got.outcome, ClientOutcome::Answered(Response::Value(Some(kv::Value::Bytes(value)))));
     });
 }

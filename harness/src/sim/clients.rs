@@ -3,17 +3,15 @@
 
 use super::alarm::Alarm;
 use super::subject::KvCore;
-use checkers::history::{Answer, Call, Entry, Outcome, Phase, ProcessId};
-use kv::{ClientConfig, LeaderClient, Request, Response};
-use protocol::{
-    ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
-};
+use checkers::history::{Call, Entry, Outcome, Phase, ProcessId};
+use kv::{ClientConfig, Response};
+use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, Placement, ReplicaId, SessionId, Time};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::Cluster;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use workloads::mapping;
+use workloads::perform::{Performed, Performing, Step};
 use workloads::recorder::greatest_key_written;
 use workloads::values::Layout;
 use workloads::{Binding, Generator, Next, Scope, Share, Spec};
@@ -36,6 +34,8 @@ pub(crate) struct Recording {
 pub(crate) struct ClientSettings {
     pub(crate) workload: Spec,
     pub(crate) binding: Binding,
+    /// How many replicas the group has.
+    pub(crate) group: usize,
     pub(crate) workers: u32,
     pub(crate) op_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
@@ -47,21 +47,21 @@ pub(crate) struct ClientSettings {
 }
 
 /// The clients of one phase.
-pub(crate) struct Clients {
+pub(crate) struct Clients<P: KvCore> {
     settings: ClientSettings,
     layout: Layout,
     nodes: Vec<NodeId>,
     generator: Box<dyn Generator>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<P::Client>>,
     chance: Xoshiro256PlusPlus,
     begun: u64,
     stopping: bool,
 }
 
-struct Slot {
+struct Slot<C> {
     process: ProcessId,
     client: ClientId,
-    core: LeaderClient,
+    core: C,
     open: Option<Open>,
     /// How many requests of the command under way went to whom, as far as they may have arrived.
     asked: BTreeMap<ReplicaId, u32>,
@@ -74,8 +74,7 @@ struct Slot {
 struct Open {
     call: Call,
     deadline: Time,
-    /// What the first command of two was answered.
-    first: Option<Answer>,
+    performing: Performing,
 }
 
 /// A worker pauses so long at least after an op that did not succeed.
@@ -89,9 +88,9 @@ impl Recording {
     }
 }
 
-impl Clients {
+impl<P: KvCore> Clients<P> {
     /// The clients of a phase; they begin to ask at once. `nodes`: those that they may go to.
-    pub(crate) fn begin<P: KvCore>(
+    pub(crate) fn begin(
         phase: Phase,
         settings: ClientSettings,
         nodes: Vec<NodeId>,
@@ -127,14 +126,20 @@ impl Clients {
         clients
     }
 
-    fn slot(&self, slot: u32, process: ProcessId, recording: &mut Recording, placement: &Placement) -> Slot {
+    fn slot(
+        &self,
+        slot: u32,
+        process: ProcessId,
+        recording: &mut Recording,
+        placement: &Placement,
+    ) -> Slot<P::Client> {
         recording.sessions_begun += 1;
         recording.clients_begun += 1;
         let replicas: Vec<_> = self.nodes.iter().filter_map(|node| placement.replica_of(*node)).collect();
         let place = slot as usize % replicas.len();
-        let core = LeaderClient::new(ClientConfig {
+        let core = P::client(ClientConfig {
             session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
-            group: replicas.len(),
+            group: self.settings.group,
             home: replicas[place],
             bound: self.settings.binding == Binding::Replica,
             replicas,
@@ -179,7 +184,7 @@ impl Clients {
     }
 
     /// A worker's time to ask has come.
-    pub(crate) fn ask<P: KvCore>(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
+    pub(crate) fn ask(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
         let now = cluster.now();
         let Some(worker) = self.slots.get_mut(slot as usize) else { return };
         if worker.open.is_some() || worker.done {
@@ -198,13 +203,7 @@ impl Clients {
         }
     }
 
-    fn begin_op<P: KvCore>(
-        &mut self,
-        slot: u32,
-        call: Call,
-        recording: &mut Recording,
-        cluster: &mut Cluster<P>,
-    ) {
+    fn begin_op(&mut self, slot: u32, call: Call, recording: &mut Recording, cluster: &mut Cluster<P>) {
         let now = cluster.now();
         self.begun += 1;
         recording.ops += 1;
@@ -216,19 +215,19 @@ impl Clients {
         let entry =
             Entry::Invoke { time: now.0, intended: now.0, process: worker.process, call: call.clone() };
         recording.entries.push(entry);
-        let command = mapping::command(&self.layout, &call);
+        let (performing, command) = Performing::begin(&self.layout, &call);
         let deadline = now + self.settings.op_timeout;
-        worker.open = Some(Open { call, deadline, first: None });
+        worker.open = Some(Open { call, deadline, performing });
         worker.asked.clear();
         let mut out = ClientEffects::default();
         worker.core.submit(now, deadline, command, &mut out);
         self.carry_out(slot, out, recording, cluster);
     }
 
-    fn carry_out<P: KvCore>(
+    fn carry_out(
         &mut self,
         slot: u32,
-        out: ClientEffects<Request, Response>,
+        out: ClientEffects<P::Request, Response>,
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) {
@@ -243,53 +242,33 @@ impl Clients {
             cluster.alarm(wake, Alarm::Wake { slot }.number());
         }
         if let Some(done) = out.done {
-            self.answered(slot, done.outcome, recording, cluster);
+            self.answered(slot, done, recording, cluster);
         }
     }
 
-    fn answered<P: KvCore>(
+    fn answered(
         &mut self,
         slot: u32,
-        done: ClientOutcome<Response>,
+        done: Done<Response>,
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) {
         let worker = &mut self.slots[slot as usize];
         worker.wake = None;
         let open = worker.open.as_mut().expect("only an open op is answered");
-        let outcome = match (done, open.first.take()) {
-            (ClientOutcome::Answered(Response::TooLarge), _) => {
-                Outcome::Fail("the answer would be too large".to_owned())
+        match open.performing.answered(&self.layout, &open.call, done) {
+            Step::Command(command) => {
+                let (now, deadline) = (cluster.now(), open.deadline);
+                worker.asked.clear();
+                let mut out = ClientEffects::default();
+                worker.core.submit(now, deadline, command, &mut out);
+                self.carry_out(slot, out, recording, cluster);
             }
-            (ClientOutcome::Answered(response), None) => {
-                let answer = mapping::answer(&self.layout, &open.call, response);
-                if let Some(command) = mapping::follow_up(&self.layout, &open.call) {
-                    open.first = Some(answer);
-                    let (now, deadline) = (cluster.now(), open.deadline);
-                    worker.asked.clear();
-                    let mut out = ClientEffects::default();
-                    worker.core.submit(now, deadline, command, &mut out);
-                    return self.carry_out(slot, out, recording, cluster);
-                }
-                Outcome::Ok(answer)
-            }
-            (ClientOutcome::Answered(Response::Done), Some(answer)) => Outcome::Ok(answer),
-            (ClientOutcome::Answered(other), Some(_)) => Outcome::Ok(Answer::Corrupt(format!(
-                "the write of a read-modify-write was answered with {other:?}"
-            ))),
-            (ClientOutcome::Failed(why), _) => Outcome::Fail(why),
-            (ClientOutcome::Unknown(why), _) => Outcome::Info(why),
-        };
-        self.complete(slot, outcome, recording, cluster);
+            Step::Done(Performed { outcome, .. }) => self.complete(slot, outcome, recording, cluster),
+        }
     }
 
-    fn complete<P: KvCore>(
-        &mut self,
-        slot: u32,
-        outcome: Outcome,
-        recording: &mut Recording,
-        cluster: &mut Cluster<P>,
-    ) {
+    fn complete(&mut self, slot: u32, outcome: Outcome, recording: &mut Recording, cluster: &mut Cluster<P>) {
         let now = cluster.now();
         let worker = &mut self.slots[slot as usize];
         let open = worker.open.take().expect("only an open op ends");
@@ -326,11 +305,11 @@ impl Clients {
     }
 
     /// A replica has answered.
-    pub(crate) fn reply<P: KvCore>(
+    pub(crate) fn reply(
         &mut self,
         client: ClientId,
         from: NodeId,
-        reply: kv::Reply,
+        reply: P::Reply,
         recording: &mut Recording,
         cluster: &mut Cluster<P>,
     ) {
@@ -343,7 +322,7 @@ impl Clients {
     }
 
     /// A replica is gone, or not there.
-    pub(crate) fn lost<P: KvCore>(
+    pub(crate) fn lost(
         &mut self,
         client: ClientId,
         (node, refused): (NodeId, bool),
@@ -363,7 +342,7 @@ impl Clients {
     }
 
     /// A client core wanted to be woken now, unless it has thought better of it.
-    pub(crate) fn wake<P: KvCore>(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
+    pub(crate) fn wake(&mut self, slot: u32, recording: &mut Recording, cluster: &mut Cluster<P>) {
         let now = cluster.now();
         let Some(worker) = self.slots.get_mut(slot as usize) else { return };
         if worker.open.is_none() || worker.wake.is_none_or(|wake| wake > now) {

@@ -123,7 +123,7 @@ struct Run<'a, P: KvCore, O> {
     observer: O,
     nodes: Vec<NodeId>,
     storm: Storm,
-    clients: Clients,
+    clients: Clients<P>,
     recording: Recording,
     sightings: BTreeSet<Sighting>,
     accusations: Vec<Accusation>,
@@ -452,6 +452,7 @@ fn client_settings(cell: &Cell) -> ClientSettings {
     ClientSettings {
         workload: cell.workload().clone(),
         binding: cell.workload().binding(),
+        group: cell.replicas() as usize,
         workers: cell.clients(),
         op_timeout: load.op_timeout,
         attempt_timeout: load.attempt_timeout,

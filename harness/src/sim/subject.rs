@@ -1,11 +1,9 @@
 //! Which cores can be simulated, and what is looked at after each of their steps.
 
-use protocol::{Protocol, ReplicaId};
+use protocol::ReplicaId;
 use sim::{Broken, Observer};
 
-/// A core whose clients speak kv.
-pub(crate) trait KvCore: Protocol<Request = kv::Request, Reply = kv::Reply> {}
-impl<P: Protocol<Request = kv::Request, Reply = kv::Reply>> KvCore for P {}
+pub(crate) use kv::Serves as KvCore;
 
 /// The paper's invariants.
 #[derive(Debug, Default)]

@@ -12,6 +12,7 @@
 //! | `entries.rs`, `slot.rs`, `digest.rs` | keys and values, with hashes kept up to date piece by piece |
 //! | `image.rs` | the state as a snapshot holds it |
 //! | `client/` | the clients: following a leader, near a home, believing what several say alike |
+//! | `serves.rs` | [`Serves`]: a protocol with its client |
 
 pub mod client;
 pub mod command;
@@ -21,6 +22,7 @@ mod execute;
 pub mod image;
 pub mod request;
 pub mod response;
+pub mod serves;
 pub mod session;
 mod slot;
 pub mod store;
@@ -31,6 +33,7 @@ pub use command::{Command, Key, MicroOp};
 pub use image::Image;
 pub use request::{Reply, Request, Routing};
 pub use response::{MicroResponse, Refusal, Response};
+pub use serves::Serves;
 pub use session::SITUATIONS;
 pub use store::{Limits, Store};
 pub use value::Value;

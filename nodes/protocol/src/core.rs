@@ -15,21 +15,21 @@ use std::fmt::Debug;
 /// A driver calls in *turns*: any number of `handle_…` calls with everything it has at hand, then one
 /// [`Protocol::end_turn`], then it carries out the effects. A core may hold work back until the turn ends:
 /// that is where adaptive batching comes from, without a clock.
-pub trait Protocol: Sized {
+pub trait Protocol: Sized + Send + 'static {
     /// Fixed for one life of the replica: who it is, who its peers are, its time-outs and bounds.
-    type Config: Clone + Debug;
+    type Config: Clone + Debug + Send + 'static;
     /// From a client.
-    type Request: Wire + Debug;
+    type Request: Wire + Debug + Send + 'static;
     /// To a client.
-    type Reply: Wire + Debug;
+    type Reply: Wire + Debug + Send + 'static;
     /// Between replicas.
-    type Message: Wire + Debug;
+    type Message: Wire + Debug + Send + 'static;
     /// A journal entry.
-    type Record: Wire + Debug;
+    type Record: Wire + Debug + Send + 'static;
     /// A closed enum of timers.
-    type Timer: Copy + Ord + Debug;
+    type Timer: Copy + Ord + Debug + Send + 'static;
     /// The state in a snapshot: cheap to make, encoded by the driver (perhaps on another thread).
-    type Image: Wire + Debug + Send + 'static;
+    type Image: Wire + Debug + Send + Sync + 'static;
 
     /// Starts a life of the replica from what its disk holds: nothing at the very first.
     ///

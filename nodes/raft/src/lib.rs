@@ -123,3 +123,11 @@ pub use record::{ENTRY_BYTES_MAX, Entry, Payload, Record};
 pub use replica::{Raft, Timer};
 pub use situations::SITUATIONS;
 pub use snapshot::Image;
+
+impl kv::Serves for Raft {
+    type Client = kv::LeaderClient;
+
+    fn client(config: kv::ClientConfig) -> kv::LeaderClient {
+        kv::LeaderClient::new(config)
+    }
+}

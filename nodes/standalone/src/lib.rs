@@ -18,3 +18,11 @@ mod replica;
 pub use config::{Config, Options};
 pub use record::Record;
 pub use replica::{Message, Standalone, Timer};
+
+impl kv::Serves for Standalone {
+    type Client = kv::LeaderClient;
+
+    fn client(config: kv::ClientConfig) -> kv::LeaderClient {
+        kv::LeaderClient::new(config)
+    }
+}

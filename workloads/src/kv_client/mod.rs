@@ -9,7 +9,7 @@ pub use stream::ClientTls;
 use alarm::Alarm;
 use kv::{ClientConfig, Command, LeaderClient, Reply, Request, Response};
 use link::{Link, LinkEvent};
-use protocol::{ClientCore, ClientEffects, ClientOutcome, ReplicaId, SessionId, Time};
+use protocol::{ClientCore, ClientEffects, Done, ReplicaId, SessionId, Time};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -110,14 +110,14 @@ impl KvClient {
     }
 
     /// Runs a command, to be over within `timeout`. The future must not be dropped before it is done, or the client with it.
-    pub async fn run(&mut self, command: Command, timeout: Duration) -> ClientOutcome<Response> {
+    pub async fn run(&mut self, command: Command, timeout: Duration) -> Done<Response> {
         self.links.iter_mut().for_each(|(_, link)| link.begin_command());
         self.wake = None;
         let now = self.now();
         self.core.submit(now, now + timeout, command, &mut self.effects);
         loop {
-            if let Some(outcome) = self.carry_out() {
-                return outcome;
+            if let Some(done) = self.carry_out() {
+                return done;
             }
             let event = poll_fn(|cx| self.poll_event(cx)).await;
             let now = self.now();
@@ -135,8 +135,8 @@ impl KvClient {
         }
     }
 
-    /// Does what the core asked for; the command's outcome if it is over.
-    fn carry_out(&mut self) -> Option<ClientOutcome<Response>> {
+    /// Does what the core asked for; the command's end if it is over.
+    fn carry_out(&mut self) -> Option<Done<Response>> {
         for (replica, request) in self.effects.send.drain(..) {
             let link = self.links.iter_mut().find(|(id, _)| *id == replica);
             let (_, link) = link.expect("the core asks only the replicas it was given");
@@ -145,7 +145,7 @@ impl KvClient {
         if let Some(wake) = self.effects.wake.take() {
             self.wake = Some(wake);
         }
-        self.effects.done.take().map(|done| done.outcome)
+        self.effects.done.take()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {

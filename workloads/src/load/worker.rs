@@ -4,12 +4,10 @@ use super::engine::{Engine, Stop};
 use super::{Arrivals, Endpoint};
 use crate::etcd::{EtcdClient, EtcdClientConfig, Target};
 use crate::kv_client::{KvClient, KvClientConfig};
-use crate::mapping;
+use crate::perform::{Performing, Step};
 use crate::spec::Binding;
 use crate::values::Layout;
-use checkers::history::{Answer, Call, Outcome, ProcessId};
-use kv::Response;
-use protocol::ClientOutcome;
+use checkers::history::{Call, Outcome, ProcessId};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -118,23 +116,13 @@ impl Client {
 }
 
 async fn perform_kv(client: &mut KvClient, layout: &Layout, call: &Call, timeout: Duration) -> Outcome {
-    let follow_up = mapping::follow_up(layout, call).map(|command| (command, Instant::now() + timeout));
-    let answer = match client.run(mapping::command(layout, call), timeout).await {
-        ClientOutcome::Answered(Response::TooLarge) => {
-            return Outcome::Fail("the answer would be too large".into());
+    let deadline = Instant::now() + timeout;
+    let (mut performing, mut command) = Performing::begin(layout, call);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match performing.answered(layout, call, client.run(command, left).await) {
+            Step::Command(next) => command = next,
+            Step::Done(performed) => return performed.outcome,
         }
-        ClientOutcome::Answered(response) => mapping::answer(layout, call, response),
-        ClientOutcome::Failed(why) => return Outcome::Fail(why),
-        ClientOutcome::Unknown(why) => return Outcome::Info(why),
-    };
-    let Some((command, deadline)) = follow_up else { return Outcome::Ok(answer) };
-    let left = deadline.saturating_duration_since(Instant::now());
-    match client.run(command, left).await {
-        ClientOutcome::Answered(Response::Done) => Outcome::Ok(answer),
-        ClientOutcome::Answered(other) => Outcome::Ok(Answer::Corrupt(format!(
-            "the write of a read-modify-write was answered with {other:?}"
-        ))),
-        ClientOutcome::Failed(why) => Outcome::Fail(why),
-        ClientOutcome::Unknown(why) => Outcome::Info(why),
     }
 }

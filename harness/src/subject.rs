@@ -1,10 +1,14 @@
 //! The systems under test: what they are called, how they read and write, and what they may be told.
 
+use crate::elsewhere::Target;
 use protocol::Bugs;
 use runtime::Durability;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+use std::sync::Arc;
+use workloads::etcd::EtcdConnector;
+use workloads::{ClientTls, Connect, KvConnector, KvNodes};
 
 /// A system that the harness knows how to start and to speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +71,28 @@ impl System {
     #[must_use]
     pub(crate) fn changes_members(self) -> bool {
         matches!(self, System::Raft)
+    }
+
+    /// Whether one of its replicas is where requests are best sent.
+    #[must_use]
+    pub(crate) fn leads(self) -> bool {
+        match self {
+            System::Raft | System::Standalone | System::Etcd => true,
+        }
+    }
+
+    /// What makes its clients. `tls`: what they show, if its nodes speak TLS.
+    #[must_use]
+    pub(crate) fn connector(self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let group = || KvNodes { nodes: target.nodes.clone(), group: target.group, tls };
+        match self {
+            System::Raft => Arc::new(KvConnector::<raft::Raft>::new(group())),
+            System::Standalone => Arc::new(KvConnector::<standalone::Standalone>::new(group())),
+            System::Etcd => {
+                let members = target.nodes.iter().map(|(node, (_, address))| (*node, *address)).collect();
+                Arc::new(EtcdConnector::new(members, target.reads == Reads::Local))
+            }
+        }
     }
 
     /// Whether its nodes are our own processes, with link conditioner, clock and control socket.

@@ -7,7 +7,7 @@ use kv::{Command, Response};
 use protocol::{ClientOutcome, Done, ReplicaId};
 
 /// A call that is being carried out: by one command, a read-modify-write by two.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Performing {
     /// What the first command of two was answered.
     first: Option<Answer>,
@@ -20,29 +20,31 @@ pub enum Step {
     /// Another command.
     Command(Command),
     /// The end of the call.
-    Done(Performed),
-}
-
-/// The end of a call.
-#[derive(Debug, PartialEq)]
-pub struct Performed {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// The replicas whose replies that rests on.
-    pub by: Vec<ReplicaId>,
+    Done {
+        /// What became of it.
+        outcome: Outcome,
+        /// The replicas whose replies that rests on, each once.
+        by: Vec<ReplicaId>,
+    },
 }
 
 impl Performing {
     /// Begins with a call: the first command of it.
     #[must_use]
     pub fn begin(layout: &Layout, call: &Call) -> (Self, Command) {
-        (Self { first: None, by: Vec::new() }, mapping::command(layout, call))
+        (Self::default(), mapping::command(layout, call))
     }
 
     /// The last command of the call is over.
     #[must_use]
     pub fn answered(&mut self, layout: &Layout, call: &Call, done: Done<Response>) -> Step {
-        self.by.extend(done.by);
+        if self.by.is_empty() {
+            self.by = done.by;
+        } else {
+            self.by.extend(done.by);
+            self.by.sort_unstable();
+            self.by.dedup();
+        }
         let outcome = match (done.outcome, self.first.take()) {
             (ClientOutcome::Answered(Response::TooLarge), _) => {
                 Outcome::Fail("the answer would be too large".to_owned())
@@ -62,9 +64,7 @@ impl Performing {
             (ClientOutcome::Failed(why), _) => Outcome::Fail(why),
             (ClientOutcome::Unknown(why), _) => Outcome::Info(why),
         };
-        self.by.sort_unstable();
-        self.by.dedup();
-        Step::Done(Performed { outcome, by: std::mem::take(&mut self.by) })
+        Step::Done { outcome, by: std::mem::take(&mut self.by) }
     }
 }
 
@@ -88,9 +88,9 @@ mod tests {
         performing.answered(&USERS, call, Done { outcome, by: vec![by] })
     }
 
-    fn over(step: Step) -> Performed {
+    fn over(step: Step) -> (Outcome, Vec<ReplicaId>) {
         match step {
-            Step::Done(performed) => performed,
+            Step::Done { outcome, by } => (outcome, by),
             Step::Command(command) => panic!("{command:?} follows"),
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         ] {
             let (mut performing, _) = Performing::begin(&USERS, &read);
             let performed = over(ended(&mut performing, &read, end, ONE));
-            assert_eq!(performed, Performed { outcome: expected, by: vec![ONE] });
+            assert_eq!(performed, (expected, vec![ONE]));
         }
     }
 
@@ -133,10 +133,10 @@ mod tests {
             (ClientOutcome::Unknown("silence".into()), Outcome::Info("silence".into())),
         ] {
             let performed = over(ended(&mut half_done(), &MODIFY, end, ONE));
-            assert_eq!(performed, Performed { outcome: expected, by: vec![ONE, TWO] }, "both replies count");
+            assert_eq!(performed, (expected, vec![ONE, TWO]), "both replies count");
         }
         let strange = ClientOutcome::Answered(Response::Value(Some(Value::Bytes("x".into()))));
-        let performed = over(ended(&mut half_done(), &MODIFY, strange, TWO));
-        assert!(matches!(performed.outcome, Outcome::Ok(Answer::Corrupt(_))) && performed.by == [TWO]);
+        let (outcome, by) = over(ended(&mut half_done(), &MODIFY, strange, TWO));
+        assert!(matches!(outcome, Outcome::Ok(Answer::Corrupt(_))) && by == [TWO]);
     }
 }

@@ -1,6 +1,7 @@
 //! What an entry of the table of subjects can do, for whoever does not know which it is.
 
 use super::{Properties, Reads, Subject};
+use crate::elsewhere::Target;
 use crate::host::Log;
 use crate::host::node::Recipe;
 use crate::plan::{Cell, Plan};
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Arc;
+use workloads::{ClientTls, Connect, KvConnector, KvNodes};
 
 /// An entry of the table of subjects: a system that the harness knows how to start and to speak to.
 #[derive(Clone, Copy)]
@@ -70,6 +73,9 @@ pub(crate) trait Kind: Sync {
         None
     }
 
+    /// What makes its clients. `tls`: what they show, if its nodes speak TLS.
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect>;
+
     /// Runs a resolved cell in virtual time. `in_words`: with all that happens told in words.
     ///
     /// # Errors
@@ -115,7 +121,7 @@ pub(crate) struct Drawn {
 /// A protocol of ours as an entry. What is the same for all of them is written here, once.
 pub(crate) trait OwnSystem: Sync + 'static {
     /// Its replicas.
-    type Core: Serves<Request = kv::Request, Reply = kv::Reply>;
+    type Core: Serves;
     /// Looks at replicas after each of their steps in the simulator.
     type Observer: Observer<Self::Core> + Default;
 
@@ -190,6 +196,11 @@ impl<S: OwnSystem> Kind for S {
 
     fn trial(&self, bug: &BugInfo) -> Option<&'static str> {
         S::TRIALS.iter().find(|(id, _)| *id == bug.id).map(|(_, plan)| *plan)
+    }
+
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let nodes = KvNodes { nodes: target.nodes.clone(), group: target.group, tls };
+        Arc::new(KvConnector::<S::Core>::new(nodes))
     }
 
     fn simulate(&self, cell: &Cell, in_words: bool) -> anyhow::Result<Simulated> {

@@ -1,0 +1,91 @@
+//! Makes etcd's clients.
+
+use super::client::{EtcdClient, EtcdClientConfig, Target};
+use super::leader::LeaderFinder;
+use crate::connect::{Binding, Connect, Performed, Performs, Who};
+use crate::values::Layout;
+use checkers::history::{Call, Outcome};
+use protocol::NodeId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// Makes clients of these members. The leader is looked for once for all of them.
+#[derive(Debug)]
+pub struct EtcdConnector {
+    members: Arc<BTreeMap<NodeId, SocketAddr>>,
+    serializable_reads: bool,
+    finder: Arc<LeaderFinder>,
+}
+
+/// A client, and what its members are called.
+struct Named {
+    state: State,
+    members: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+enum State {
+    Idle(EtcdClient),
+    /// With a call, which gives the client back.
+    Asking(Pin<Box<dyn Future<Output = (EtcdClient, Outcome)>>>),
+    /// Between the two.
+    Changing,
+}
+
+impl EtcdConnector {
+    /// `members`: their client ports. `serializable_reads`: read from the member asked, as it is, instead of linearizably.
+    ///
+    /// # Panics
+    /// If there are no members.
+    #[must_use]
+    pub fn new(members: BTreeMap<NodeId, SocketAddr>, serializable_reads: bool) -> Self {
+        assert!(!members.is_empty(), "clients need members");
+        let finder = Arc::new(LeaderFinder::new(&members.values().copied().collect::<Vec<_>>()));
+        Self { members: Arc::new(members), serializable_reads, finder }
+    }
+}
+
+impl Connect for EtcdConnector {
+    fn connect(&self, who: &Who) -> Box<dyn Performs> {
+        let member = self.members.values().nth(who.turn % self.members.len());
+        let target = match who.binding {
+            Binding::Replica => Target::Member(*member.expect("there are members")),
+            // Its members pass writes on, so whoever may go elsewhere goes to the leader.
+            Binding::Leader | Binding::Home => Target::Leader(Arc::clone(&self.finder)),
+        };
+        let (serializable_reads, attempt_timeout) = (self.serializable_reads, who.attempt_timeout);
+        let client = EtcdClient::new(EtcdClientConfig { target, serializable_reads, attempt_timeout });
+        Box::new(Named { state: State::Idle(client), members: Arc::clone(&self.members) })
+    }
+}
+
+impl Performs for Named {
+    fn asks_first(&self) -> Option<NodeId> {
+        let State::Idle(client) = &self.state else { return None };
+        let member = client.member()?;
+        self.members.iter().find(|(_, address)| **address == member).map(|(node, _)| *node)
+    }
+
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) {
+        let State::Idle(mut client) = std::mem::replace(&mut self.state, State::Changing) else {
+            panic!("{call:?} was begun while another call is under way")
+        };
+        let (layout, call) = (*layout, call.clone());
+        self.state = State::Asking(Box::pin(async move {
+            let outcome = client.perform(&layout, &call, timeout).await;
+            (client, outcome)
+        }));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, _layout: &Layout, call: &Call) -> Poll<Performed> {
+        let State::Asking(asking) = &mut self.state else { panic!("{call:?} was not begun") };
+        let (client, outcome) = ready!(asking.as_mut().poll(cx));
+        self.state = State::Idle(client);
+        let answered = matches!(outcome, Outcome::Ok(_));
+        let by = self.asks_first().filter(|_| answered).into_iter().collect();
+        Poll::Ready(Performed { outcome, by })
+    }
+}

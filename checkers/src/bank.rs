@@ -82,19 +82,9 @@ struct Foreign(String);
 #[must_use]
 pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) -> CheckResult {
     let stop = Instant::now() + deadline;
-    let mut result = CheckResult {
-        checker: "bank".to_string(),
-        verdict: Verdict::Unknown,
-        summary: String::new(),
-        numbers: BTreeMap::new(),
-        evidence: Vec::new(),
-    };
     let mut banks = match banks(history, u64::from(options.accounts)) {
         Ok(banks) => banks,
-        Err(Foreign(why)) => {
-            result.summary = why;
-            return result;
-        }
+        Err(Foreign(why)) => return CheckResult::new("bank", Verdict::Unknown, 0, why),
     };
     let (mut tally, mut judged, mut wrong_sums) = (Tally::default(), 0, 0);
     let mut wrong: Vec<(Wrong, u64)> = Vec::new();
@@ -112,7 +102,7 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
         judged += 1;
     }
     wrong.sort_unstable();
-    result.evidence = wrong
+    let evidence: Vec<Evidence> = wrong
         .iter()
         .take(EVIDENCE_MAX)
         .map(|(fault, number)| show(history, *number, &banks[number], fault, u64::from(options.accounts)))
@@ -129,7 +119,7 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
             tally.unconfirmed
         ));
     }
-    (result.verdict, result.summary) = match (result.evidence.first(), doubts.is_empty()) {
+    let (verdict, summary) = match (evidence.first(), doubts.is_empty()) {
         (Some(first), _) => {
             let sums = if wrong_sums > 0 {
                 format!("{wrong_sums} of {reads} reads have a wrong sum; ")
@@ -150,7 +140,7 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
             ),
         ),
     };
-    result.numbers =
+    let mut numbers: BTreeMap<String, f64> =
         tally.numbers().into_iter().map(|(name, count)| (name.to_string(), count as f64)).collect();
     for (name, count) in [
         ("banks", banks.len()),
@@ -158,9 +148,9 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
         ("reads_of_wrong_sum", wrong_sums),
         ("faults", wrong.len()),
     ] {
-        result.numbers.insert(name.to_string(), count as f64);
+        numbers.insert(name.to_string(), count as f64);
     }
-    result
+    CheckResult { numbers, evidence, ..CheckResult::new("bank", verdict, reads as u64, summary) }
 }
 
 fn banks(history: &History, accounts: u64) -> Result<BTreeMap<u64, Bank<'_>>, Foreign> {

@@ -114,7 +114,7 @@ pub fn check_counter(history: &History, deadline: Duration) -> CheckResult {
         ("reads_out_of_bounds", wrong.len()),
     ];
     let numbers = numbers.map(|(name, count)| (name.to_string(), count as f64)).into();
-    CheckResult { checker: "counter".to_string(), verdict, summary, numbers, evidence }
+    CheckResult { numbers, evidence, ..CheckResult::new("counter", verdict, reads as u64, summary) }
 }
 
 fn counters(history: &History) -> BTreeMap<u64, Counter> {

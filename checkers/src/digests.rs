@@ -44,7 +44,7 @@ pub struct Statuses {
 pub fn check_agreement(statuses: &Statuses) -> CheckResult {
     let last = statuses.settled.iter().flat_map(|settled| &settled.last);
     let mut places: BTreeMap<u64, Vec<&Sighting>> = BTreeMap::new();
-    for sighting in statuses.sightings.iter().chain(last) {
+    for sighting in statuses.sightings.iter().chain(last.clone()) {
         places.entry(sighting.applied).or_default().push(sighting);
     }
     let differ = |same: &&Vec<&Sighting>| same.iter().any(|sighting| sighting.digest != same[0].digest);
@@ -60,13 +60,9 @@ pub fn check_agreement(statuses: &Statuses) -> CheckResult {
         (None, None) => (Verdict::Unknown, "the replicas were not asked for their states in the end".into()),
         (None, Some(settled)) => in_the_end(settled),
     };
-    CheckResult {
-        checker: "agreement".to_string(),
-        verdict,
-        summary,
-        numbers: numbers.map(|(name, count)| (name.to_string(), count as f64)).into(),
-        evidence: Vec::new(),
-    }
+    let judged = (statuses.sightings.len() + last.count()) as u64;
+    let numbers = numbers.map(|(name, count)| (name.to_string(), count as f64)).into();
+    CheckResult { numbers, ..CheckResult::new("agreement", verdict, judged, summary) }
 }
 
 fn forked(same: &[&Sighting]) -> String {

@@ -74,7 +74,7 @@ pub fn check_set(history: &History, deadline: Duration) -> CheckResult {
             ),
         ),
     };
-    CheckResult { checker: "set".to_string(), verdict, summary, numbers, evidence }
+    CheckResult { numbers, evidence, ..CheckResult::new("set", verdict, tally.judged(), summary) }
 }
 
 fn sets<'a>(history: &'a History, doubts: &mut Vec<String>) -> BTreeMap<u64, Set<'a>> {

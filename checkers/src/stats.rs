@@ -131,13 +131,10 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
         words.push(why);
     }
     let summary = if words.is_empty() { answered(run) } else { words.join("; ") };
-    CheckResult {
-        checker: "stats".to_string(),
-        verdict,
-        summary: with_ending(summary, &history.ending),
-        numbers,
-        evidence: corrupt.iter().take(EVIDENCE_MAX).map(|op| corrupt_evidence(history, *op)).collect(),
-    }
+    let evidence = corrupt.iter().take(EVIDENCE_MAX).map(|op| corrupt_evidence(history, *op)).collect();
+    let summary = with_ending(summary, &history.ending);
+    let judged = history.ops.len() as u64;
+    CheckResult { numbers, evidence, ..CheckResult::new("stats", verdict, judged, summary) }
 }
 
 fn answered(run: Tally) -> String {

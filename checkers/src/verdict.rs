@@ -21,12 +21,36 @@ pub struct CheckResult {
     pub checker: String,
     /// The judgement.
     pub verdict: Verdict,
+    /// How many judgements it rests on: keys, transactions, elements, reads, pairs of states, faults, steps, as the summary says.
+    /// `None` in results of a time when that was not counted.
+    #[serde(default)]
+    pub judged: Option<u64>,
     /// One sentence for a person: what was judged and, if not valid, why not.
     pub summary: String,
     /// Numbers, by name (snake case, unit last).
     pub numbers: std::collections::BTreeMap<String, f64>,
     /// What shows it, worst first, at most a few.
     pub evidence: Vec<Evidence>,
+}
+
+impl CheckResult {
+    /// A result without numbers and evidence. One that would be valid although it judged nothing is unknown.
+    #[must_use]
+    pub fn new(checker: &str, verdict: Verdict, judged: u64, summary: String) -> CheckResult {
+        let (verdict, summary) = match (verdict, judged) {
+            (Verdict::Valid, 0) => (Verdict::Unknown, format!("nothing was judged: {summary}")),
+            (verdict, _) => (verdict, summary),
+        };
+        let (numbers, evidence) = (std::collections::BTreeMap::new(), Vec::new());
+        CheckResult {
+            checker: checker.to_string(),
+            verdict,
+            judged: Some(judged),
+            summary,
+            numbers,
+            evidence,
+        }
+    }
 }
 
 /// Why a history is not valid, in words and in ops that can be drawn.
@@ -62,4 +86,29 @@ pub struct WindowOp {
     pub culprit: bool,
     /// The value after this op along the first of the longest prefixes, if it is on it.
     pub state: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_judged_nothing_is_not_valid() {
+        let judged = |verdict, judged| {
+            let result = CheckResult::new("set", verdict, judged, "all is well".into());
+            (result.verdict, result.judged, result.summary)
+        };
+        let nothing = "nothing was judged: all is well";
+        assert_eq!(judged(Verdict::Valid, 0), (Verdict::Unknown, Some(0), nothing.into()));
+        assert_eq!(judged(Verdict::Valid, 1), (Verdict::Valid, Some(1), "all is well".into()));
+        assert_eq!(judged(Verdict::Invalid, 0), (Verdict::Invalid, Some(0), "all is well".into()));
+    }
+
+    #[test]
+    fn results_of_a_time_when_judgements_were_not_counted_are_read() {
+        let old =
+            r#"{"checker":"set","verdict":"valid","summary":"fine","numbers":{"sets":1.0},"evidence":[]}"#;
+        let result: CheckResult = serde_json::from_str(old).expect("it is a result");
+        assert_eq!((result.verdict, result.judged), (Verdict::Valid, None));
+    }
 }

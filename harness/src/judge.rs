@@ -47,8 +47,8 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let mut checks = vec![
         guarded(Check::Run, || check_run(&info, &history)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
-        guarded(Check::Faults, || check_faults(&history)),
     ];
+    checks.extend(guarded(Check::Faults, || check_faults(&history)));
     let subject = plan.subjects.first().context("the plan has no subject")?;
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
@@ -111,24 +111,14 @@ pub(crate) fn check_consistency(
 }
 
 /// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
-fn guarded(which: Check, check: impl FnOnce() -> CheckResult) -> CheckResult {
+fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
     // What it was about to change is gone with it: checkers only read.
     let panic = match catch_unwind(AssertUnwindSafe(check)) {
         Ok(result) => return result,
         Err(panic) => panic,
     };
-    plain(which, Verdict::Unknown, format!("the checker panicked: {}", panics::words(&*panic)))
-}
-
-/// A judgement without numbers and evidence.
-pub(crate) fn plain(check: Check, verdict: Verdict, summary: String) -> CheckResult {
-    CheckResult {
-        checker: check.name().into(),
-        verdict,
-        summary,
-        numbers: BTreeMap::new(),
-        evidence: Vec::new(),
-    }
+    let summary = format!("the checker panicked: {}", panics::words(&*panic));
+    CheckResult::new(which.name(), Verdict::Unknown, 0, summary).into()
 }
 
 /// Whether the replicas agreed on their states.
@@ -137,7 +127,7 @@ fn agreement(dir: &Path) -> CheckResult {
         Ok(statuses) => check_agreement(&statuses),
         Err(error) => {
             let why = format!("what replicas said of their states: {error:#}");
-            plain(Check::Agreement, Verdict::Unknown, why)
+            CheckResult::new(Check::Agreement.name(), Verdict::Unknown, 0, why)
         }
     }
 }
@@ -184,7 +174,8 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     };
     let numbers =
         [("entries".to_string(), history.entries() as f64), ("crashes".to_string(), crashes.len() as f64)];
-    CheckResult { checker: "run".into(), verdict, summary, numbers: numbers.into(), evidence: Vec::new() }
+    let steps = history.phases.len() as u64;
+    CheckResult { numbers: numbers.into(), ..CheckResult::new("run", verdict, steps, summary) }
 }
 
 #[cfg(test)]
@@ -193,7 +184,7 @@ mod tests {
     use checkers::history::{Answer, Entry, MicroAnswer, MicroCall, ProcessId};
 
     fn fine(check: Check) -> CheckResult {
-        plain(check, Verdict::Valid, "all is well".into())
+        CheckResult::new(check.name(), Verdict::Valid, 1, "all is well".into())
     }
 
     #[test]

@@ -146,11 +146,9 @@ fn labels_are_data_wherever_they_come_from() {
         prefixes: vec![vec![0, 77]],
     };
     let check = CheckResult {
-        checker: evil.into(),
-        verdict: Verdict::Invalid,
-        summary: evil.into(),
         numbers: [(evil.to_owned(), 0.5)].into(),
         evidence: vec![evidence],
+        ..CheckResult::new(evil, Verdict::Invalid, 1, evil.into())
     };
     let event = FaultEvent {
         id: 1,

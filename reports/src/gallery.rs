@@ -11,11 +11,8 @@ use std::path::Path;
 
 fn results(verdict: Verdict, checks: &[(&str, &str)]) -> Results {
     let check = |&(checker, summary): &(&str, &str)| CheckResult {
-        checker: checker.into(),
-        verdict,
-        summary: summary.into(),
         numbers: [("ops".to_owned(), 123_456.0)].into(),
-        evidence: Vec::new(),
+        ..CheckResult::new(checker, verdict, 123_456, summary.into())
     };
     Results { verdict, checks: checks.iter().map(check).collect() }
 }

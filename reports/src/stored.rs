@@ -287,13 +287,7 @@ mod tests {
     #[test]
     fn nothing_is_valid_that_was_not_checked_to_its_end() {
         let results = |verdict, checks| Results { verdict, checks };
-        let check = |verdict| CheckResult {
-            checker: "stats".into(),
-            verdict,
-            summary: String::new(),
-            numbers: BTreeMap::new(),
-            evidence: Vec::new(),
-        };
+        let check = |verdict| CheckResult::new("stats", verdict, 1, String::new());
         let (valid, invalid) = (check(Verdict::Valid), check(Verdict::Invalid));
         let (valid, invalid) =
             (results(Verdict::Valid, vec![valid]), results(Verdict::Invalid, vec![invalid]));

@@ -6,7 +6,7 @@ use crate::measure::perf::{Measured, Perf};
 use crate::measure::recovery::Answer;
 use crate::run::RunReport;
 use crate::stored::judged;
-use crate::text::{count, cut, duration, maybe, number, verdict};
+use crate::text::{count, counted, cut, duration, maybe, number, verdict};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::peaker::Priority;
@@ -54,13 +54,15 @@ fn setting(report: &RunReport) -> String {
 fn checks_table(report: &RunReport) -> String {
     let Some(results) = &report.results else { return "not checked\n".into() };
     let mut rows = Builder::new();
-    rows.push_record(["check", "verdict", "what was judged"]);
+    rows.push_record(["check", "verdict", "judged", "what was judged"]);
     for check in &results.checks {
-        rows.push_record([check.checker.as_str(), verdict(check.verdict), check.summary.as_str()]);
+        let judged = counted(check.judged);
+        rows.push_record([check.checker.as_str(), verdict(check.verdict), &judged, &check.summary]);
     }
     let mut table = rows.build();
     table
         .with(Style::rounded())
+        .modify(Columns::one(2), Alignment::right())
         .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
     format!("{table}\n")
 }
@@ -269,18 +271,14 @@ mod tests {
     #[test]
     fn a_run_fits_a_terminal() {
         let (info, perf) = measured("raft", 2000);
-        let check = |checker: &str, verdict, summary: &str| CheckResult {
-            checker: checker.into(),
-            verdict,
-            summary: summary.into(),
-            numbers: std::collections::BTreeMap::new(),
-            evidence: Vec::new(),
+        let check = |checker: &str, verdict, judged, summary: &str| {
+            CheckResult::new(checker, verdict, judged, summary.into())
         };
         let long = "Key 17 has no order that explains its 1,204 ops: process 5 wrote 56 at 7.123 s, and process 3, which \
                     asked 2.1 ms after that was answered, still read 3.";
         let checks = vec![
-            check("stats", Verdict::Valid, "Every kind of op succeeded often enough."),
-            check("linearizable", Verdict::Invalid, long),
+            check("stats", Verdict::Valid, 8_328, "Every kind of op succeeded often enough."),
+            check("linearizability", Verdict::Invalid, 1_000, long),
         ];
         let report = RunReport {
             dir: PathBuf::new(),

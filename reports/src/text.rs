@@ -16,6 +16,12 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// As [`count`], or a dash where nobody counted.
+#[must_use]
+pub fn counted(n: Option<u64>) -> String {
+    n.map_or_else(|| "–".into(), count)
+}
+
 /// Three significant digits, no exponent: `0.0123`, `1.23`, `123`, `12,346`.
 #[must_use]
 pub fn number(x: f64) -> String {

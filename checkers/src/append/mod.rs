@@ -18,7 +18,7 @@ use self::cycles::Cycles;
 use self::lists::{List, Wrong};
 use crate::evidence::key_of;
 use crate::history::{Call, History, MicroCall, Outcome};
-use crate::verdict::{CheckResult, Verdict};
+use crate::verdict::{CheckResult, Evidence, Verdict};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -52,19 +52,35 @@ pub fn check_append(history: &History, deadline: Duration) -> CheckResult {
             }
         }
     }
-    let mut judged = judge(history, &transactions, &lists, end);
+    let Judgement { verdict, mut summary, lists_invalid, evidence } =
+        judge(history, &transactions, &lists, end);
     if register_steps > 0 {
-        judged.summary = format!("{}; {register_steps} steps on registers were not judged", judged.summary);
+        summary = format!("{summary}; {register_steps} steps on registers were not judged");
     }
     let is_ok = |position: &&u32| matches!(history.ops[**position as usize].outcome, Outcome::Ok(_));
-    for (name, count) in [
+    let ok = transactions.iter().filter(is_ok).count();
+    let numbers = [
         ("transactions", transactions.len()),
-        ("transactions_ok", transactions.iter().filter(is_ok).count()),
+        ("transactions_ok", ok),
         ("lists", lists.len()),
-    ] {
-        judged.numbers.insert(name.to_string(), count as f64);
+        ("lists_invalid", lists_invalid),
+    ];
+    let numbers = numbers.map(|(name, count)| (name.to_string(), count as f64)).into();
+    CheckResult { numbers, evidence, ..CheckResult::new("append", verdict, ok as u64, summary) }
+}
+
+/// What is said of all lists.
+struct Judgement {
+    verdict: Verdict,
+    summary: String,
+    lists_invalid: usize,
+    evidence: Vec<Evidence>,
+}
+
+impl Judgement {
+    fn plain(verdict: Verdict, summary: String) -> Self {
+        Self { verdict, summary, lists_invalid: 0, evidence: Vec::new() }
     }
-    judged
 }
 
 fn judge(
@@ -72,18 +88,10 @@ fn judge(
     transactions: &[u32],
     lists: &BTreeMap<u64, Vec<u32>>,
     end: Instant,
-) -> CheckResult {
-    let mut result = CheckResult {
-        checker: "append".to_string(),
-        verdict: Verdict::Valid,
-        summary: String::new(),
-        numbers: BTreeMap::new(),
-        evidence: Vec::new(),
-    };
+) -> Judgement {
     if lists.is_empty() {
-        result.verdict = Verdict::Unknown;
-        result.summary = "there was no transaction on lists to judge".to_string();
-        return result;
+        let summary = "there was no transaction on lists to judge".to_string();
+        return Judgement::plain(Verdict::Unknown, summary);
     }
     let mut wrong: Vec<(Wrong, u64)> = Vec::new();
     let mut judged = 0;
@@ -95,69 +103,68 @@ fn judge(
         let list = match List::new(history, *key, ops) {
             Ok(list) => list,
             Err(repeated) => {
-                result.verdict = Verdict::Unknown;
-                result.summary = format!(
-                    "element {} was appended to key {key} twice: nothing can be inferred",
-                    repeated.element
-                );
-                return result;
+                let element = repeated.element;
+                let summary =
+                    format!("element {element} was appended to key {key} twice: nothing can be inferred");
+                return Judgement::plain(Verdict::Unknown, summary);
             }
         };
         if let Err(fault) = list.judge() {
             wrong.push((fault, *key));
         }
     }
-    result.numbers.insert("lists_invalid".to_string(), wrong.len() as f64);
     if !wrong.is_empty() {
         wrong.sort_unstable();
         let shown = wrong.iter().take(EVIDENCE_MAX);
-        result.evidence = shown.map(|(fault, key)| story::fault(history, *key, &lists[key], fault)).collect();
-        result.verdict = Verdict::Invalid;
-        result.summary = format!(
+        let evidence: Vec<Evidence> =
+            shown.map(|(fault, key)| story::fault(history, *key, &lists[key], fault)).collect();
+        let summary = format!(
             "{} of {} lists are not linearizable (circles through several lists were not looked for): {}",
             wrong.len(),
             lists.len(),
-            result.evidence[0].story
+            evidence[0].story
         );
-        return result;
+        return Judgement { verdict: Verdict::Invalid, summary, lists_invalid: wrong.len(), evidence };
     }
     if judged < lists.len() {
-        result.verdict = Verdict::Unknown;
-        result.summary = format!("out of time with {judged} of {} lists judged", lists.len());
-        return result;
+        let summary = format!("out of time with {judged} of {} lists judged", lists.len());
+        return Judgement::plain(Verdict::Unknown, summary);
     }
+    judge_together(history, transactions, lists.len(), end)
+}
+
+/// What is said of lists that are right by themselves.
+fn judge_together(history: &History, transactions: &[u32], lists: usize, end: Instant) -> Judgement {
     match cycles::find(history, transactions, end) {
         Cycles::None => {
-            result.summary = format!(
-                "{} transactions on {} lists are strictly serializable as far as their reads tell: each list is \
+            let summary = format!(
+                "{} transactions on {lists} lists are strictly serializable as far as their reads tell: each list is \
                  linearizable, and dependencies and real time form no circle",
-                transactions.len(),
-                lists.len()
+                transactions.len()
             );
+            Judgement::plain(Verdict::Valid, summary)
         }
         Cycles::Found(circles) => {
             let shown = circles.iter().take(EVIDENCE_MAX);
-            result.evidence = shown.map(|circle| story::circle(history, transactions, circle)).collect();
-            result.verdict = Verdict::Invalid;
-            result.summary = format!(
-                "each of {} lists is linearizable by itself, but the transactions are not strictly serializable: {}",
-                lists.len(),
+            let evidence: Vec<Evidence> =
+                shown.map(|circle| story::circle(history, transactions, circle)).collect();
+            let mut summary = format!(
+                "each of {lists} lists is linearizable by itself, but the transactions are not strictly serializable: {}",
                 kinds(&circles)
             );
-            if let Some(first) = result.evidence.first() {
-                result.summary = format!("{}; {}", result.summary, first.story);
+            if let Some(first) = evidence.first() {
+                summary = format!("{summary}; {}", first.story);
             }
+            Judgement { verdict: Verdict::Invalid, summary, lists_invalid: 0, evidence }
         }
         Cycles::Unknown(reason) => {
-            result.verdict = Verdict::Unknown;
-            result.summary = format!(
-                "each of {} lists is linearizable by itself; whether the transactions are strictly serializable could \
-                 not be told: {reason}",
-                lists.len()
+            let summary = format!(
+                "each of {lists} lists is linearizable by itself; whether the transactions are strictly serializable \
+                 could not be told: {reason}"
             );
+            Judgement::plain(Verdict::Unknown, summary)
         }
     }
-    result
 }
 
 /// How many circles of which kind.

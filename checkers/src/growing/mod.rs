@@ -93,6 +93,11 @@ impl Tally {
         self.unexpected += other.unexpected;
     }
 
+    /// Of how many reads had something to say.
+    pub(crate) fn judged(&self) -> u64 {
+        self.stable + self.lost + self.stale
+    }
+
     /// The counts by name.
     pub(crate) fn numbers(&self) -> [(&'static str, u64); 10] {
         [

@@ -97,12 +97,12 @@ pub fn check_linearizable(history: &History, options: &LinearizabilityOptions) -
     let mut evidence: Vec<Evidence> =
         invalid.iter().take(EVIDENCE_MAX).map(|(object, wrong)| show(history, object, wrong)).collect();
     evidence.sort_by_key(first_culprit);
+    let keys = (objects.all.len() - unknown.len()) as u64;
+    let summary = summary(&objects, judged, &evidence, invalid.len(), &unknown);
     CheckResult {
-        checker: "linearizability".to_string(),
-        verdict,
-        summary: summary(&objects, judged, &evidence, invalid.len(), &unknown),
         numbers: numbers(history, &objects, judged, invalid.len(), unknown.len()),
         evidence,
+        ..CheckResult::new("linearizability", verdict, keys, summary)
     }
 }
 

@@ -200,7 +200,7 @@ fn relative(dir: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::plain;
+    use checkers::CheckResult;
     use protocol::Detector;
 
     fn bug(caught_by: &'static [Detector]) -> BugInfo {
@@ -208,8 +208,10 @@ mod tests {
     }
 
     fn results(checks: &[(Check, Verdict)]) -> Results {
-        let checks: Vec<_> =
-            checks.iter().map(|(check, verdict)| plain(*check, *verdict, String::new())).collect();
+        let checks: Vec<_> = checks
+            .iter()
+            .map(|(check, verdict)| CheckResult::new(check.name(), *verdict, 1, String::new()))
+            .collect();
         Results { verdict: checks.iter().map(|check| check.verdict).max().expect("some"), checks }
     }
 

@@ -153,8 +153,13 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
         let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
-        let Conclusion { checks, accusations, answered } =
-            conclude(self.cell, &self.recording.entries, &statuses, self.accusations);
+        let Conclusion { checks, accusations, answered } = conclude(
+            self.cell,
+            &self.recording.entries,
+            &statuses,
+            self.cluster.messages_delivered(),
+            self.accusations,
+        );
         Simulated {
             checks,
             accusations,
@@ -484,6 +489,7 @@ fn conclude(
     cell: &Cell,
     entries: &[Entry],
     statuses: &Statuses,
+    messages: u64,
     mut accusations: Vec<Accusation>,
 ) -> Conclusion {
     let history = match History::from_entries(entries.iter().cloned()) {
@@ -497,7 +503,7 @@ fn conclude(
             Some(found) => (Verdict::Invalid, found.what.clone()),
             None => (Verdict::Valid, "nothing found".to_owned()),
         };
-        checks.push(judge::plain(check, verdict, summary));
+        checks.push(CheckResult::new(check.name(), verdict, messages, summary));
     }
     if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
         let consistency = judge::check_consistency(check, &history, cell.workload(), &cell.plan.checks);
@@ -514,7 +520,7 @@ fn conclude(
     // What a campaign wants of each kind is asked of all its seeds together: one under a great storm may answer little.
     if accusations.is_empty() && answered.is_empty() {
         let summary = "no operation was answered in the run phase".to_owned();
-        checks.push(judge::plain(Check::Stats, Verdict::Unknown, summary));
+        checks.push(CheckResult::new(Check::Stats.name(), Verdict::Unknown, 0, summary));
     }
     if checks::compares_states(cell.subject(), cell.replicas()) {
         let agreement = check_agreement(statuses);

@@ -8,7 +8,7 @@ use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
 use crate::stored::{PLAN_FILE, RunOutcome, SIMULATED, StoredRun, judged};
-use crate::text::{count, cut, duration, maybe, number, sentence};
+use crate::text::{count, counted, cut, duration, maybe, number, sentence};
 use crate::trace::Trace;
 use checkers::{CheckResult, Verdict};
 use maud::{Markup, html};
@@ -162,12 +162,13 @@ fn checks(stored: &StoredRun) -> Markup {
     let Some(results) = &stored.results else { return html! { p { "The history was not checked." } } };
     html! {
         div.scroll { table {
-            thead { tr { th { "check" } th { "verdict" } th { "what was judged" } } }
+            thead { tr { th { "check" } th { "verdict" } th.n { "judged" } th { "what was judged" } } }
             tbody {
                 @for check in &results.checks {
                     tr {
                         td.name { (check.checker) }
                         td { (shell::badge(check.verdict)) }
+                        td.n { (counted(check.judged)) }
                         td.words {
                             (sentence(&check.summary, SENTENCE_CHARS_MAX))
                             div.numbers { (numbers(check)) }

@@ -206,18 +206,14 @@ mod tests {
             culprit: true,
             state: None,
         };
-        CheckResult {
-            checker: "linearizability".into(),
-            verdict: Verdict::Invalid,
-            summary: "one read is stale".into(),
-            numbers: std::collections::BTreeMap::new(),
-            evidence: vec![Evidence {
-                object: "key 1".into(),
-                story: String::new(),
-                window: ops.iter().map(op).collect(),
-                prefixes: Vec::new(),
-            }],
-        }
+        let evidence = Evidence {
+            object: "key 1".into(),
+            story: String::new(),
+            window: ops.iter().map(op).collect(),
+            prefixes: Vec::new(),
+        };
+        let result = CheckResult::new("linearizability", Verdict::Invalid, 1, "one read is stale".into());
+        CheckResult { evidence: vec![evidence], ..result }
     }
 
     fn spans(excerpts: &Excerpts) -> Vec<(u64, u64)> {

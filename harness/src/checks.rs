@@ -1,7 +1,8 @@
 //! Which checks there are, what evidence each gives, and which of them follow from a promise and a workload.
 
 use crate::subject::{Promise, Subject};
-use protocol::Detector;
+use checkers::digests::{Applied, Mark, Sighting};
+use protocol::{Detector, NodeId, StateMark, Status};
 use workloads::Spec;
 
 /// A check, of all that there are.
@@ -112,4 +113,19 @@ pub(crate) fn consistency(promise: Promise, workload: &Spec) -> Option<Check> {
 #[must_use]
 pub(crate) fn compares_states(subject: &Subject, replicas: u32) -> bool {
     replicas > 1 && subject.system.properties().marks.is_ok()
+}
+
+/// What a node said of its replica, as it is taken down. `time`: nanoseconds since the run began.
+#[must_use]
+pub(crate) fn sighting(node: NodeId, status: &Status, time: u64) -> Sighting {
+    let mark = |of: &StateMark| Mark { applied: Applied(of.applied.0), count: of.count, digest: of.digest };
+    Sighting {
+        node: node.to_string(),
+        time,
+        epoch: status.epoch,
+        mark: mark(&status.state),
+        ranges: status.ranges.iter().map(mark).collect(),
+        behind: status.behind,
+        under_way: status.under_way.clone(),
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
             check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
         }));
         if checks::compares_states(subject, info.replicas) {
-            checks.push(guarded(Check::Agreement, || agreement(dir)));
+            checks.extend(guarded(Check::Agreement, || agreement(dir, &history.liars)));
         }
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
@@ -121,13 +121,13 @@ fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
     CheckResult::new(which.name(), Verdict::Unknown, 0, summary).into()
 }
 
-/// Whether the replicas agreed on their states.
-fn agreement(dir: &Path) -> CheckResult {
+/// Whether the replicas agreed on their states; `None` if there was only one.
+fn agreement(dir: &Path, liars: &[(u64, u32)]) -> Option<CheckResult> {
     match read_json::<Statuses>(&dir.join(STATUSES)) {
-        Ok(statuses) => check_agreement(&statuses),
+        Ok(statuses) => check_agreement(&statuses, liars),
         Err(error) => {
             let why = format!("what replicas said of their states: {error:#}");
-            CheckResult::new(Check::Agreement.name(), Verdict::Unknown, 0, why)
+            Some(CheckResult::new(Check::Agreement.name(), Verdict::Unknown, 0, why))
         }
     }
 }
@@ -367,10 +367,11 @@ mod tests {
     #[test]
     fn what_replicas_said_of_their_states_is_missing_is_unknown() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown);
+        let agreement = || agreement(dir.path(), &[]).expect("it cannot tell how many there were").verdict;
+        assert_eq!(agreement(), Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "a file that is none");
+        assert_eq!(agreement(), Verdict::Unknown, "a file that is none");
         write_json(&dir.path().join(STATUSES), &Statuses::default()).expect("the folder is writable");
-        assert_eq!(agreement(dir.path()).verdict, Verdict::Unknown, "nobody was asked");
+        assert_eq!(agreement(), Verdict::Unknown, "nobody was asked");
     }
 }

@@ -136,6 +136,7 @@ async fn drive(
             return Err(error);
         }
     };
+    cluster.begin_history(recorder.origin());
     let endpoint = cluster.voters_endpoint();
     let mut steps = Steps {
         cell,

@@ -3,7 +3,7 @@
 //!
 //! What takes nodes and faults to show is in `end_to_end.rs`; what single checkers say is tested beside them.
 
-use checkers::digests::{Settled, Sighting, Statuses};
+use checkers::digests::{Applied, Mark, Settled, Sighting, Statuses};
 use checkers::history::{
     Answer, Call, Entry, FaultEvent, FaultStage, MicroAnswer, MicroCall, Outcome, Phase, Posting, ProcessId,
     Writer,
@@ -51,7 +51,15 @@ fn read(process: u32, from: u64, to: u64, value: u64) -> [Entry; 2] {
 }
 
 fn sighting(node: u32, applied: u64, digest: u64) -> Sighting {
-    Sighting { node: format!("n{node}"), applied, digest }
+    Sighting {
+        node: format!("n{node}"),
+        time: 0,
+        epoch: 1,
+        mark: Mark { applied: Applied(applied.into()), count: applied, digest },
+        ranges: Vec::new(),
+        behind: 0,
+        under_way: String::new(),
+    }
 }
 
 impl Run {
@@ -256,10 +264,10 @@ fn replicas_whose_states_differ_do_not_pass_and_those_not_heard_neither() {
     invalid(
         with(vec![sighting(1, 3, 1), sighting(3, 3, 2)], one()),
         "agreement",
-        "n1 and n3 had both applied entry 3",
+        "n1 and n3 had both applied the same 3 entries",
     );
-    invalid(with(vec![], end([(40, 4), (40, 4), (40, 5)])), "agreement", "their states differ");
-    invalid(with(vec![], end([(40, 4), (39, 3), (40, 4)])), "agreement", "n2 stood at entry 39");
+    invalid(with(vec![], end([(40, 4), (40, 4), (40, 5)])), "agreement", "the states differ");
+    invalid(with(vec![], end([(40, 4), (39, 3), (40, 4)])), "agreement", "n2 had applied 39 entries");
     unknown(Run { statuses: None, ..Run::good() }, "agreement", "statuses.json");
     unknown(Run { statuses: Some(Statuses::default()), ..Run::good() }, "agreement", "not asked");
     // A foreign system that does not tell its state is not held to it: there is no such check.

@@ -6,7 +6,7 @@ use super::storm::{Bites, Storm};
 use crate::checks::{self, Check};
 use crate::judge;
 use crate::plan::Cell;
-use checkers::digests::{Settled, Sighting, Statuses, check_agreement};
+use checkers::digests::{Settled, Sighting, Sightings, Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
 use checkers::{CheckResult, Verdict};
 use kv::Serves;
@@ -14,7 +14,7 @@ use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use workloads::Binding;
 
@@ -102,7 +102,7 @@ pub(crate) struct Run<'a, P: Serves, O> {
     storm: Storm,
     clients: Clients<P>,
     recording: Recording,
-    sightings: BTreeSet<Sighting>,
+    sightings: Sightings,
     accusations: Vec<Accusation>,
     settled: Option<Settled>,
     recover_within: Duration,
@@ -139,7 +139,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             storm,
             clients,
             recording,
-            sightings: BTreeSet::new(),
+            sightings: Sightings::default(),
             accusations: Vec::new(),
             settled: None,
             recover_within,
@@ -152,7 +152,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let reached = protocol::reached::take();
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
-        let statuses = Statuses { sightings: self.sightings.into_iter().collect(), settled: self.settled };
+        let statuses = Statuses { sightings: self.sightings.to_vec(), settled: self.settled };
         let Conclusion { checks, accusations, answered } = conclude(
             self.cell,
             &self.recording.entries,
@@ -335,9 +335,10 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let statuses: Option<Vec<_>> = saved.iter().map(|node| self.cluster.status(*node)).collect();
         let Some(statuses) = statuses else { return false };
         let first = &statuses[0];
-        statuses
-            .iter()
-            .all(|status| status.serves && status.behind == 0 && status.state.applied == first.state.applied)
+        statuses.iter().all(|status| {
+            let is_at_rest = status.behind == 0 && status.under_way.is_empty();
+            status.serves && is_at_rest && status.state.applied == first.state.applied
+        })
     }
 
     fn stalled(&mut self, what: String) {
@@ -405,8 +406,9 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             }
             Alarm::Look => {
                 for node in self.nodes.clone() {
-                    let sighting = self.sighting(node);
-                    self.sightings.extend(sighting);
+                    if let Some(sighting) = self.sighting(node) {
+                        self.sightings.add(sighting);
+                    }
                 }
                 let next = self.cluster.now() + LOOK_EVERY;
                 self.cluster.alarm(next, Alarm::Look.number());
@@ -417,7 +419,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     fn sighting(&self, node: NodeId) -> Option<Sighting> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
-        Some(Sighting { node: node.to_string(), applied: status.state.count, digest: status.state.digest })
+        Some(checks::sighting(node, &status, self.cluster.now().0))
     }
 }
 
@@ -522,8 +524,8 @@ fn conclude(
         let summary = "no operation was answered in the run phase".to_owned();
         checks.push(CheckResult::new(Check::Stats.name(), Verdict::Unknown, 0, summary));
     }
-    if checks::compares_states(cell.subject(), cell.replicas()) {
-        let agreement = check_agreement(statuses);
+    let agreement = check_agreement(statuses, &history.liars);
+    if let Some(agreement) = agreement.filter(|_| checks::compares_states(cell.subject(), cell.replicas())) {
         // A seed in which something was found ends there: its replicas are not asked in the end.
         let is_cut_short = agreement.verdict == Verdict::Unknown && !accusations.is_empty();
         if agreement.verdict == Verdict::Invalid {

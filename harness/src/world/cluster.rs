@@ -1,5 +1,6 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
+use crate::checks;
 use crate::cluster::Security;
 use crate::elsewhere::LoadTarget;
 use crate::host::{
@@ -14,12 +15,12 @@ use crate::world::recipes::{Layout, OwnNode, unsynced};
 use crate::world::secrets::Secrets;
 use crate::world::site::{Ground, Site};
 use anyhow::Context;
-use checkers::digests::{Settled, Sighting, Statuses};
+use checkers::digests::{Settled, Sighting, Sightings, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
 use nemesis::{Comeback, Dark, InjectError, LinkMeans, Pressure, World};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId, StateMark};
+use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +63,9 @@ pub(crate) struct Cluster {
     pub(super) ports: BTreeMap<NodeId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
-    sightings: BTreeSet<Sighting>,
+    sightings: Sightings,
+    /// When the run's history began; what is told before is told at 0.
+    origin: Option<Instant>,
     /// If nodes and clients speak TLS.
     secrets: Option<Secrets>,
     client_tls: Option<ClientTls>,
@@ -123,7 +126,8 @@ impl Cluster {
             placement: cell.plan.placement(subject),
             ports,
             _held: held,
-            sightings: BTreeSet::new(),
+            sightings: Sightings::default(),
+            origin: None,
             counted: Counted::default(),
             throttling: BTreeMap::new(),
             lapses: Vec::new(),
@@ -411,7 +415,7 @@ impl Cluster {
     /// All that replicas said of their states.
     #[must_use]
     pub(crate) fn statuses(&self, settled: Option<Settled>) -> Statuses {
-        Statuses { sightings: self.sightings.iter().cloned().collect(), settled }
+        Statuses { sightings: self.sightings.to_vec(), settled }
     }
 
     /// What a node of ours says of itself.
@@ -425,8 +429,21 @@ impl Cluster {
     fn saw(&mut self, status: &NodeStatus) {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         if self.places.len() > 1 && self.sightings.len() < SIGHTINGS_MAX {
-            self.sightings.insert(sighting(status));
+            let sighting = self.sighting(status);
+            self.sightings.add(sighting);
         }
+    }
+
+    /// The run's history begins: times are since then.
+    pub(crate) fn begin_history(&mut self, origin: Instant) {
+        self.origin = Some(origin);
+    }
+
+    /// What a replica says of its state.
+    pub(crate) fn sighting(&self, status: &NodeStatus) -> Sighting {
+        let elapsed = self.origin.map_or(Duration::ZERO, |origin| origin.elapsed());
+        let time = u64::try_from(elapsed.as_nanos()).expect("a run is shorter than centuries");
+        checks::sighting(status.node, &status.core, time)
     }
 
     /// A node's name in messages: with its host's, where that says more.
@@ -549,11 +566,6 @@ fn odd(node: NodeId, answer: &impl fmt::Debug) -> InjectError {
 /// Hosts forget an earlier run, all at once.
 async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> {
     join_all(hosts.map(Remote::begin_run)).await.into_iter().collect()
-}
-
-pub(crate) fn sighting(status: &NodeStatus) -> Sighting {
-    let StateMark { count, digest, .. } = status.core.state;
-    Sighting { node: status.node.to_string(), applied: count, digest }
 }
 
 impl World for Cluster {

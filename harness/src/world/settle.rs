@@ -1,6 +1,6 @@
 //! Waiting for a cluster that nobody disturbs to serve, and to come to one state.
 
-use crate::world::cluster::{Cluster, sighting};
+use crate::world::cluster::Cluster;
 use anyhow::bail;
 use checkers::digests::Settled;
 use nemesis::World;
@@ -60,7 +60,7 @@ pub(crate) async fn wait_for_one_state(cluster: &mut Cluster, bound: Duration) -
         let (mut last, mut silent) = (Vec::new(), Vec::new());
         for id in cluster.voters() {
             match cluster.status(id).await {
-                Ok(status) => last.push(sighting(&status)),
+                Ok(status) => last.push(cluster.sighting(&status)),
                 Err(error) => {
                     tracing::warn!(node = %id, %error, "it does not tell its state");
                     silent.push(id.to_string());
@@ -68,9 +68,8 @@ pub(crate) async fn wait_for_one_state(cluster: &mut Cluster, bound: Duration) -
             }
         }
         let is_one = silent.is_empty()
-            && last
-                .windows(2)
-                .all(|pair| (pair[0].applied, pair[0].digest) == (pair[1].applied, pair[1].digest));
+            && last.windows(2).all(|pair| (pair[0].mark, &pair[0].ranges) == (pair[1].mark, &pair[1].ranges))
+            && last.iter().all(|sighting| sighting.behind == 0 && sighting.under_way.is_empty());
         if is_one || Instant::now() >= deadline {
             let bound_ms = u64::try_from(bound.as_millis()).expect("some seconds");
             return Some(Settled { bound_ms, last, silent });

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `history/` | what clients asked and were answered, and its file |
 //! | `verdict.rs`, `evidence.rs` | [`CheckResult`]: what a checker says, in words and in ops that can be drawn |
-//! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether the storm was one |
+//! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether its faults took effect |
 //! | `linearizability/`, `append/` | registers, records, lists, transactions |
 //! | `set.rs`, `counter.rs`, `bank.rs`, `growing/` | what is counted: elements, sums, balances |
 //! | `digests.rs` | whether replicas agree on their state |
+//! | `final_reads.rs` | whether everything was read once more, from every replica that must answer for itself |
 
 mod append;
 pub mod bank;
@@ -15,6 +16,7 @@ pub mod counter;
 pub mod digests;
 mod evidence;
 pub mod faults;
+pub mod final_reads;
 mod growing;
 pub mod history;
 pub mod linearizability;

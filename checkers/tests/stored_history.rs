@@ -25,7 +25,7 @@ fn judged(history: &History) -> Vec<CheckResult> {
     let deadline = Duration::from_secs(60);
     vec![
         check_stats(history, &StatsLimits::default()),
-        check_faults(history).expect("it has faults"),
+        check_faults(history, &[]).expect("it has faults"),
         check_linearizable(history, &LinearizabilityOptions::default()),
         check_append(history, deadline),
         check_set(history, deadline),

@@ -10,7 +10,8 @@ use checkers::bank::check_bank;
 use checkers::counter::check_counter;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
-use checkers::history::{Call, Ending, History, Outcome, Phase};
+use checkers::final_reads::unread;
+use checkers::history::{Ending, History};
 use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
 use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
@@ -18,7 +19,6 @@ use checkers::{CheckResult, Verdict};
 use reports::stored::{
     RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, read_json, write_json,
 };
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use workloads::Spec;
@@ -48,7 +48,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         guarded(Check::Run, || check_run(&info, &history)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
     ];
-    checks.extend(guarded(Check::Faults, || check_faults(&history)));
+    checks.extend(guarded(Check::Faults, || check_faults(&history, &[])));
     let subject = plan.subjects.first().context("the plan has no subject")?;
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
@@ -132,20 +132,6 @@ fn agreement(dir: &Path, liars: &[(u64, u32)]) -> Option<CheckResult> {
     }
 }
 
-/// What was not read once more in the end, if anything: what a system has lost shows in the final reads or nowhere.
-fn unread(history: &History) -> Option<String> {
-    let mut asked: BTreeMap<&Call, bool> = BTreeMap::new();
-    for op in history.ops.iter().filter(|op| op.phase == Phase::Final) {
-        *asked.entry(&op.call).or_default() |= matches!(op.outcome, Outcome::Ok(_));
-    }
-    let lacking = asked.values().filter(|answered| !**answered).count();
-    match (asked.len(), lacking) {
-        (0, _) => Some("there was no final read".into()),
-        (_, 0) => None,
-        (all, lacking) => Some(format!("{lacking} of {all} final reads were never answered")),
-    }
-}
-
 /// Whether the run went through all its steps: its history is whole, no node died by itself, everything was healed and
 /// read once more.
 fn check_run(info: &RunInfo, history: &History) -> CheckResult {
@@ -155,7 +141,7 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
     }
     match &info.outcome {
         RunOutcome::Completed => {
-            unknown.extend(unread(history));
+            unknown.extend(unread(history, &[]));
         }
         RunOutcome::Interrupted => unknown.push("the run was interrupted".into()),
         RunOutcome::Failed(why) => unknown.push(format!("the harness failed: {why}")),
@@ -181,7 +167,7 @@ fn check_run(info: &RunInfo, history: &History) -> CheckResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use checkers::history::{Answer, Entry, MicroAnswer, MicroCall, ProcessId};
+    use checkers::history::{Answer, Call, Entry, MicroAnswer, MicroCall, Outcome, Phase, ProcessId};
 
     fn fine(check: Check) -> CheckResult {
         CheckResult::new(check.name(), Verdict::Valid, 1, "all is well".into())

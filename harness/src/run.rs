@@ -430,6 +430,7 @@ fn describe(cell: &Cell, site: &Site) -> RunInfo {
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
+        left_out: Vec::new(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
     }

@@ -121,6 +121,16 @@ fn two_hours_with_thousands_of_faults_stay_a_small_page() {
 }
 
 #[test]
+fn what_was_left_out_of_the_nemesis_is_named_on_the_page_and_on_the_terminal() {
+    let why = "line 2 (clock-rate): etcd's clock is the host's, which is not ours";
+    let info = RunInfo { left_out: vec![why.into()], ..plain_info() };
+    let (report, page) = page_of("left-out", &ok(1, S, 2 * S), &info, &nothing_wrong());
+    let words = format!("Left out of the nemesis: {why}");
+    assert!(page.contains(&words.replace('\'', "&#39;")) || page.contains(&words), "{:?}", report.warnings);
+    assert!(crate::run_table(&report).contains(&words), "{}", crate::run_table(&report));
+}
+
+#[test]
 fn labels_are_data_wherever_they_come_from() {
     let evil = "\"><script>alert('1')</script>&";
     let mut info = plain_info();

@@ -77,6 +77,9 @@ pub struct RunInfo {
     /// What was not seen to be healed at the end.
     #[serde(default)]
     pub heal_problems: Vec<String>,
+    /// Lines of the plan's nemesis that this subject cannot have in this world, and why: they were left out.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// What nodes left on their hosts and could not be fetched.
     #[serde(default)]
     pub not_collected: Vec<String>,
@@ -212,6 +215,9 @@ impl StoredRun {
         }
         for problem in &info.heal_problems {
             warnings.push(format!("Not seen to be healed: {problem}"));
+        }
+        for line in &info.left_out {
+            warnings.push(format!("Left out of the nemesis: {line}"));
         }
         for problem in &info.not_collected {
             warnings.push(format!("Not collected: {problem}"));

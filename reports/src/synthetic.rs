@@ -229,6 +229,7 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
             cores: 2,
         },
         heal_problems: Vec::new(),
+        left_out: Vec::new(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
     }

@@ -28,11 +28,22 @@ impl<T: Copy + Ord> Timers<T> {
                 self.order.insert((at, timer));
             }
             TimerChange::Cancel(timer) => {
-                if let Some(before) = self.deadlines.remove(&timer) {
-                    self.order.remove(&(before, timer));
-                }
+                self.take(timer);
             }
         }
+    }
+
+    /// When a timer is due; `None` if it is not set.
+    #[must_use]
+    pub fn get(&self, timer: T) -> Option<Time> {
+        self.deadlines.get(&timer).copied()
+    }
+
+    /// Takes a timer, due or not, and tells when it was due.
+    pub fn take(&mut self, timer: T) -> Option<Time> {
+        let at = self.deadlines.remove(&timer)?;
+        self.order.remove(&(at, timer));
+        Some(at)
     }
 
     /// The next deadline.
@@ -66,6 +77,11 @@ mod tests {
         timers.apply(TimerChange::Set('c', Time(5)));
         timers.apply(TimerChange::Cancel('c'));
         assert_eq!(timers.next(), Some(Time(20)));
+        timers.apply(TimerChange::Set('d', Time(1)));
+        assert_eq!(
+            (timers.take('d'), timers.take('d'), timers.get('a')),
+            (Some(Time(1)), None, Some(Time(30)))
+        );
         assert_eq!(timers.pop_due(Time(19)), None);
         assert_eq!(timers.pop_due(Time(30)), Some('b'));
         assert_eq!(timers.pop_due(Time(30)), Some('a'));

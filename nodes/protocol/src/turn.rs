@@ -116,6 +116,17 @@ impl<P: Protocol> Turns<P> {
         input(&mut self.core, &mut self.effects)
     }
 
+    /// Its timers, as set by the turns that have ended.
+    #[must_use]
+    pub fn timers(&self) -> &Timers<P::Timer> {
+        &self.timers
+    }
+
+    /// Takes a timer, due or not, and tells when it was due: whoever takes it has it fire.
+    pub fn take_timer(&mut self, timer: P::Timer) -> Option<Time> {
+        self.timers.take(timer)
+    }
+
     /// When the next timer is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<Time> {

@@ -3,7 +3,7 @@
 use crate::disk::{DiskCounters, JOURNAL, SNAPSHOTS};
 use crate::network::{Arrivals, Network, NetworkSettings, exponential};
 use crate::node::{Input, Life, Node};
-use crate::outlets::{Halt, Sent};
+use crate::outlets::{Halt, Released};
 use crate::queue::Queue;
 use crate::trace::{Trace, TraceEvent, TraceWhat};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
@@ -203,7 +203,7 @@ pub struct Cluster<P: Protocol> {
     /// What paused or stalled nodes would have done.
     deferred: BTreeMap<NodeId, Vec<What<P>>>,
     delivered: u64,
-    sent: Sent<P>,
+    sent: Released<P>,
 }
 
 /// What may wait for a paused id; what comes on top is lost.
@@ -247,7 +247,7 @@ impl<P: Protocol> Cluster<P> {
             outputs: VecDeque::new(),
             deferred: BTreeMap::new(),
             delivered: 0,
-            sent: Sent::default(),
+            sent: Released::default(),
         }
     }
 
@@ -684,7 +684,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Sees to it that what leaves a node arrives, and that its disk gets on.
-    fn release(&mut self, of: NodeId, sent: &mut Sent<P>) {
+    fn release(&mut self, of: NodeId, sent: &mut Released<P>) {
         for (to, message) in sent.messages.drain(..) {
             self.send(of, to, message);
         }

@@ -13,9 +13,11 @@
 //! | `disk.rs` | disks, under the same journal and snapshot store as real nodes |
 //! | `queue.rs` | what happens when |
 //! | `trace.rs` | what has happened |
+//! | `host.rs` | [`Host`]: one replica by itself, for its core's own tests |
 
 mod cluster;
 mod disk;
+mod host;
 mod network;
 mod node;
 mod outlets;
@@ -24,5 +26,6 @@ mod trace;
 
 pub use cluster::{Broken, Cluster, Crash, DiskSettings, Folder, Observer, Output, Settings, Stop};
 pub use disk::DiskCounters;
+pub use host::{Host, HostDisk, Sent};
 pub use network::NetworkSettings;
 pub use trace::{TraceEvent, TraceWhat};

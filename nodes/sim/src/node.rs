@@ -2,7 +2,7 @@
 
 use crate::cluster::Observer;
 use crate::disk::{JOURNAL, SNAPSHOTS, SimDisk};
-use crate::outlets::{Halt, OnDisk, Outlets, Sent};
+use crate::outlets::{Halt, OnDisk, Outlets, Released};
 use protocol::control::ClockSetting;
 use protocol::{
     AdminReply, AdminRequest, ClientId, Incarnation, JournalPosition, NodeClock, NodeId, Protocol, Recovered,
@@ -181,7 +181,7 @@ impl<P: Protocol> Life<P> {
     pub(crate) fn turn(
         &mut self,
         at: Time,
-        sent: &mut Sent<P>,
+        sent: &mut Released<P>,
         observer: &mut impl Observer<P>,
     ) -> Result<usize, Halt> {
         let now = self.local(at);
@@ -209,12 +209,12 @@ impl<P: Protocol> Life<P> {
     }
 
     /// The disk has done what it was asked.
-    pub(crate) fn synced(&mut self, sent: &mut Sent<P>) -> Result<JournalPosition, Halt> {
+    pub(crate) fn synced(&mut self, sent: &mut Released<P>) -> Result<JournalPosition, Halt> {
         self.on_disk.synced(sent)
     }
 
     /// The snapshot store has done what it was asked.
-    pub(crate) fn stored(&mut self, sent: &mut Sent<P>) -> Result<(), Halt> {
+    pub(crate) fn stored(&mut self, sent: &mut Released<P>) -> Result<(), Halt> {
         let answer = self.on_disk.stored(sent)?;
         self.inbox.extend(answer.map(Input::Snapshot));
         Ok(())

@@ -32,7 +32,7 @@ impl From<Broken> for Halt {
 
 /// What a turn lets out, in order, and what it asks the disk for.
 #[derive(Debug)]
-pub(crate) struct Sent<P: Protocol> {
+pub(crate) struct Released<P: Protocol> {
     pub(crate) messages: Vec<(ReplicaId, P::Message)>,
     pub(crate) replies: Vec<(ClientId, P::Reply)>,
     /// A sync has begun.
@@ -41,7 +41,7 @@ pub(crate) struct Sent<P: Protocol> {
     pub(crate) store_begun: bool,
 }
 
-impl<P: Protocol> Default for Sent<P> {
+impl<P: Protocol> Default for Released<P> {
     fn default() -> Self {
         Self { messages: Vec::new(), replies: Vec::new(), sync_begun: false, store_begun: false }
     }
@@ -93,7 +93,7 @@ impl<P: Protocol> OnDisk<P> {
     }
 
     /// Writes the next batch, unless one is under way.
-    fn begin_sync(&mut self, sent: &mut Sent<P>) -> Result<(), Halt> {
+    fn begin_sync(&mut self, sent: &mut Released<P>) -> Result<(), Halt> {
         let Some(batch) = self.batches.take() else { return Ok(()) };
         let written = self.writer.write(&batch).map_err(|error| self.halted(&error))?;
         self.batches.written(written.segment);
@@ -103,7 +103,7 @@ impl<P: Protocol> OnDisk<P> {
     }
 
     /// The disk has done what it was asked. Tells what is durable.
-    pub(crate) fn synced(&mut self, sent: &mut Sent<P>) -> Result<JournalPosition, Halt> {
+    pub(crate) fn synced(&mut self, sent: &mut Released<P>) -> Result<JournalPosition, Halt> {
         self.writer.sync().map_err(|error| self.halted(&error))?;
         self.batches.synced(self.syncing.take().expect("a sync has begun"));
         self.begin_sync(sent)?;
@@ -121,7 +121,7 @@ impl<P: Protocol> OnDisk<P> {
         if self.disk.has_lost_power() { Halt::PowerLost } else { Halt::Disk(error.to_string()) }
     }
 
-    fn begin_step(&mut self, sent: &mut Sent<P>) {
+    fn begin_step(&mut self, sent: &mut Released<P>) {
         if let Some(step) = self.steps.take() {
             self.storing = Some(step);
             sent.store_begun = true;
@@ -129,7 +129,7 @@ impl<P: Protocol> OnDisk<P> {
     }
 
     /// The snapshot store does what it was asked first, and mostly answers.
-    pub(crate) fn stored(&mut self, sent: &mut Sent<P>) -> Result<Option<SnapshotEvent<P::Image>>, Halt> {
+    pub(crate) fn stored(&mut self, sent: &mut Released<P>) -> Result<Option<SnapshotEvent<P::Image>>, Halt> {
         let answer = self.snapshots.carry_out(self.storing.take().expect("it is busy with something"));
         self.steps.done();
         if self.disk.has_lost_power() {
@@ -143,7 +143,7 @@ impl<P: Protocol> OnDisk<P> {
 /// Where a core's effects go during one turn.
 pub(crate) struct Outlets<'a, P: Protocol, O> {
     pub(crate) on_disk: &'a mut OnDisk<P>,
-    pub(crate) sent: &'a mut Sent<P>,
+    pub(crate) sent: &'a mut Released<P>,
     pub(crate) observer: &'a mut O,
 }
 

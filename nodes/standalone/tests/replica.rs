@@ -30,8 +30,18 @@ impl Host {
         self.replies.drain(..).map(|(client, reply)| (SessionId(client.0), reply.result)).collect()
     }
 
+    /// Where its journal begins.
+    fn first(&self) -> JournalPosition {
+        self.host.disk.records.front().expect("it holds a record").0
+    }
+
+    /// How many records its journal holds, durable or not.
+    fn records(&self) -> usize {
+        self.host.disk.records.len() + self.host.unsynced.len()
+    }
+
     fn metric(&self, name: &str) -> u64 {
-        self.core.status().metrics[name]
+        self.core().status().metrics[name]
     }
 }
 
@@ -50,7 +60,7 @@ fn a_write_is_answered_when_it_is_durable() {
     assert_eq!(host.answers(), [], "both are of one turn, and one of them could be lost");
     host.sync(1);
     assert_eq!(host.answers(), [(A, Ok(Response::Done)), (B, Ok(Response::Done))]);
-    let status = host.core.status();
+    let status = host.core().status();
     assert_eq!((status.behind, status.state.count, status.keys), (0, 2, 1));
     assert!(status.leads && status.leader == Some(ME));
 }
@@ -81,7 +91,7 @@ fn a_retry_makes_no_record_and_waits_for_the_first() {
     host.end_turn();
     host.write(A, 1, "a");
     host.end_turn();
-    assert_eq!((host.answers(), host.disk.records.len()), (vec![], 1));
+    assert_eq!((host.answers(), host.records()), (vec![], 1));
     host.sync(1);
     assert_eq!(host.answers(), [(A, Ok(Response::Done)), (A, Ok(Response::Done))]);
     host.write(A, 1, "a");
@@ -92,7 +102,7 @@ fn a_retry_makes_no_record_and_waits_for_the_first() {
     host.end_turn();
     host.sync(1);
     assert_eq!(host.answers(), [(A, Ok(Response::Done)), (A, Err(Refusal::SessionExpired))]);
-    assert_eq!((host.disk.records.len(), host.metric("retries")), (2, 3));
+    assert_eq!((host.records(), host.metric("retries")), (2, 3));
 }
 
 #[test]
@@ -142,7 +152,7 @@ fn an_invalid_command_is_refused_and_leaves_nothing() {
     host.request(A, Sequence(1), Command::Delete { key: Bytes::new() });
     host.end_turn();
     assert!(matches!(host.answers()[..], [(A, Err(Refusal::Invalid(_)))]));
-    assert!(host.disk.records.is_empty());
+    assert!(host.records() == 0);
 }
 
 /// Nine writes with a snapshot every four.
@@ -160,11 +170,11 @@ fn with_snapshots(works: impl Fn(u64) -> bool) -> Host {
 #[test]
 fn snapshots_come_at_intervals_and_free_the_journal() {
     let host = with_snapshots(|_| true);
-    assert_eq!(host.disk.first, JournalPosition(8));
-    assert_eq!(host.disk.snapshot.as_ref().map(|(id, _)| (id.upto, id.epoch)), Some((8, 0)));
+    assert_eq!(host.first(), JournalPosition(8));
+    assert_eq!(host.host.disk.snapshots.keys().map(|id| (id.upto, id.epoch)).collect::<Vec<_>>(), [(8, 0)]);
     assert_eq!(host.metric("snapshots_saved"), 2);
-    let before = host.core.status();
-    let after = host.crash(0).core.status();
+    let before = host.core().status();
+    let after = host.crash(0).core().status();
     assert_eq!(after.state, before.state);
 }
 
@@ -172,9 +182,9 @@ fn snapshots_come_at_intervals_and_free_the_journal() {
 fn a_snapshot_that_fails_costs_nothing_but_space() {
     let host = with_snapshots(|sequence| sequence > 4);
     assert_eq!((host.metric("snapshots_failed"), host.metric("snapshots_saved")), (1, 1));
-    assert_eq!(host.disk.first, JournalPosition(8), "the next one came in its time");
+    assert_eq!(host.first(), JournalPosition(8), "the next one came in its time");
     let host = with_snapshots(|_| false);
-    assert_eq!((host.disk.first, host.disk.records.len()), (JournalPosition(0), 9));
+    assert_eq!((host.first(), host.records()), (JournalPosition(0), 9));
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn large_entries_bring_a_snapshot_sooner() {
         host.request(A, Sequence(sequence), Command::Write { key: KEY, value: vec![0; 6000].into() });
         host.end_turn();
         host.sync(1);
-        assert_eq!(host.saving.is_some(), sequence >= 2);
+        assert_eq!(host.host.saving.is_some(), sequence >= 2);
     }
 }
 
@@ -194,10 +204,10 @@ fn a_snapshot_shows_nothing_that_came_after_it() {
     host.write(A, 1, "a");
     host.end_turn();
     host.sync(1);
-    let digest = host.core.status().state.digest;
+    let digest = host.core().status().state.digest;
     host.write(A, 2, "b");
     host.end_turn();
-    let (id, image) = host.saving.clone().expect("due after one entry");
+    let (id, image) = host.host.saving.clone().expect("due after one entry");
     assert_eq!((id.upto, image.digest()), (1, digest));
 }
 
@@ -216,19 +226,19 @@ fn a_disk_that_this_replica_never_wrote_is_refused() {
         RecoverError::Config(reason) => panic!("{reason}"),
     };
     let disk = |change: fn(&mut Disk)| {
-        let mut disk = with_snapshots(|_| true).disk;
+        let mut disk = with_snapshots(|_| true).host.disk;
         change(&mut disk);
         disk
     };
     assert!(Host::start(config(four.clone()), disk(|_| {})).is_ok());
-    assert_eq!(at(refused(config(four.clone()), disk(|disk| disk.snapshot = None))), 8);
-    assert_eq!(at(refused(config(four.clone()), disk(|disk| disk.first.0 += 1))), 9);
+    assert_eq!(at(refused(config(four.clone()), disk(|disk| disk.snapshots.clear()))), 8);
+    assert_eq!(at(refused(config(four.clone()), disk(|disk| disk.records[0].0.0 += 1))), 9);
     let behind_the_snapshot = disk(|disk| {
-        disk.first.0 = 0;
+        disk.next.0 = 0;
         disk.records.clear();
     });
     assert_eq!(at(refused(config(four.clone()), behind_the_snapshot)), 0);
-    let not_a_write = disk(|disk| disk.records[0].sequence = Sequence(3));
+    let not_a_write = disk(|disk| disk.records[0].1.sequence = Sequence(3));
     assert_eq!(at(refused(config(four), not_a_write)), 8);
 }
 

@@ -146,31 +146,32 @@ fn no_message_makes_a_replica_panic_or_take_back_what_is_committed() {
         let mut host =
             Host::new(Config { replica: ReplicaId(1), incarnation: Incarnation(0), members, options });
         let mut now = Time::ZERO;
+        // What a store makes of garbage is the store's affair.
+        host.store_is_dead = true;
         host.start(seed, now).expect("an empty disk");
         let mut committed: Vec<LogId> = Vec::new();
         for _ in 0..400 {
             now = now + Duration::from_millis(rng.random_range(0..60));
             let timer = [Timer::Election, Timer::Heartbeat, Timer::Patience][rng.random_range(0..3)];
-            if host.timers.get(&timer).is_some_and(|at| *at <= now) {
-                host.timers.remove(&timer);
+            if host.timers().get(timer).is_some_and(|at| at <= now) {
+                host.take_timer(timer);
                 host.input(|raft, out| raft.handle_timer(now, timer, out));
             }
-            let (from, message) = (ReplicaId(rng.random_range(0..5)), message(&mut rng, host.raft().term()));
+            let (from, message) = (ReplicaId(rng.random_range(0..5)), message(&mut rng, host.core().term()));
             let decoded = codec::decode::<Message>(&codec::encode(&message)).expect("what was encoded");
             assert_eq!(decoded, message);
             host.input(|raft, out| raft.handle_message(now, from, message, out));
-            // Its snapshots are not asked for: what a store makes of garbage is the store's affair.
-            host.end_turn_without_snapshots(now);
+            host.end_turn(now);
             if rng.random_bool(0.5) {
-                host.sync_without_snapshots(now);
+                host.sync(usize::MAX, now);
             }
-            roles.insert(host.raft().status().role);
-            let log = host.raft().log();
+            roles.insert(host.core().status().role);
+            let log = host.core().log();
             for id in &committed {
                 assert_eq!(log.term_at(id.index), Some(id.term), "seed {seed}: {id} was committed");
             }
             let known = committed.len() as u64;
-            let news = known + 1..=host.raft().commit().0;
+            let news = known + 1..=host.core().commit().0;
             committed.extend(news.map(|index| {
                 let index = LogIndex(index);
                 LogId { index, term: log.term_at(index).expect("what is committed is there") }

@@ -44,7 +44,7 @@ fn terms(raft: &Raft) -> Vec<u64> {
 #[test]
 fn an_empty_disk_is_a_new_replica() {
     let host = start(None, &[]).unwrap();
-    assert_eq!((host.raft().term(), host.raft().log().last()), (Term(0), LogId::ZERO));
+    assert_eq!((host.core().term(), host.core().log().last()), (Term(0), LogId::ZERO));
     assert!(host.written.is_empty());
 }
 
@@ -53,14 +53,14 @@ fn entries_cut_off_what_is_at_their_place() {
     let records =
         [hard_state(1, None), entry(1, 1), entry(2, 1), entry(3, 1), hard_state(2, Some(2)), entry(2, 2)];
     let host = start(None, &records).unwrap();
-    assert_eq!((terms(host.raft()), host.raft().term()), (vec![1, 2], Term(2)));
+    assert_eq!((terms(host.core()), host.core().term()), (vec![1, 2], Term(2)));
 }
 
 #[test]
 fn entries_in_the_snapshot_are_skipped() {
     let records = [hard_state(2, None), entry(3, 1), entry(4, 1), entry(5, 2), entry(6, 2)];
     let host = start(Some((4, 1)), &records).unwrap();
-    let raft = host.raft();
+    let raft = host.core();
     assert_eq!((terms(raft), raft.log().base().index, raft.commit()), (vec![2, 2], LogIndex(4), LogIndex(4)));
     assert!(host.written.is_empty(), "the log goes on");
 }
@@ -82,7 +82,7 @@ fn a_journal_may_begin_in_the_middle_of_anything() {
             continue;
         }
         let host = result.unwrap_or_else(|e| panic!("{records:?}: {e}"));
-        assert_eq!(terms(host.raft()), [2], "{records:?}");
+        assert_eq!(terms(host.core()), [2], "{records:?}");
         assert!(host.written.is_empty(), "{records:?}");
     }
 }
@@ -97,14 +97,14 @@ fn a_journal_that_the_snapshot_contradicts_or_leaves_behind_starts_anew() {
         &[hard_state(3, None), entry(3, 1), entry(4, 1), entry(5, 3)],
     ] {
         let mut host = start(Some((4, 2)), records).unwrap();
-        assert_eq!(host.raft().log().last(), LogId { index: LogIndex(4), term: Term(2) }, "{records:?}");
+        assert_eq!(host.core().log().last(), LogId { index: LogIndex(4), term: Term(2) }, "{records:?}");
         assert_eq!(host.written.len(), 1);
         assert_eq!(host.written[0].1, log_start(4, 2));
         // And once more, with or without that record.
         for kept in [0, 1] {
             host.crash(kept);
             host.start(2, Time::ZERO).unwrap();
-            assert_eq!(host.raft().log().last().index, LogIndex(4));
+            assert_eq!(host.core().log().last().index, LogIndex(4));
         }
     }
 }
@@ -114,8 +114,8 @@ fn a_journal_that_the_snapshot_contradicts_or_leaves_behind_starts_anew() {
 fn what_follows_an_installed_snapshot_is_kept() {
     let contradicted = [hard_state(3, None), entry(3, 1), entry(4, 1), entry(5, 3)];
     let acknowledged = [hard_state(3, None), entry(3, 1), entry(4, 1), log_start(4, 2), entry(5, 3)];
-    assert_eq!(terms(start(Some((4, 2)), &contradicted).unwrap().raft()), [] as [u64; 0]);
-    assert_eq!(terms(start(Some((4, 2)), &acknowledged).unwrap().raft()), [3]);
+    assert_eq!(terms(start(Some((4, 2)), &contradicted).unwrap().core()), [] as [u64; 0]);
+    assert_eq!(terms(start(Some((4, 2)), &acknowledged).unwrap().core()), [3]);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_configuration_of_nobody_is_refused_wherever_it_stands() {
 fn a_replica_outside_of_the_group_starts() {
     let mut host = Host::new(Config { members: vec![ReplicaId(2), ReplicaId(3)], ..config() });
     host.start(1, Time::ZERO).unwrap();
-    assert_eq!(host.raft().configuration().to_string(), "members n2,n3");
+    assert_eq!(host.core().configuration().to_string(), "members n2,n3");
 }
 
 #[test]

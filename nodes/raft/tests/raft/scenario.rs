@@ -27,12 +27,13 @@
 //! | `change n1 n2,n3i1`, `transfer n1 n2` | an operator asks n1 for these voters, or to have n2 lead |
 //! | `state`, `log` | how things are |
 
-use crate::host::{Host, Outgoing, Sent};
+use crate::host::{self, Host, Sent};
 use kv::{Command, Routing};
 use protocol::{
-    AdminRequest, Bugs, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time,
+    AdminRequest, Bugs, ClientId, Incarnation, Outbox, Protocol, ReplicaId, RequestId, Sequence, SessionId,
+    Time,
 };
-use raft::{Bug, Config, Configuration, Invariants, Members, Message, Options, Timer, Violation};
+use raft::{Bug, Config, Configuration, Invariants, Members, Message, Options, Raft, Timer, Violation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -142,7 +143,7 @@ impl Scenario {
             }
             ["restart", who] => self.restart(replica(who)),
             ["wipe", who] => {
-                self.host(replica(who)).wipe();
+                host::wipe(self.host(replica(who)));
                 self.invariants.wiped(replica(who));
             }
             ["change", who, voters] => {
@@ -181,7 +182,7 @@ impl Scenario {
     }
 
     fn fire(&mut self, id: ReplicaId, timer: Timer) {
-        let at = self.host(id).timers.remove(&timer).unwrap_or_else(|| panic!("{id} has not set {timer:?}"));
+        let at = self.host(id).take_timer(timer).unwrap_or_else(|| panic!("{id} has not set {timer:?}"));
         self.now = self.now.max(at);
         let now = self.now;
         self.host(id).input(|raft, out| raft.handle_timer(now, timer, out));
@@ -190,7 +191,7 @@ impl Scenario {
 
     /// Lets time pass until a replica seeks election. Its timer may be set anew before that.
     fn time_out(&mut self, id: ReplicaId) {
-        let sought = |host: &Host| host.raft().status().metrics["pre_votes_started"];
+        let sought = |host: &Host| host.core().status().metrics["pre_votes_started"];
         let before = sought(self.host(id));
         while sought(self.host(id)) == before {
             self.fire(id, Timer::Election);
@@ -225,7 +226,7 @@ impl Scenario {
             return false;
         };
         let (from, to, message) = self.network.remove(place).expect("just found");
-        if self.cut.contains(&(from, to)) || self.host(to).raft.is_none() {
+        if self.cut.contains(&(from, to)) || self.host(to).up().is_none() {
             self.line(format_args!("{to} misses {from}'s {message}"));
             return true;
         }
@@ -277,7 +278,7 @@ impl Scenario {
     }
 
     fn carry(&mut self, id: ReplicaId, sent: Sent) {
-        let violation = self.invariants.after_step(self.hosts[&id].raft()).err();
+        let violation = self.invariants.after_step(self.hosts[&id].core()).err();
         self.violation = self.violation.take().or(violation);
         let written = std::mem::take(&mut self.host(id).written);
         for (position, record) in written {
@@ -298,7 +299,7 @@ impl Scenario {
         }
     }
 
-    fn carry_lane(&mut self, id: ReplicaId, outgoing: Outgoing, arrow: &str) {
+    fn carry_lane(&mut self, id: ReplicaId, outgoing: Outbox<Raft>, arrow: &str) {
         for (to, message) in outgoing.messages {
             self.line(format_args!("    {id} {arrow} {to} {message}"));
             self.network.push_back((id, to, message));
@@ -313,9 +314,9 @@ impl Scenario {
     }
 
     fn print_state(&mut self) {
-        for host in self.hosts.values() {
-            let line = match &host.raft {
-                None => format!("{} is down", host.id),
+        for (id, host) in &self.hosts {
+            let line = match host.up() {
+                None => format!("{id} is down"),
                 Some(raft) => {
                     let status = raft.status();
                     let leader = status.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
@@ -327,7 +328,7 @@ impl Scenario {
                         (false, false) => format!(", {configuration}"),
                         (true, false) => String::new(),
                     };
-                    format!("{} {role} in t{term} under {leader}, committed {commit}{members}", host.id)
+                    format!("{id} {role} in t{term} under {leader}, committed {commit}{members}")
                 }
             };
             writeln!(self.out, "{line}").expect("a string takes everything");
@@ -335,11 +336,11 @@ impl Scenario {
     }
 
     fn print_logs(&mut self) {
-        for host in self.hosts.values() {
-            let Some(raft) = &host.raft else { continue };
+        for (id, host) in &self.hosts {
+            let Some(raft) = host.up() else { continue };
             let base = raft.log().base();
             let entries: Vec<String> = raft.log().entries().map(|entry| entry.id().to_string()).collect();
-            writeln!(self.out, "{} after {base}: {}", host.id, entries.join(" "))
+            writeln!(self.out, "{id} after {base}: {}", entries.join(" "))
                 .expect("a string takes everything");
         }
     }

@@ -6,7 +6,7 @@ mod standing;
 use super::clients::{self, Client, Lists, Next};
 use super::found::{Found, caught, ensure};
 use super::world::{Event, MS, Weather, World};
-use crate::host::Host;
+use crate::host::{self, Host};
 use operator::Operator;
 use protocol::Detector::{Divergence, Invariant, Linearizability, Liveness};
 use protocol::{Bugs, ClientId, Incarnation, Protocol, ReplicaId, RequestId, Time};
@@ -237,14 +237,14 @@ impl Storm {
     fn check(&mut self, id: ReplicaId) -> Result<(), Found> {
         let host = &self.world.hosts[&id];
         if let Some(invariants) = &mut self.invariants {
-            invariants.after_step(host.raft())?;
+            invariants.after_step(host.core())?;
         }
         if self.calm {
             return Ok(());
         }
         let forgetful = host.unsynced.iter().any(|(_, r)| matches!(r, raft::Record::HardState { .. }));
-        if host.raft().is_leader() && host.raft().term() > self.last_leader {
-            self.last_leader = host.raft().term();
+        if host.core().is_leader() && host.core().term() > self.last_leader {
+            self.last_leader = host.core().term();
             if self.world.rng.random_bool(self.regicide) {
                 let soon = if self.world.rng.random_bool(0.5) { 5 } else { 20 };
                 self.world.after(0..soon * MS, Event::Crash { of: id });
@@ -274,7 +274,7 @@ impl Storm {
         }
         let world = &mut self.world;
         // Whoever leads has most to lose.
-        let leads = |id: &&ReplicaId| world.hosts[*id].raft.as_ref().is_some_and(raft::Raft::is_leader);
+        let leads = |id: &&ReplicaId| world.hosts[*id].up().is_some_and(raft::Raft::is_leader);
         let leader = self.replicas.iter().find(leads).filter(|_| world.rng.random_bool(0.4));
         let victim = *leader.or(self.replicas.choose(&mut world.rng)).expect("there are replicas");
         let isolated = leader.filter(|_| world.rng.random_bool(self.isolation));
@@ -329,7 +329,7 @@ impl Storm {
     }
 
     fn elections(&self) -> u64 {
-        self.world.hosts.values().map(|host| host.raft().status().metrics["elections_won"]).sum()
+        self.world.hosts.values().map(|host| host.core().status().metrics["elections_won"]).sum()
     }
 
     fn calm_down(&mut self) {
@@ -391,10 +391,10 @@ impl Storm {
 
     /// Whether all voters are up and have applied everything, but for those whose disk is lost, and no client waits.
     fn has_converged(&self) -> bool {
-        let Some(leader) = self.leader().map(|id| self.world.hosts[&id].raft()) else { return false };
+        let Some(leader) = self.leader().map(|id| self.world.hosts[&id].core()) else { return false };
         let commit = leader.commit();
         let has_all = |raft: &raft::Raft| raft.commit() == commit && raft.log().last().index == commit;
-        let is_well = |host: &Host| host.raft.as_ref().is_some_and(has_all);
+        let is_well = |host: &Host| host.up().is_some_and(has_all);
         !leader.is_changing() && self.clients.iter().all(Client::is_idle) && self.voters(leader).all(is_well)
     }
 
@@ -403,7 +403,7 @@ impl Storm {
         let voters = leader.configuration().new.iter();
         voters
             .map(|member| (member, &self.world.hosts[&member.replica]))
-            .filter_map(|(member, host)| (host.member() == member).then_some(host))
+            .filter_map(|(member, host)| (host::member(host) == member).then_some(host))
     }
 
     fn describe(&self) -> String {
@@ -413,15 +413,14 @@ impl Storm {
             format!("{role} in t{term} under {:?}, committed {commit} of {last}, {members}", status.leader)
         };
         let hosts = self.world.hosts.values();
-        let statuses =
-            hosts.map(|host| format!("\n{}: {:?}", host.member(), host.raft.as_ref().map(describe)));
+        let statuses = hosts.map(|host| format!("\n{}: {:?}", host::member(host), host.up().map(describe)));
         let open = self.clients.iter().filter(|client| !client.is_idle()).map(|client| client.id);
         format!("{:?} wait{}", open.collect::<Vec<_>>(), statuses.collect::<String>())
     }
 
     fn end(mut self) -> Result<Report, Found> {
-        let leader = self.world.hosts[&self.leader().expect("all is well")].raft();
-        let digests: Vec<u64> = self.voters(leader).map(|host| host.raft().store().digest()).collect();
+        let leader = self.world.hosts[&self.leader().expect("all is well")].core();
+        let digests: Vec<u64> = self.voters(leader).map(|host| host.core().store().digest()).collect();
         let equal = digests.windows(2).all(|pair| pair[0] == pair[1]);
         ensure(equal, Divergence, || format!("the states differ: {}", self.describe()))?;
         let store = leader.store();
@@ -449,7 +448,7 @@ impl Storm {
 
     /// Takes over what a life of a replica has counted.
     fn count(&mut self, id: ReplicaId) -> Result<(), Found> {
-        let metrics = self.world.hosts[&id].raft().status().metrics;
+        let metrics = self.world.hosts[&id].core().status().metrics;
         self.report.elections += metrics["elections_won"];
         self.report.snapshots_installed += metrics["snapshots_installed"];
         self.report.truncated += metrics["entries_truncated"];

@@ -1,6 +1,6 @@
 //! Virtual time: what happens when, over links, disks and clocks of varying quality.
 
-use crate::host::{Host, Sent};
+use crate::host::{Host, Sent, wipe};
 use protocol::{ClientId, Protocol, ReplicaId, Time};
 use raft::{Config, Message, Timer};
 use rand::{Rng, SeedableRng};
@@ -145,12 +145,13 @@ impl World {
                 config.replica,
                 Clock { offset: rng.random_range(100_000 * MS..1_000_000 * MS), rate },
             );
+            let replica = config.replica;
             let mut host = Host::new(config);
             if rng.random_bool(0.3) {
-                slow_stores.insert(host.id);
+                slow_stores.insert(replica);
             }
             host.segment = rng.random_range(0..8);
-            hosts.insert(host.id, host);
+            hosts.insert(replica, host);
         }
         Self {
             rng,
@@ -214,7 +215,7 @@ impl World {
     }
 
     pub(crate) fn is_up(&self, id: ReplicaId) -> bool {
-        self.hosts[&id].raft.is_some()
+        self.hosts[&id].up().is_some()
     }
 
     pub(crate) fn start(&mut self, id: ReplicaId) {
@@ -233,7 +234,7 @@ impl World {
     }
 
     pub(crate) fn wipe(&mut self, id: ReplicaId) {
-        self.hosts.get_mut(&id).expect("a host").wipe();
+        wipe(self.hosts.get_mut(&id).expect("a host"));
     }
 
     /// An input to a replica that is up, as part of a turn.
@@ -263,15 +264,15 @@ impl World {
 
     pub(crate) fn fire_timers(&mut self, id: ReplicaId) {
         let now = self.local(id);
-        let due: Vec<Timer> =
-            self.hosts[&id].timers.iter().filter(|&(_, at)| *at <= now).map(|(timer, _)| *timer).collect();
-        for timer in due {
-            // An earlier one may have moved it.
-            let timers = &mut self.hosts.get_mut(&id).expect("a host").timers;
-            if timers.get(&timer).is_some_and(|at| *at <= now) {
-                timers.remove(&timer);
-                self.input(id, |raft, now, out| raft.handle_timer(now, timer, out));
-            }
+        let due = |world: &Self| {
+            let timers = world.hosts[&id].timers();
+            [Timer::Election, Timer::Heartbeat, Timer::Patience]
+                .into_iter()
+                .find(|timer| timers.get(*timer).is_some_and(|at| at <= now))
+        };
+        while let Some(timer) = due(self) {
+            self.hosts.get_mut(&id).expect("a host").take_timer(timer);
+            self.input(id, |raft, now, out| raft.handle_timer(now, timer, out));
         }
     }
 
@@ -331,7 +332,7 @@ impl World {
 
     /// Sees to it that timers fire.
     fn arm(&mut self, id: ReplicaId) {
-        if let Some(at) = self.hosts[&id].timers.values().min().copied() {
+        if let Some(at) = self.hosts[&id].timers().next() {
             let at = self.true_time(id, at).max(self.now + Duration::from_micros(10));
             self.at(at, Event::Timers { of: id });
         }

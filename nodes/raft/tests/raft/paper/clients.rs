@@ -178,7 +178,7 @@ fn a_follower_gives_up_what_it_passed_on_when_the_leader_changes_or_is_silent() 
     follower.advance(1200);
     let sent = follower.fire(Timer::Patience);
     assert!(matches!(sent.results()[..], [Err(Refusal::Uncertain(_))]), "{:?}", sent.results());
-    assert!(!follower.host.timers.contains_key(&Timer::Patience), "nothing waits any more");
+    assert!(follower.host.timers().get(Timer::Patience).is_none(), "nothing waits any more");
 }
 
 #[test]

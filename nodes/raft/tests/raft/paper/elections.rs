@@ -27,7 +27,7 @@ fn a_request_of_an_earlier_term_is_refused_and_told_the_current_one() {
 #[test]
 fn a_follower_that_hears_from_no_leader_seeks_election() {
     let mut replica = Solo::new();
-    let deadline = replica.host.timers[&Timer::Election];
+    let deadline = replica.host.timers().get(Timer::Election).unwrap();
     replica.now = deadline;
     let sent = replica.fire(Timer::Election);
     assert_eq!(sent.printed(), ["early n2 PreVote t1 last 0/t0", "early n3 PreVote t1 last 0/t0"]);
@@ -37,11 +37,11 @@ fn a_follower_that_hears_from_no_leader_seeks_election() {
 #[test]
 fn a_follower_that_hears_from_its_leader_does_not_seek_election() {
     let mut replica = Solo::new();
-    replica.now = replica.host.timers[&Timer::Election];
+    replica.now = replica.host.timers().get(Timer::Election).unwrap();
     replica.deliver(N2, append(1, LogId::ZERO, 0, &[]));
     let sent = replica.fire(Timer::Election);
     assert!(sent.printed().is_empty());
-    assert!(replica.host.timers[&Timer::Election] > replica.now, "the timer is set again");
+    assert!(replica.host.timers().get(Timer::Election).unwrap() > replica.now, "the timer is set again");
 }
 
 /// §5.2.
@@ -52,7 +52,7 @@ fn election_timeouts_are_random_and_within_their_bounds() {
         let mut replica = Solo::new();
         replica.host.crash(0);
         replica.host.start(seed, replica.now).unwrap();
-        let timeout_ms = replica.host.timers[&Timer::Election].0 / 1_000_000;
+        let timeout_ms = replica.host.timers().get(Timer::Election).unwrap().0 / 1_000_000;
         assert!((303..=606).contains(&timeout_ms), "{timeout_ms} ms, stretched by the clocks' drift of 1 %");
         seen.insert(timeout_ms);
     }
@@ -199,7 +199,7 @@ fn a_candidate_that_hears_from_a_leader_of_its_term_follows_it() {
     assert_eq!(replica.role(), "candidate");
     replica.deliver(N3, append(5, id(2, 4), 0, &[5]));
     assert_eq!((replica.role().as_str(), replica.term()), ("follower", 5));
-    assert_eq!(replica.host.raft().status().leader, Some(N3));
+    assert_eq!(replica.host.core().status().leader, Some(N3));
 }
 
 /// §5.2: votes may split; §4.2.3 and loss make it worthwhile to ask the same voters again before that.

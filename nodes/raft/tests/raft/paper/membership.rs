@@ -32,7 +32,7 @@ fn configuration(index: u64, term: u64, configuration: Configuration) -> Message
 }
 
 fn last_payload(solo: &Solo) -> String {
-    solo.host.raft().log().entries().last().expect("an entry").payload.to_string()
+    solo.host.core().log().entries().last().expect("an entry").payload.to_string()
 }
 
 fn refusal(reply: AdminReply) -> String {
@@ -62,9 +62,9 @@ fn only_the_leader_changes_members() {
 #[test]
 fn a_leader_that_has_not_committed_an_entry_of_its_term_cannot_tell_who_votes() {
     let mut leader = Solo::leader(2, &[1], Options::default());
-    assert!(leader.host.raft().status().is_changing() && !leader.host.raft().is_changing());
+    assert!(leader.host.core().status().is_changing() && !leader.host.core().is_changing());
     leader.deliver(N2, reply(2, 1, accepted(2)));
-    assert!(!leader.host.raft().status().is_changing());
+    assert!(!leader.host.core().status().is_changing());
 }
 
 /// Diss. §4.2.1.
@@ -81,7 +81,7 @@ fn a_newcomer_gets_the_log_and_counts_for_nothing_until_it_has_caught_up() {
     assert_eq!(sent.appends(N4)[0].entries.len(), 2, "from the beginning");
     leader.request(Routing::Leader, write("x", "1"));
     leader.sync();
-    assert!(leader.host.raft().is_changing());
+    assert!(leader.host.core().is_changing());
     leader.deliver(N4, reply(2, 1, accepted(2)));
     assert_eq!(last_payload(&leader), "members n1,n2,n3 and n1,n2,n3,n4");
     leader.deliver(N4, reply(2, 1, accepted(3)));
@@ -113,7 +113,7 @@ fn a_change_is_given_up_if_a_newcomer_does_not_catch_up() {
     leader.advance(450);
     let sent = leader.fire(Timer::Heartbeat);
     assert!(sent.appends(N4).is_empty() && !sent.appends(N3).is_empty());
-    assert_eq!((leader.metric("changes_given_up"), leader.host.raft().is_changing()), (1, false));
+    assert_eq!((leader.metric("changes_given_up"), leader.host.core().is_changing()), (1, false));
     assert_eq!(leader.change(&[1, 2]).0, AdminReply::Accepted);
 }
 
@@ -178,7 +178,7 @@ fn c_new_follows_when_c_old_new_is_committed_and_decides_alone_from_then_on() {
     leader.advance(50);
     let sent = leader.fire(Timer::Heartbeat);
     assert!(sent.appends(N2).is_empty() && !sent.appends(N4).is_empty());
-    let status = leader.host.raft().status();
+    let status = leader.host.core().status();
     assert_eq!(
         (
             status.members.clone().expect("Raft has members").voters.into_keys().collect::<Vec<_>>(),
@@ -263,17 +263,17 @@ fn whoever_is_left_out_leads_by_the_others_votes_and_commits_by_their_disks() {
 #[test]
 fn a_configuration_that_is_cut_off_gives_way_to_the_one_before() {
     let mut replica = Solo::follower(1, &[1]);
-    let founders = replica.host.raft().configuration().clone();
+    let founders = replica.host.core().configuration().clone();
     replica.deliver(N2, configuration(2, 1, joint(&[1, 2, 3], &[1, 4])));
     replica.sync();
-    assert_eq!(replica.host.raft().configuration(), &joint(&[1, 2, 3], &[1, 4]));
+    assert_eq!(replica.host.core().configuration(), &joint(&[1, 2, 3], &[1, 4]));
     replica.restart();
-    assert_eq!(replica.host.raft().configuration(), &joint(&[1, 2, 3], &[1, 4]));
+    assert_eq!(replica.host.core().configuration(), &joint(&[1, 2, 3], &[1, 4]));
     replica.deliver(N3, append(2, id(1, 1), 0, &[2]));
     replica.sync();
-    assert_eq!(replica.host.raft().configuration(), &founders);
+    assert_eq!(replica.host.core().configuration(), &founders);
     replica.restart();
-    assert_eq!(replica.host.raft().configuration(), &founders);
+    assert_eq!(replica.host.core().configuration(), &founders);
 }
 
 /// §7: a snapshot holds the configuration as of its last entry.
@@ -292,9 +292,9 @@ fn a_configuration_outlives_the_entry_that_made_it() {
         leader.request(Routing::Leader, write("x", "1"));
     }
     leader.sync();
-    assert_eq!(leader.host.raft().log().base().index, LogIndex(6));
+    assert_eq!(leader.host.core().log().base().index, LogIndex(6));
     leader.restart();
-    assert_eq!(leader.host.raft().configuration(), &Configuration::of(members(&[1, 2])));
+    assert_eq!(leader.host.core().configuration(), &Configuration::of(members(&[1, 2])));
 }
 
 /// §7: of what is behind its last entry, a snapshot knows nothing.
@@ -308,12 +308,12 @@ fn a_snapshot_does_not_hold_a_configuration_that_may_yet_be_cut_off() {
     replica.sync();
     replica.io();
     replica.sync();
-    assert_eq!(replica.host.raft().log().base(), id(1, 1));
+    assert_eq!(replica.host.core().log().base(), id(1, 1));
     replica.restart();
-    assert_eq!(replica.host.raft().configuration(), &joint(&[1, 2, 3], &[1, 4]), "it is in the log");
+    assert_eq!(replica.host.core().configuration(), &joint(&[1, 2, 3], &[1, 4]), "it is in the log");
     replica.deliver(N3, append(2, id(1, 1), 0, &[2]));
     replica.sync();
-    assert_eq!(replica.host.raft().configuration(), &Configuration::of(members(&[1, 2, 3])));
+    assert_eq!(replica.host.core().configuration(), &Configuration::of(members(&[1, 2, 3])));
 }
 
 /// Diss. §4.1: "servers process incoming RPC requests without consulting their current configurations."
@@ -324,14 +324,14 @@ fn a_replica_follows_and_votes_for_whom_its_configuration_does_not_name() {
     replica.sync();
     assert_eq!(replica.last_hard_state(), Some((2, Some(N4))));
     replica.deliver(N4, append(2, id(1, 1), 1, &[2]));
-    assert_eq!((replica.terms(), replica.host.raft().status().leader), (vec![1, 2], Some(N4)));
+    assert_eq!((replica.terms(), replica.host.core().status().leader), (vec![1, 2], Some(N4)));
 }
 
 /// A replica that is no member: n1 in the second life of its disk.
 fn stranger() -> Solo {
     let mut stranger = Solo::new();
     stranger.host.crash(0);
-    stranger.host.wipe();
+    crate::host::wipe(&mut stranger.host);
     stranger.host.start(9, stranger.now).unwrap();
     stranger
 }
@@ -431,7 +431,7 @@ fn a_wiped_replica_is_put_in_its_own_place_and_an_earlier_life_is_not() {
     leader.deliver(N3, reply(2, 1, accepted(3)));
     leader.sync();
     leader.deliver(N3, reply(2, 1, accepted(4)));
-    let configuration = leader.host.raft().configuration();
+    let configuration = leader.host.core().configuration();
     assert!(configuration.new.contains(life(N2)) && leader.commit() == 4);
     assert!(refusal(leader.admin(replaced(0)).0).contains("n2 was followed by i1"));
     let other_self = AdminRequest::ChangeMembers { voters: [(N1, Incarnation(1))].into() };

@@ -157,7 +157,7 @@ fn a_follower_asks_again_and_asks_the_next_leader_and_gives_up_in_the_end() {
     follower.advance(2000);
     assert_eq!(follower.fire(Timer::Patience).results(), [Err(Refusal::NotLeader { leader: Some(N3) })]);
     assert!(follower.deliver(N2, told(question[0].1, 3, 1)).results().is_empty());
-    assert!(!follower.host.timers.contains_key(&Timer::Patience), "nothing waits any more");
+    assert!(follower.host.timers().get(Timer::Patience).is_none(), "nothing waits any more");
 }
 
 /// Diss. §6.4: the leader confirms its office for followers as for its own clients.

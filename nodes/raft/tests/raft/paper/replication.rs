@@ -16,7 +16,7 @@ fn rejected(prev: u64, conflict_term: Option<u64>, conflict_index: u64) -> Appen
 fn a_leader_begins_its_term_with_a_noop() {
     let leader = Solo::leader(3, &[1, 2], Options::default());
     assert_eq!(leader.terms(), [1, 2, 3]);
-    let last = leader.host.raft().log().entries().last().unwrap();
+    let last = leader.host.core().log().entries().last().unwrap();
     assert_eq!(last.payload, raft::Payload::Noop);
 }
 

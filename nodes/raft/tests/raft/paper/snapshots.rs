@@ -15,7 +15,7 @@ fn leader(writes: usize, options: Options) -> Solo {
     for _ in 0..writes {
         leader.request(Routing::Leader, write("x", "1"));
         leader.sync();
-        let last = leader.host.raft().log().last().index.0;
+        let last = leader.host.core().log().last().index.0;
         leader.deliver(N2, reply(1, 1, accepted(last)));
     }
     leader.sync();
@@ -27,9 +27,9 @@ fn leader(writes: usize, options: Options) -> Solo {
 fn a_snapshot_is_saved_after_so_many_entries_and_only_then_is_the_log_discarded() {
     let mut leader = leader(2, options());
     assert_eq!(leader.host.snapshot_effects, ["save 3/t1"]);
-    assert_eq!(leader.host.raft().log().base(), id(0, 0), "the snapshot is not durable");
+    assert_eq!(leader.host.core().log().base(), id(0, 0), "the snapshot is not durable");
     leader.io();
-    assert_eq!(leader.host.raft().log().base(), id(2, 1), "an entry is kept for slow followers");
+    assert_eq!(leader.host.core().log().base(), id(2, 1), "an entry is kept for slow followers");
     assert_eq!(leader.host.snapshot_effects.len(), 1, "not before term and vote are restated durably");
     leader.sync();
     assert_eq!(leader.host.snapshot_effects[1], "discard before @3, keep 3/t1");
@@ -45,10 +45,10 @@ fn a_replica_recovers_from_its_snapshot_and_what_follows_it() {
     leader.io();
     leader.request(Routing::Leader, write("y", "2"));
     leader.sync();
-    let digest = leader.host.raft().store().digest();
+    let digest = leader.host.core().store().digest();
     leader.restart();
     assert_eq!((leader.commit(), leader.term(), leader.terms()), (3, 1, vec![1]));
-    assert_eq!(leader.host.raft().store().digest(), digest);
+    assert_eq!(leader.host.core().store().digest(), digest);
 }
 
 /// n3, an empty replica.
@@ -104,12 +104,12 @@ fn a_follower_that_needs_what_is_discarded_gets_the_snapshot_in_chunks() {
         sent = next;
     }
     assert!(chunks > 3, "{chunks} chunks of 8 bytes");
-    assert_eq!(n3.raft().status().metrics["snapshots_installed"], 1);
-    assert_eq!(n3.raft().commit(), leader.host.raft().commit());
-    assert_eq!(n3.raft().store().digest(), leader.host.raft().store().digest());
+    assert_eq!(n3.core().status().metrics["snapshots_installed"], 1);
+    assert_eq!(n3.core().commit(), leader.host.core().commit());
+    assert_eq!(n3.core().store().digest(), leader.host.core().store().digest());
     n3.crash(0);
     n3.start(10, leader.now).unwrap();
-    assert_eq!((n3.raft().commit(), n3.raft().log().last()), (LogIndex(3), id(5, 1)), "nothing is forgotten");
+    assert_eq!((n3.core().commit(), n3.core().log().last()), (LogIndex(3), id(5, 1)), "nothing is forgotten");
     // Entries follow as to everybody.
     let sent = leader.request(Routing::Leader, write("z", "3"));
     assert_eq!(sent.appends(N3).len(), 1);
@@ -225,10 +225,10 @@ fn a_snapshot_that_the_log_has_overtaken_changes_nothing() {
     let mut follower = Solo::follower(3, &[1, 1]);
     follower.deliver(N2, whole(*id3, bytes));
     follower.deliver(N2, append(3, id(2, 1), 4, &[1, 3, 3]));
-    let digest = follower.host.raft().store().digest();
+    let digest = follower.host.core().store().digest();
     assert!(follower.io().printed().is_empty());
     assert_eq!((follower.terms(), follower.commit()), (vec![1, 1, 1, 3, 3], 4));
-    assert_eq!(follower.host.raft().store().digest(), digest);
+    assert_eq!(follower.host.core().store().digest(), digest);
     assert_eq!(protocol::reached::take()["a snapshot arrives that the log has overtaken"], 1);
 }
 
@@ -254,7 +254,7 @@ fn sessions_are_part_of_a_snapshot() {
     leader.sync();
     let sent = leader.deliver(N2, reply(2, 1, accepted(5)));
     assert_eq!(sent.results(), [Ok(Response::Done)]);
-    let value = leader.host.raft().store().read(&read("x"));
+    let value = leader.host.core().store().read(&read("x"));
     assert_eq!(value, Response::Value(Some(kv::Value::Bytes("1".into()))));
 }
 
@@ -270,10 +270,10 @@ fn a_failed_save_is_tried_again_later() {
         assert_eq!(leader.host.snapshot_effects.len(), 1);
         leader.request(Routing::Leader, write("x", "1"));
         leader.sync();
-        let last = leader.host.raft().log().last().index;
+        let last = leader.host.core().log().last().index;
         leader.deliver(N2, reply(1, 1, accepted(last.0)));
         leader.sync();
     }
     assert_eq!(leader.host.snapshot_effects, ["save 3/t1", "save 6/t1"]);
-    assert_eq!(leader.host.raft().log().entry(LogIndex(1)).map(|e| e.payload.clone()), Some(Payload::Noop));
+    assert_eq!(leader.host.core().log().entry(LogIndex(1)).map(|e| e.payload.clone()), Some(Payload::Noop));
 }

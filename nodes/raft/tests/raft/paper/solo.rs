@@ -134,14 +134,14 @@ impl Solo {
 
     /// Wins an election with the vote of n2.
     pub(crate) fn win(&mut self) {
-        let term = self.host.raft().term().0 + 1;
+        let term = self.host.core().term().0 + 1;
         self.advance(2000);
         self.fire(Timer::Election);
         self.deliver(N2, pre_vote(term, true));
         self.sync();
         self.deliver(N2, vote(term, true));
         self.sync();
-        assert!(self.host.raft().is_leader(), "{:?}", self.host.raft().status());
+        assert!(self.host.core().is_leader(), "{:?}", self.host.core().status());
     }
 
     pub(crate) fn advance(&mut self, ms: u64) {
@@ -163,7 +163,7 @@ impl Solo {
 
     pub(crate) fn fire(&mut self, timer: Timer) -> Sent {
         let now = self.now;
-        let at = self.host.timers.remove(&timer).unwrap_or_else(|| panic!("{timer:?} is not set"));
+        let at = self.host.take_timer(timer).unwrap_or_else(|| panic!("{timer:?} is not set"));
         assert!(at <= now, "{timer:?} is due at {at}, it is {now}");
         self.host.input(|raft, out| raft.handle_timer(now, timer, out));
         self.host.end_turn(now)
@@ -233,23 +233,23 @@ impl Solo {
     }
 
     pub(crate) fn terms(&self) -> Vec<u64> {
-        self.host.raft().log().entries().map(|entry| entry.term.0).collect()
+        self.host.core().log().entries().map(|entry| entry.term.0).collect()
     }
 
     pub(crate) fn term(&self) -> u64 {
-        self.host.raft().term().0
+        self.host.core().term().0
     }
 
     pub(crate) fn commit(&self) -> u64 {
-        self.host.raft().commit().0
+        self.host.core().commit().0
     }
 
     pub(crate) fn role(&self) -> String {
-        self.host.raft().status().role
+        self.host.core().status().role
     }
 
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        self.host.raft().status().metrics[name]
+        self.host.core().status().metrics[name]
     }
 
     pub(crate) fn last_hard_state(&self) -> Option<(u64, Option<ReplicaId>)> {
@@ -260,9 +260,17 @@ impl Solo {
     }
 }
 
-impl Sent {
+/// Looking at what a replica has sent.
+pub(crate) trait Look {
     /// All messages, as printed, early ones first.
-    pub(crate) fn printed(&self) -> Vec<String> {
+    fn printed(&self) -> Vec<String>;
+    /// The results of all replies to clients.
+    fn results(&self) -> Vec<Result<kv::Response, kv::Refusal>>;
+    fn appends(&self, replica: ReplicaId) -> Vec<&AppendEntries>;
+}
+
+impl Look for Sent {
+    fn printed(&self) -> Vec<String> {
         let lanes = [("early", &self.early), ("durable", &self.durable)];
         lanes
             .iter()
@@ -270,13 +278,12 @@ impl Sent {
             .collect()
     }
 
-    /// The results of all replies to clients.
-    pub(crate) fn results(&self) -> Vec<Result<kv::Response, kv::Refusal>> {
+    fn results(&self) -> Vec<Result<kv::Response, kv::Refusal>> {
         assert!(self.durable.replies.is_empty(), "replies need not wait");
         self.early.replies.iter().map(|(_, reply)| reply.result.clone()).collect()
     }
 
-    pub(crate) fn appends(&self, replica: ReplicaId) -> Vec<&AppendEntries> {
+    fn appends(&self, replica: ReplicaId) -> Vec<&AppendEntries> {
         assert!(!self.durable.messages.iter().any(|(_, m)| matches!(m, Message::AppendEntries(_))));
         let to_replica = self.early.messages.iter().filter(|(to, _)| *to == replica);
         to_replica

@@ -1,6 +1,7 @@
 //! Who changes members, has others lead, and has disks wiped: as much as the group must stand, and no more.
 
 use super::{Event, Found, MS, Storm};
+use crate::host;
 use protocol::{AdminReply, AdminRequest, Incarnation, Protocol, ReplicaId, Time, codec};
 use raft::{Image, LogIndex, Member, Members, Payload, Record};
 use rand::Rng;
@@ -27,7 +28,7 @@ pub(super) struct Operator {
 impl Storm {
     /// The replica that leads in the highest term.
     pub(super) fn leader(&self) -> Option<ReplicaId> {
-        let rafts = self.world.hosts.values().filter_map(|host| host.raft.as_ref());
+        let rafts = self.world.hosts.values().filter_map(|host| host.up());
         let leaders = rafts.filter(|raft| raft.is_leader());
         leaders.max_by_key(|raft| raft.term()).map(raft::Raft::replica)
     }
@@ -83,17 +84,17 @@ impl Storm {
 
     /// Some go, some come, and mostly whoever was wiped is replaced by what he is now.
     fn random_voters(&mut self, asked: ReplicaId) -> Voters {
-        let mut voters = self.world.hosts[&asked].raft().configuration().new.lives().clone();
+        let mut voters = self.world.hosts[&asked].core().configuration().new.lives().clone();
         let rng = &mut self.world.rng;
         for (id, incarnation) in &mut voters {
-            let now = self.world.hosts[id].member().incarnation;
+            let now = host::member(&self.world.hosts[id]).incarnation;
             if rng.random_bool(0.8) {
                 *incarnation = now;
             }
         }
         for _ in 0..rng.random_range(0..3) {
             let id = *self.replicas.choose(rng).expect("there are replicas");
-            voters.insert(id, self.world.hosts[&id].member().incarnation);
+            voters.insert(id, host::member(&self.world.hosts[&id]).incarnation);
         }
         for _ in 0..rng.random_range(0..3) {
             if voters.len() > 1 {
@@ -106,8 +107,10 @@ impl Storm {
 
     /// Whether the disks of a majority are there.
     fn can_decide(&self, voters: &Voters) -> bool {
-        let lost =
-            voters.iter().filter(|(id, life)| self.world.hosts[id].member().incarnation != **life).count();
+        let lost = voters
+            .iter()
+            .filter(|(id, life)| host::member(&self.world.hosts[id]).incarnation != **life)
+            .count();
         lost <= (voters.len() - 1) / 2
     }
 
@@ -117,12 +120,13 @@ impl Storm {
         let now = self.world.now;
         self.operator.asked.retain(|(at, _)| now < *at + CATCH_UP);
         let hosts = &self.world.hosts;
-        let lost = |member: &Member| member.replica == victim || hosts[&member.replica].member() != *member;
+        let lost =
+            |member: &Member| member.replica == victim || host::member(&hosts[&member.replica]) != *member;
         let spares = |set: &Members| {
             let lost = set.iter().filter(lost).count();
             lost <= (set.lives().len() - 1) / 2
         };
-        let ups = hosts.values().filter_map(|host| host.raft.as_ref());
+        let ups = hosts.values().filter_map(|host| host.up());
         // Nobody can be elected without what is committed.
         let Some(newest) = ups.clone().max_by_key(|raft| raft.commit()) else { return false };
         let committed = newest.commit();
@@ -166,11 +170,11 @@ impl Storm {
     /// After the storm: whether everybody is as the operator wishes, who asks for it until it is done.
     pub(super) fn last_wish_is_fulfilled(&mut self) -> Result<bool, Found> {
         let leader = self.leader().expect("all is well");
-        let now = self.world.hosts[&leader].raft().configuration().new.clone();
+        let now = self.world.hosts[&leader].core().configuration().new.clone();
         let Some(wish) = self.operator.last_wish.clone() else {
             let mut voters = self.random_voters(leader);
             for (id, incarnation) in &mut voters {
-                *incarnation = self.world.hosts[id].member().incarnation;
+                *incarnation = host::member(&self.world.hosts[id]).incarnation;
             }
             self.operator.last_wish = Some(Members::new(voters).expect("somebody votes"));
             return Ok(false);

@@ -25,7 +25,7 @@ impl Storm {
     /// Cuts links as soon as there is a leader.
     pub(super) fn cut_for_good(&mut self, standing: Standing) {
         let hosts = &self.world.hosts;
-        let Some(leader) = self.replicas.iter().find(|id| hosts[id].raft().is_leader()) else {
+        let Some(leader) = self.replicas.iter().find(|id| hosts[id].core().is_leader()) else {
             return self.world.after(0..50 * MS, Event::Nemesis);
         };
         for &from in &self.replicas {

@@ -7,7 +7,7 @@
 //! is of it is judged.
 
 use crate::cpu::CpuMeter;
-use crate::elsewhere::{LoadHosts, own_history, share_out};
+use crate::elsewhere::{LoadHosts, Target, own_history, share_out};
 use crate::exit::Exit;
 use crate::judge;
 use crate::plan::Cell;
@@ -27,9 +27,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use workloads::Share;
-use workloads::load::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadSummary, run_load};
+use workloads::load::{Arrivals, LoadConfig, LoadEnd, LoadSummary, run_load};
 use workloads::recorder::{Recorder, RecorderHandle};
+use workloads::{ClientTls, Share};
 
 /// How long a fresh or healed cluster may take to agree on a leader and serve, and a quiet one to come to one state.
 const SERVE_DEADLINE: Duration = Duration::from_secs(30);
@@ -138,13 +138,14 @@ async fn drive(
         }
     };
     cluster.begin_history(recorder.origin());
-    let endpoint = cluster.voters_endpoint();
+    let (target, tls) = (cluster.voters_target(), cluster.client_tls());
     let mut steps = Steps {
         cell,
         dir,
         site,
         elsewhere: None,
-        endpoint,
+        target,
+        tls,
         interrupt,
         progress,
         recorder: Some(recorder),
@@ -185,7 +186,9 @@ struct Steps<'a> {
     site: &'a Site,
     /// Other hosts that made the load of the run phase, once all that they recorded is here.
     elsewhere: Option<LoadHosts>,
-    endpoint: Endpoint,
+    target: Target,
+    /// What clients show to nodes, if those speak TLS.
+    tls: Option<ClientTls>,
     interrupt: &'a Interrupt,
     progress: &'a Progress,
     /// `None` while the load generator has it.
@@ -208,7 +211,7 @@ impl Steps<'_> {
         if let Err(error) = loaded {
             return (cluster, Err(error));
         }
-        self.endpoint = cluster.endpoint();
+        self.target = cluster.target();
         let (mut cluster, ran) = self.run_phase(cluster, info).await;
         if ran.is_err() || self.interrupt.is_set() {
             return (cluster, ran);
@@ -216,7 +219,7 @@ impl Steps<'_> {
         self.progress.step("settling");
         let settled =
             wait_until_it_serves(&mut cluster, SERVE_DEADLINE).await.context("after the final heal");
-        self.endpoint = cluster.voters_endpoint();
+        self.target = cluster.voters_target();
         let read = match settled {
             Ok(()) => self.bracket(Phase::Final).await,
             Err(error) => Err(error),
@@ -235,6 +238,10 @@ impl Steps<'_> {
         config.arrivals = Arrivals::Closed;
         config.time_limit = BRACKET_DEADLINE;
         // What each share of the run begins with is made before it.
+        if phase == Phase::Final && self.cell.workload().reads_each_replica() {
+            config.readers = u32::try_from(self.target.nodes.len()).expect("a few nodes");
+            config.clients = config.clients.max(config.readers);
+        }
         if let [first, ..] = &share_out(&config, self.site.load_hosts().len())[..] {
             config.share = first.share;
         }
@@ -307,8 +314,9 @@ impl Steps<'_> {
         }
         let config = self.load_config();
         let recorder = self.recorder.as_mut().expect("nobody loads now");
-        let target = |dir: &Path| cluster.load_target(dir);
-        LoadHosts::begin(remotes, &config, self.cell.workload(), target, recorder).await.map(Some)
+        let secrets = |dir: &Path| cluster.client_secrets(dir);
+        let spec = self.cell.workload();
+        LoadHosts::begin(remotes, &config, spec, &self.target, secrets, recorder).await.map(Some)
     }
 
     /// Fetches what hosts have recorded that have ended.
@@ -341,6 +349,8 @@ impl Steps<'_> {
             ops_max: None,
             seed: self.cell.seed,
             share: Share::WHOLE,
+            binding: self.cell.workload().binding(self.target.system.properties().leads),
+            readers: 1,
         }
     }
 
@@ -352,12 +362,13 @@ impl Steps<'_> {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<LoadSummary> {
         let mut recorder = self.recorder.take().context("the load generator panicked before")?;
-        let (endpoint, spec) = (self.endpoint.clone(), self.cell.workload().clone());
+        let connector = self.target.system.connector(&self.target, self.tls.clone());
+        let spec = self.cell.workload().clone();
         let (done, ended) = oneshot::channel();
         let body = move || {
             let result = match single_threaded() {
                 Ok(runtime) => runtime
-                    .block_on(run_load(endpoint, &spec, phase, &config, &mut recorder, stop))
+                    .block_on(run_load(&*connector, &spec, phase, &config, &mut recorder, stop))
                     .map_err(anyhow::Error::from),
                 Err(error) => Err(error),
             };

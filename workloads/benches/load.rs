@@ -6,7 +6,7 @@
 
 use checkers::history::{Answer, Call, Outcome, Phase, ProcessId};
 use kv::{Reply, Request, Response};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, ReplicaId, codec, frame};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
-use workloads::{Endpoint, LoadConfig, Recorder, Share, Spec, run_load};
+use workloads::{KvConnector, KvNodes, LoadConfig, Recorder, Share, Spec, run_load};
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(3);
@@ -42,7 +42,8 @@ fn measure(server: SocketAddr, clients: u32, duration: Duration) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("history.bin");
     let spec = Spec::by_name("put").expect("the benchmark is a workload");
-    let endpoint = Endpoint::Kv { replicas: BTreeMap::from([(ReplicaId(1), server)]), tls: None };
+    let nodes = BTreeMap::from([(NodeId(1), (ReplicaId(1), server))]);
+    let connector = KvConnector::<standalone::Standalone>::new(KvNodes { nodes, group: 1, tls: None });
     let config = LoadConfig {
         clients,
         arrivals: Arrivals::Closed,
@@ -52,11 +53,13 @@ fn measure(server: SocketAddr, clients: u32, duration: Duration) {
         ops_max: None,
         seed: 1,
         share: Share::WHOLE,
+        binding: spec.binding(true),
+        readers: 1,
     };
     let (_stop, stopped) = watch::channel(false);
     let mut recorder = Recorder::create(&path).expect("the folder is writable");
     let cpu_before = thread_cpu_s();
-    let load = run_load(endpoint, &spec, Phase::Run, &config, &mut recorder, stopped);
+    let load = run_load(&connector, &spec, Phase::Run, &config, &mut recorder, stopped);
     let summary = current_thread().block_on(load).expect("the server answers");
     let cpu_s = thread_cpu_s() - cpu_before;
     recorder.finish().expect("the folder is writable");

@@ -115,7 +115,7 @@ mod tests {
     fn play(options: &Append, seed: u64, txns: usize) -> Vec<Vec<MicroCall>> {
         let mut generator = AppendRun::new(
             options,
-            &Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE },
+            &Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE, readers: 1 },
         );
         (0..txns)
             .map(|_| match generator.next(0, 0) {

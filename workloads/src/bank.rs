@@ -250,7 +250,8 @@ mod tests {
     use rand::Rng;
     use std::collections::{BTreeMap, BTreeSet};
 
-    const SCOPE: Scope = Scope { phase: Phase::Run, workers: 8, seed: 3, keys_used: 0, share: Share::WHOLE };
+    const SCOPE: Scope =
+        Scope { phase: Phase::Run, workers: 8, seed: 3, keys_used: 0, share: Share::WHOLE, readers: 1 };
 
     /// What was asked, and what became of it.
     type Played = Vec<(Vec<MicroCall>, Outcome)>;

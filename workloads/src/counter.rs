@@ -111,7 +111,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn play(options: &Counter, seed: u64, ops: usize) -> Vec<(u64, Option<Posting>)> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE };
+        let scope =
+            Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE, readers: 1 };
         let mut generator = CounterRun::new(options, &scope);
         let step = |_| {
             let Next::Op(Call::Txn(steps)) = generator.next(0, 0) else { panic!("the run has no end") };

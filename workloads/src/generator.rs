@@ -37,6 +37,9 @@ pub struct Scope {
     pub keys_used: u64,
     /// Which part of the load it makes.
     pub share: Share,
+    /// How many workers read each key in the final phase: as many as there are replicas whose answers count, if workers are bound
+    /// to replicas in turn.
+    pub readers: u32,
 }
 
 /// A part of a load that several generators make, none of which knows what the others ask.

@@ -9,13 +9,15 @@
 //! | `values.rs` | keys and values as bytes that prove themselves |
 //! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
 //! | `perform.rs` | [`Performing`]: the commands that carry out a call |
-//! | `kv_client/` | [`KvClient`], the client of our replicas |
+//! | `connect.rs` | [`Connect`]: what the load engine asks of any system |
+//! | `kv_client.rs` | [`KvConnector`]: clients of our replicas |
 //! | `etcd/` | the client of etcd, a foreign system |
 //! | `load/` | [`run_load`], the load engine |
 //! | `recorder.rs` | [`Recorder`]: the history while it is made |
 
 pub mod append;
 pub mod bank;
+pub mod connect;
 pub mod counter;
 pub mod etcd;
 pub mod generator;
@@ -33,9 +35,10 @@ pub mod spec;
 pub mod values;
 pub mod ycsb;
 
+pub use client::ClientTls;
+pub use connect::{Binding, Connect, Performed, Performs, Who};
 pub use generator::{Generator, Next, Scope, Share};
-pub use kv_client::{ClientTls, KvClient, KvClientConfig};
-pub use load::{Endpoint, LoadConfig, LoadError, LoadSummary, run_load};
-pub use perform::{Performed, Performing};
+pub use kv_client::{KvClient, KvConnector, KvNodes};
+pub use load::{LoadConfig, LoadError, LoadSummary, run_load};
 pub use recorder::{Progress, Recorder, RecorderHandle};
-pub use spec::{Binding, Spec, SpecError};
+pub use spec::{Spec, SpecError};

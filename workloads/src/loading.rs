@@ -72,15 +72,14 @@ impl Generator for Loading {
     }
 }
 
-/// How many workers read each key in the end: with workers bound to replicas, so many replicas are asked.
-const READERS_MAX: u32 = 3;
-
-/// Reads keys 0 up to those used, each from several workers in turn.
+/// Reads keys 0 up to those used, each from several workers in turn. Where so many replicas have the workers bound to them in turn,
+/// each replica is asked for every key.
 #[derive(Debug)]
 pub(crate) struct FinalReads {
     form: Form,
     /// How many things there are to read: keys, or lists that are read together.
     things: u64,
+    /// Those that read: a multiple of the readers, or two readers of one thing might be bound to one replica.
     workers: u32,
     readers: u32,
     /// For each worker: the round it is in, and what it reads next in that round.
@@ -88,20 +87,22 @@ pub(crate) struct FinalReads {
 }
 
 impl FinalReads {
-    /// `spread`: whether several workers shall read each key.
-    pub(crate) fn new(form: Form, spread: bool, scope: &Scope) -> Self {
-        let readers = if spread { READERS_MAX.min(scope.workers) } else { 1 };
+    pub(crate) fn new(form: Form, scope: &Scope) -> Self {
+        let readers = scope.readers.clamp(1, scope.workers);
         let cursors = (0..scope.workers).map(|worker| (0, u64::from(worker))).collect();
         let things = match form {
             Form::Register | Form::Record => scope.keys_used,
             Form::Lists { together } => scope.keys_used.div_ceil(together),
         };
-        Self { form, things, workers: scope.workers, readers, cursors }
+        Self { form, things, workers: scope.workers - scope.workers % readers, readers, cursors }
     }
 }
 
 impl Generator for FinalReads {
     fn next(&mut self, _now_ns: u64, worker: u32) -> Next {
+        if worker >= self.workers {
+            return Next::Done;
+        }
         let (round, thing) = &mut self.cursors[worker as usize];
         while *thing >= self.things {
             *round += 1;
@@ -161,22 +162,30 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_read_by_several_neighbouring_workers() {
-        let scope = Scope { phase: Phase::Final, workers: 5, seed: 0, keys_used: 23, share: Share::WHOLE };
-        let mut reads = FinalReads::new(Form::Register, true, &scope);
-        let mut readers = BTreeMap::<u64, Vec<u32>>::new();
-        for worker in 0..5 {
-            while let Next::Op(Call::Read { key }) = reads.next(0, worker) {
-                readers.entry(key).or_default().push(worker);
+    fn each_replica_is_asked_for_each_key() {
+        for (workers, replicas) in [(3, 3), (5, 3), (15, 5), (4, 4), (7, 7), (20, 7), (6, 1)] {
+            let scope = Scope {
+                phase: Phase::Final,
+                workers,
+                seed: 0,
+                keys_used: 23,
+                share: Share::WHOLE,
+                readers: replicas,
+            };
+            let mut reads = FinalReads::new(Form::Register, &scope);
+            let mut asked = BTreeMap::<u64, Vec<u32>>::new();
+            for worker in 0..workers {
+                while let Next::Op(Call::Read { key }) = reads.next(0, worker) {
+                    // As the load engine binds them.
+                    asked.entry(key).or_default().push(worker % replicas);
+                }
+                assert_eq!(reads.next(0, worker), Next::Done);
             }
-            assert_eq!(reads.next(0, worker), Next::Done);
-        }
-        assert_eq!(readers.len(), 23);
-        for (key, mut workers) in readers {
-            workers.sort_unstable();
-            let mut expected: Vec<u32> = (0..3).map(|round| (key as u32 + 5 - round) % 5).collect();
-            expected.sort_unstable();
-            assert_eq!(workers, expected, "key {key}");
+            assert_eq!(asked.len(), 23);
+            for (key, mut of) in asked {
+                of.sort_unstable();
+                assert_eq!(of, (0..replicas).collect::<Vec<_>>(), "key {key}, {workers} workers");
+            }
         }
     }
 
@@ -184,22 +193,35 @@ mod tests {
     fn fewer_workers_than_readers_and_no_keys_are_fine() {
         let mut reads = FinalReads::new(
             Form::Lists { together: 1 },
-            true,
-            &Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 1, share: Share::WHOLE },
+            &Scope {
+                phase: Phase::Final,
+                workers: 1,
+                seed: 0,
+                keys_used: 1,
+                share: Share::WHOLE,
+                readers: 3,
+            },
         );
         assert_eq!(reads.next(0, 0), Next::Op(Call::Txn(vec![MicroCall::ReadList { key: 0 }])));
         assert_eq!(reads.next(0, 0), Next::Done);
         let mut none = FinalReads::new(
             Form::Record,
-            false,
-            &Scope { phase: Phase::Final, workers: 2, seed: 0, keys_used: 0, share: Share::WHOLE },
+            &Scope {
+                phase: Phase::Final,
+                workers: 2,
+                seed: 0,
+                keys_used: 0,
+                share: Share::WHOLE,
+                readers: 1,
+            },
         );
         assert_eq!(none.next(0, 1), Next::Done);
     }
     #[test]
     fn lists_that_belong_together_are_read_together() {
-        let scope = Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 4, share: Share::WHOLE };
-        let mut reads = FinalReads::new(Form::Lists { together: 3 }, false, &scope);
+        let scope =
+            Scope { phase: Phase::Final, workers: 1, seed: 0, keys_used: 4, share: Share::WHOLE, readers: 1 };
+        let mut reads = FinalReads::new(Form::Lists { together: 3 }, &scope);
         for first in [0, 3] {
             let lists = (first..first + 3).map(|key| MicroCall::ReadList { key }).collect();
             assert_eq!(reads.next(0, 0), Next::Op(Call::Txn(lists)), "also those that nobody has written");

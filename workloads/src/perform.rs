@@ -20,16 +20,12 @@ pub enum Step {
     /// Another command.
     Command(Command),
     /// The end of the call.
-    Done(Performed),
-}
-
-/// The end of a call.
-#[derive(Debug, PartialEq)]
-pub struct Performed {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// The replicas whose replies that rests on.
-    pub by: Vec<ReplicaId>,
+    Done {
+        /// What became of it.
+        outcome: Outcome,
+        /// The replicas whose replies that rests on, each once.
+        by: Vec<ReplicaId>,
+    },
 }
 
 impl Performing {
@@ -64,7 +60,7 @@ impl Performing {
         };
         self.by.sort_unstable();
         self.by.dedup();
-        Step::Done(Performed { outcome, by: std::mem::take(&mut self.by) })
+        Step::Done { outcome, by: std::mem::take(&mut self.by) }
     }
 }
 
@@ -88,9 +84,9 @@ mod tests {
         performing.answered(&USERS, call, Done { outcome, by: vec![by] })
     }
 
-    fn over(step: Step) -> Performed {
+    fn over(step: Step) -> (Outcome, Vec<ReplicaId>) {
         match step {
-            Step::Done(performed) => performed,
+            Step::Done { outcome, by } => (outcome, by),
             Step::Command(command) => panic!("{command:?} follows"),
         }
     }
@@ -121,7 +117,7 @@ mod tests {
         ] {
             let (mut performing, _) = Performing::begin(&USERS, &read);
             let performed = over(ended(&mut performing, &read, end, ONE));
-            assert_eq!(performed, Performed { outcome: expected, by: vec![ONE] });
+            assert_eq!(performed, (expected, vec![ONE]));
         }
     }
 
@@ -133,10 +129,10 @@ mod tests {
             (ClientOutcome::Unknown("silence".into()), Outcome::Info("silence".into())),
         ] {
             let performed = over(ended(&mut half_done(), &MODIFY, end, ONE));
-            assert_eq!(performed, Performed { outcome: expected, by: vec![ONE, TWO] }, "both replies count");
+            assert_eq!(performed, (expected, vec![ONE, TWO]), "both replies count");
         }
         let strange = ClientOutcome::Answered(Response::Value(Some(Value::Bytes("x".into()))));
-        let performed = over(ended(&mut half_done(), &MODIFY, strange, TWO));
-        assert!(matches!(performed.outcome, Outcome::Ok(Answer::Corrupt(_))) && performed.by == [TWO]);
+        let (outcome, by) = over(ended(&mut half_done(), &MODIFY, strange, TWO));
+        assert!(matches!(outcome, Outcome::Ok(Answer::Corrupt(_))) && by == [TWO]);
     }
 }

@@ -109,7 +109,7 @@ mod tests {
     fn play(options: &Put, seed: u64) -> Vec<Call> {
         let mut generator = PutRun::new(
             options,
-            &Scope { phase: Phase::Run, workers: 1, seed, keys_used: 0, share: Share::WHOLE },
+            &Scope { phase: Phase::Run, workers: 1, seed, keys_used: 0, share: Share::WHOLE, readers: 1 },
         );
         (0..20_000)
             .map(|_| match generator.next(0, 0) {

@@ -175,7 +175,7 @@ mod tests {
         options.validate().expect("sound");
         let mut run = RegisterRun::new(
             &options,
-            &Scope { phase: Phase::Run, workers: 10, seed: 1, keys_used: 0, share: Share::WHOLE },
+            &Scope { phase: Phase::Run, workers: 10, seed: 1, keys_used: 0, share: Share::WHOLE, readers: 1 },
         );
         let reads = |worker, run: &mut RegisterRun| {
             (0..200).all(|_| matches!(run.next(0, worker), Next::Op(Call::Read { .. })))
@@ -186,7 +186,7 @@ mod tests {
     }
 
     const SCOPE: Scope =
-        Scope { phase: Phase::Run, workers: 16, seed: 11, keys_used: 0, share: Share::WHOLE };
+        Scope { phase: Phase::Run, workers: 16, seed: 11, keys_used: 0, share: Share::WHOLE, readers: 1 };
 
     /// Runs `ops` against registers in memory: an op takes effect when it is taken from a queue of `open`.
     fn play(options: &Register, scope: &Scope, open: usize, ops: usize) -> Vec<(Call, Outcome)> {

@@ -99,7 +99,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn play(options: &Set, seed: u64, ops: usize) -> Vec<MicroCall> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE };
+        let scope =
+            Scope { phase: Phase::Run, workers: 4, seed, keys_used: 0, share: Share::WHOLE, readers: 1 };
         let mut generator = SetRun::new(options, &scope);
         let step = |_| match generator.next(0, 0) {
             Next::Op(Call::Txn(mut steps)) if steps.len() == 1 => steps.remove(0),

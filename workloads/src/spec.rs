@@ -2,6 +2,7 @@
 
 use crate::append::{Append, AppendRun};
 use crate::bank::{Bank, BankLoad, BankRun};
+use crate::connect::Binding;
 use crate::counter::{Counter, CounterRun};
 use crate::generator::{Generator, Next, Scope};
 use crate::loading::{FinalReads, Form, Loading};
@@ -27,15 +28,6 @@ pub enum Spec {
     Bank(Bank),
     Ycsb(Ycsb),
     Put(Put),
-}
-
-/// Where a workload's clients go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
-    /// Each client stays with one replica, the replicas taking turns, so that stale ones are seen.
-    Replica,
-    /// Clients follow the leader.
-    Leader,
 }
 
 /// The names of all workloads.
@@ -162,14 +154,22 @@ impl Spec {
         }
     }
 
-    /// Where the clients go.
+    /// Whether its clients are to see what each replica says, and not only what the group does.
     #[must_use]
-    pub fn binding(&self) -> Binding {
+    pub fn reads_each_replica(&self) -> bool {
         match self {
-            Spec::Register(_) | Spec::Append(_) | Spec::Set(_) | Spec::Counter(_) | Spec::Bank(_) => {
-                Binding::Replica
-            }
-            Spec::Ycsb(_) | Spec::Put(_) => Binding::Leader,
+            Spec::Register(_) | Spec::Append(_) | Spec::Set(_) | Spec::Counter(_) | Spec::Bank(_) => true,
+            Spec::Ycsb(_) | Spec::Put(_) => false,
+        }
+    }
+
+    /// Where its clients go. `leads`: whether the system has a leader, which is where requests are best sent.
+    #[must_use]
+    pub fn binding(&self, leads: bool) -> Binding {
+        match (self.reads_each_replica(), leads) {
+            (true, _) => Binding::Replica,
+            (false, true) => Binding::Leader,
+            (false, false) => Binding::Home,
         }
     }
 
@@ -213,9 +213,7 @@ impl Spec {
             (Phase::Run, Spec::Bank(bank)) => Box::new(BankRun::new(bank, scope)),
             (Phase::Run, Spec::Ycsb(ycsb)) => Box::new(YcsbRun::new(ycsb, scope)),
             (Phase::Run, Spec::Put(put)) => Box::new(PutRun::new(put, scope)),
-            (Phase::Final, spec) => {
-                Box::new(FinalReads::new(spec.form(), spec.binding() == Binding::Replica, scope))
-            }
+            (Phase::Final, spec) => Box::new(FinalReads::new(spec.form(), scope)),
         }
     }
 
@@ -414,7 +412,8 @@ mod tests {
 
     #[test]
     fn only_what_is_read_later_is_loaded() {
-        let scope = Scope { phase: Phase::Load, workers: 1, seed: 1, keys_used: 0, share: Share::WHOLE };
+        let scope =
+            Scope { phase: Phase::Load, workers: 1, seed: 1, keys_used: 0, share: Share::WHOLE, readers: 1 };
         let first = |name: &str| Spec::by_name(name).expect("a known name").generator(&scope).next(0, 0);
         assert_eq!(first("register"), Next::Done);
         for name in ["append", "set", "counter"] {

@@ -144,7 +144,14 @@ impl World {
         let places = u32::try_from(shares.len()).expect("a few");
         let generator = |share: &Share| {
             let (workers, seed) = (WORKERS / places, seed + u64::from(share.index));
-            spec.generator(&Scope { phase, workers, seed, keys_used: self.keys_used, share: *share })
+            spec.generator(&Scope {
+                phase,
+                workers,
+                seed,
+                keys_used: self.keys_used,
+                share: *share,
+                readers: 3,
+            })
         };
         let mut generators: Vec<_> = shares.iter().map(generator).collect();
         self.entries.push(Entry::Phase { time: self.now, phase });

@@ -5,14 +5,16 @@ use checkers::bank::{BankOptions, check_bank};
 use checkers::counter::check_counter;
 use checkers::history::{Answer, History, OpKind, Outcome, Phase};
 use checkers::set::check_set;
+use protocol::NodeId;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use workloads::etcd::EtcdConnector;
 use workloads::load::Arrivals;
-use workloads::{Endpoint, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
+use workloads::{Binding, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
 
 /// How long a cluster may take to elect a leader.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,26 +102,30 @@ fn config(clients: u32, ops_max: u64) -> LoadConfig {
         ops_max: Some(ops_max),
         seed: 3,
         share: Share::WHOLE,
+        binding: Binding::Leader,
+        readers: 3,
     }
 }
 
 struct Run {
     folder: tempfile::TempDir,
     recorder: Recorder,
-    endpoint: Endpoint,
+    connector: EtcdConnector,
 }
 
 impl Run {
     fn new(cluster: &Cluster) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let recorder = Recorder::create(folder.path().join("history.bin")).expect("the folder is writable");
-        let endpoint = Endpoint::Etcd { members: cluster.addresses(), serializable_reads: false };
-        Self { folder, recorder, endpoint }
+        let members = (1..).map(NodeId).zip(cluster.addresses()).collect();
+        Self { folder, recorder, connector: EtcdConnector::new(members, false) }
     }
 
     async fn load(&mut self, spec: &Spec, phase: Phase, config: &LoadConfig) -> LoadSummary {
         let (_stop, stopped) = watch::channel(false);
-        let load = run_load(self.endpoint.clone(), spec, phase, config, &mut self.recorder, stopped);
+        let readers = if spec.reads_each_replica() { config.readers } else { 1 };
+        let config = LoadConfig { binding: spec.binding(true), readers, ..config.clone() };
+        let load = run_load(&self.connector, spec, phase, &config, &mut self.recorder, stopped);
         load.await.expect("the load can be made")
     }
 

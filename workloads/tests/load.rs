@@ -18,9 +18,7 @@ use std::time::Duration;
 use support::{Deed, Servers, run, serve};
 use tokio::sync::watch;
 use workloads::load::{ArrivalProcess, Arrivals, LoadEnd};
-use workloads::{
-    Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load,
-};
+use workloads::{Binding, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
 
 const OPEN_1000: Arrivals = Arrivals::Open { rate_per_s: 1_000.0, process: ArrivalProcess::Fixed };
 
@@ -34,6 +32,8 @@ fn config(clients: u32, ops_max: u64) -> LoadConfig {
         ops_max: Some(ops_max),
         seed: 7,
         share: Share::WHOLE,
+        binding: Binding::Leader,
+        readers: 1,
     }
 }
 
@@ -58,8 +58,10 @@ impl Run {
         phase: Phase,
         config: &LoadConfig,
     ) -> LoadSummary {
-        let endpoint = Endpoint::Kv { replicas: servers.replicas.clone(), tls: None };
-        let load = run_load(endpoint, spec, phase, config, &mut self.recorder, self.stop.subscribe());
+        let connector = servers.connector(None);
+        let readers = if spec.reads_each_replica() { 3 } else { 1 };
+        let config = LoadConfig { binding: spec.binding(true), readers, ..config.clone() };
+        let load = run_load(&connector, spec, phase, &config, &mut self.recorder, self.stop.subscribe());
         load.await.expect("the load can be made")
     }
 
@@ -322,15 +324,7 @@ fn one_command_at_a_time_for_a_shell() {
             Deed::Obey
         };
         let servers = serve(2, conduct).await;
-        let replicas = servers.replicas.clone();
-        let attempt_timeout = Duration::from_secs(5);
-        let mut client = KvClient::new(&KvClientConfig {
-            replicas,
-            tls: None,
-            bound_to: None,
-            first: None,
-            attempt_timeout,
-        });
+        let mut client = servers.client(None);
         let limit = Duration::from_secs(10);
         let (key, value) = ("greeting".into(), "hello".into());
         let put = client.run(kv::Command::Write { key, value }, limit).await;

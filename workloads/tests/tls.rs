@@ -5,6 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use checkers::history::Phase;
+use client::ClientTls;
 use kv::Response;
 use protocol::{ClientOutcome, ReplicaId};
 use std::time::Duration;
@@ -12,9 +13,7 @@ use support::{Deed, run, serve_as};
 use tls::{Authority, Credentials, Identity, VALID_FOR};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
-use workloads::{
-    ClientTls, Endpoint, KvClient, KvClientConfig, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load,
-};
+use workloads::{LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
 
 fn credentials(authority: &Authority, identity: &Identity) -> Credentials {
     Credentials::parse(&authority.ca_pem(), identity).expect("of our own making")
@@ -33,6 +32,7 @@ async fn load(
     let tls = Some(ClientTls::new(&credentials(authority, client)));
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let mut recorder = Recorder::create(folder.path().join("history.bin")).expect("the folder is writable");
+    let spec: Spec = serde_yaml::from_str(name).expect("a valid workload");
     let config = LoadConfig {
         clients: 4,
         arrivals: Arrivals::Closed,
@@ -42,11 +42,12 @@ async fn load(
         ops_max: Some(ops),
         seed: 7,
         share: Share::WHOLE,
+        binding: spec.binding(true),
+        readers: 1,
     };
-    let spec: Spec = serde_yaml::from_str(name).expect("a valid workload");
     let (_stop, stopped) = watch::channel(false);
-    let endpoint = Endpoint::Kv { replicas: servers.replicas.clone(), tls };
-    let summary = run_load(endpoint, &spec, Phase::Run, &config, &mut recorder, stopped).await;
+    let connector = servers.connector(tls);
+    let summary = run_load(&connector, &spec, Phase::Run, &config, &mut recorder, stopped).await;
     let asked = servers.asked.borrow().len();
     (summary.expect("the load can be made"), asked)
 }
@@ -111,13 +112,8 @@ fn large_values_pass() {
             |_, _, _| Deed::Obey,
         )
         .await;
-        let mut client = KvClient::new(&KvClientConfig {
-            replicas: servers.replicas.clone(),
-            tls: Some(ClientTls::new(&credentials(&authority, &authority.issue_client()))),
-            bound_to: None,
-            first: None,
-            attempt_timeout: Duration::from_secs(5),
-        });
+        let tls = ClientTls::new(&credentials(&authority, &authority.issue_client()));
+        let mut client = servers.client(Some(tls));
         let value = Bytes::from(vec![7; 1_000_000]);
         let (key, limit) = (Bytes::from("key"), Duration::from_secs(10));
         let put = client.run(kv::Command::Write { key: key.clone(), value: value.clone() }, limit).await;

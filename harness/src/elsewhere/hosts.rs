@@ -2,7 +2,7 @@
 
 use super::FOLDER;
 use super::clocks::{Reading, compare};
-use super::order::{LoadEnded, LoadOrder, LoadRequest, LoadState, LoadTarget};
+use super::order::{LoadEnded, LoadOrder, LoadRequest, LoadState, Target};
 use crate::host::{ClockSample, LoadFailure, Remote, Secret, Watched};
 use crate::store::HISTORY;
 use anyhow::{Context, bail};
@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use reports::stored::HostRecord;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tls::TlsFiles;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use workloads::load::{Arrivals, LoadConfig};
@@ -81,7 +82,7 @@ pub(crate) fn share_out(config: &LoadConfig, hosts: usize) -> Vec<LoadConfig> {
 }
 
 impl LoadHosts {
-    /// Begins the run phase on all of them, and in the history. `target`: where load goes, and what that needs, from this folder of a
+    /// Begins the run phase on all of them, and in the history. `secrets`: what clients show to the target, in files of this folder of a
     /// host.
     ///
     /// # Errors
@@ -90,7 +91,8 @@ impl LoadHosts {
         remotes: &[Remote],
         config: &LoadConfig,
         spec: &Spec,
-        target: impl Fn(&Path) -> (LoadTarget, Vec<Secret>),
+        target: &Target,
+        secrets: impl Fn(&Path) -> (Option<TlsFiles>, Vec<Secret>),
         recorder: &mut Recorder,
     ) -> anyhow::Result<LoadHosts> {
         let configs = share_out(config, remotes.len());
@@ -98,8 +100,9 @@ impl LoadHosts {
         let first_process = recorder.processes_used();
         recorder.phase(Phase::Run).context("writing the history")?;
         let begun = join_all(remotes.iter().zip(&configs).map(async |(remote, config)| {
-            let (target, secrets) = target(&remote.runs().join(FOLDER));
-            let order = Box::new(LoadOrder { target, spec: spec.clone(), config: config.clone() });
+            let (tls, secrets) = secrets(&remote.runs().join(FOLDER));
+            let (target, spec, config) = (target.clone(), spec.clone(), config.clone());
+            let order = Box::new(LoadOrder { target, tls, spec, config });
             remote.load(LoadRequest::Begin { order, secrets }).await
         }));
         let begun = begun.await.into_iter().zip(remotes).zip(configs);
@@ -318,6 +321,8 @@ mod tests {
             ops_max: None,
             seed: 5,
             share: Share::WHOLE,
+            binding: workloads::Binding::Leader,
+            readers: 1,
         };
         let shares = share_out(&whole, 3);
         assert_eq!(shares.iter().map(|share| share.clients).collect::<Vec<_>>(), [3, 2, 2]);

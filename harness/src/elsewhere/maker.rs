@@ -12,9 +12,10 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
+use tls::Credentials;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use workloads::{Recorder, RecorderHandle, run_load};
+use workloads::{ClientTls, Recorder, RecorderHandle, run_load};
 
 /// The order's name in the folder.
 pub(super) const ORDER: &str = "order.json";
@@ -30,7 +31,9 @@ pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
     let file = dir.join(ORDER);
     let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let order: LoadOrder = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
-    let endpoint = order.target.endpoint()?;
+    let credentials = order.tls.as_ref().map(Credentials::read).transpose();
+    let credentials = credentials.context("what it shows to nodes")?;
+    let connector = order.target.system.connector(&order.target, credentials.as_ref().map(ClientTls::new));
     let mut recorder = Recorder::create(dir.join(HISTORY)).context("creating the history")?;
     let origin_ns = origin_ns(&recorder);
     let stop = stop_at_sigterm()?;
@@ -44,7 +47,7 @@ pub(crate) fn make(dir: &Path) -> anyhow::Result<()> {
         anyhow::Ok(())
     });
     tell(origin_ns, &recorder.handle(), None)?;
-    let load = run_load(endpoint, &order.spec, Phase::Run, &order.config, &mut recorder, stop);
+    let load = run_load(&*connector, &order.spec, Phase::Run, &order.config, &mut recorder, stop);
     let summary = single_threaded()?.block_on(load)?;
     drop(over);
     telling.join().expect("it does not panic")?;

@@ -17,7 +17,7 @@ mod tender;
 
 pub(crate) use hosts::{LoadHosts, own_history, share_out};
 pub(crate) use maker::make;
-pub(crate) use order::{LoadRequest, LoadState, LoadTarget};
+pub(crate) use order::{LoadRequest, LoadState, Target};
 pub(crate) use tender::Tender;
 
 /// The folder of what is recorded elsewhere, in a run's folder here and there.

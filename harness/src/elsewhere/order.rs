@@ -1,14 +1,14 @@
 //! What a host is asked to do, and what it says of it.
 
 use crate::host::Secret;
-use anyhow::Context;
-use protocol::ReplicaId;
+use crate::subject::{Reads, System};
+use protocol::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use tls::{Credentials, TlsFiles};
+use tls::TlsFiles;
 use workloads::load::{LoadConfig, LoadEnd};
-use workloads::{ClientTls, Endpoint, Progress, Spec};
+use workloads::{Progress, Spec};
 
 /// To the agent of a host that makes load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,49 +30,26 @@ pub(crate) enum LoadRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LoadOrder {
     /// Where load goes.
-    pub target: LoadTarget,
+    pub target: Target,
+    /// If that speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// What is asked.
     pub spec: Spec,
     /// How.
     pub config: LoadConfig,
 }
 
-/// Where load goes: an [`Endpoint`] in a file.
+/// Where load goes: what runs there, which makes its clients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum LoadTarget {
-    /// Our own nodes.
-    Kv {
-        /// Their client ports.
-        replicas: BTreeMap<ReplicaId, SocketAddr>,
-        /// If they speak TLS.
-        tls: Option<TlsFiles>,
-    },
-    /// etcd.
-    Etcd {
-        /// Its members' client ports.
-        members: Vec<SocketAddr>,
-        /// Read from the member asked, as it is.
-        serializable_reads: bool,
-    },
-}
-
-impl LoadTarget {
-    /// What the load engine takes.
-    ///
-    /// # Errors
-    /// If the files for TLS cannot be read.
-    pub(super) fn endpoint(self) -> anyhow::Result<Endpoint> {
-        Ok(match self {
-            LoadTarget::Kv { replicas, tls } => {
-                let credentials = tls.map(|files| Credentials::read(&files)).transpose();
-                let credentials = credentials.context("what it shows to nodes")?;
-                Endpoint::Kv { replicas, tls: credentials.as_ref().map(ClientTls::new) }
-            }
-            LoadTarget::Etcd { members, serializable_reads } => {
-                Endpoint::Etcd { members, serializable_reads }
-            }
-        })
-    }
+pub(crate) struct Target {
+    /// What runs.
+    pub system: System,
+    /// How it reads.
+    pub reads: Reads,
+    /// The nodes that clients may ask: which replica each stands for, and where its client port is.
+    pub nodes: BTreeMap<NodeId, (ReplicaId, SocketAddr)>,
+    /// How many replicas the group has.
+    pub group: usize,
 }
 
 /// How the load of one host goes.

@@ -11,7 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::Cluster;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use workloads::perform::{Performed, Performing, Step};
+use workloads::perform::{Performing, Step};
 use workloads::recorder::greatest_key_written;
 use workloads::values::Layout;
 use workloads::{Binding, Generator, Next, Scope, Share, Spec};
@@ -36,6 +36,8 @@ pub(crate) struct Recording {
 pub(crate) struct ClientSettings {
     pub(crate) workload: Spec,
     pub(crate) binding: Binding,
+    /// By how many workers each key is read in the final phase.
+    pub(crate) readers: u32,
     /// How many replicas the group has.
     pub(crate) group: usize,
     pub(crate) workers: u32,
@@ -105,6 +107,7 @@ impl<P: Serves> Clients<P> {
             seed: settings.seed,
             keys_used: recording.keys_used,
             share: Share::WHOLE,
+            readers: settings.readers,
         };
         let seed = settings.seed ^ (phase as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut clients = Self {
@@ -278,7 +281,7 @@ impl<P: Serves> Clients<P> {
                 worker.core.submit(now, deadline, command, &mut out);
                 self.carry_out(slot, out, recording, cluster);
             }
-            Step::Done(Performed { outcome, .. }) => self.complete(slot, outcome, recording, cluster),
+            Step::Done { outcome, .. } => self.complete(slot, outcome, recording, cluster),
         }
     }
 

@@ -443,7 +443,8 @@ fn client_settings(cell: &Cell) -> ClientSettings {
     let sim = cell.plan.sim.as_ref().expect("a resolved plan");
     ClientSettings {
         workload: cell.workload().clone(),
-        binding: cell.workload().binding(),
+        binding: cell.workload().binding(cell.subject().system.properties().leads),
+        readers: if cell.workload().reads_each_replica() { FINAL_WORKERS } else { 1 },
         group: cell.replicas() as usize,
         workers: cell.clients(),
         op_timeout: load.op_timeout,

@@ -2,8 +2,8 @@
 
 use super::alarm::Alarm;
 use super::members::leader;
-use kv::Serves;
 use checkers::history::{Entry, FaultEvent, FaultStage};
+use kv::Serves;
 use nemesis::links::{self, LinkFault};
 use nemesis::operator::{Operator, in_words};
 use nemesis::target::{self, Direction};

@@ -1,6 +1,7 @@
 //! What an entry of the table of subjects can do, for whoever does not know which it is.
 
 use super::{Properties, Reads, Subject};
+use crate::elsewhere::Target;
 use crate::host::Log;
 use crate::host::node::Recipe;
 use crate::plan::{Cell, Plan};
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Arc;
+use workloads::{ClientTls, Connect, KvConnector, KvNodes};
 
 /// An entry of the table of subjects: a system that the harness knows how to start and to speak to.
 #[derive(Clone, Copy)]
@@ -34,6 +37,9 @@ pub(crate) trait Kind: Sync {
 
     /// How its nodes are started.
     fn deployment(&self) -> Deployment;
+
+    /// What makes its clients. `tls`: what they show, if its nodes speak TLS.
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect>;
 
     /// Its seeded bugs: none, unless a plan names them.
     fn bugs(&self) -> Vec<BugInfo> {
@@ -155,6 +161,11 @@ impl<S: OwnSystem> Kind for S {
 
     fn deployment(&self) -> Deployment {
         Deployment::Own
+    }
+
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let (nodes, group) = (target.nodes.clone(), target.group);
+        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls }))
     }
 
     fn bugs(&self) -> Vec<BugInfo> {

@@ -1,5 +1,6 @@
 //! etcd from the PATH, over gRPC: a foreign subject.
 
+use crate::elsewhere::Target;
 use crate::host::Log;
 use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
@@ -17,6 +18,9 @@ use runtime::Durability;
 use serde_yaml::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use workloads::etcd::EtcdConnector;
+use workloads::{ClientTls, Connect};
 
 pub(crate) const SYSTEM: System = System::new(&Etcd);
 
@@ -47,6 +51,11 @@ impl Kind for Etcd {
 
     fn deployment(&self) -> Deployment {
         Deployment::Foreign(&Etcd)
+    }
+
+    fn connector(&self, target: &Target, _tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let members = target.nodes.iter().map(|(node, (_, address))| (*node, *address)).collect();
+        Arc::new(EtcdConnector::new(members, target.reads == Reads::Local))
     }
 
     fn node_options(&self, subject: &Subject) -> Result<Value, String> {

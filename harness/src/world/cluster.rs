@@ -1,7 +1,7 @@
 //! The nodes of one run, on this machine or on hosts over SSH.
 
 use crate::cluster::Security;
-use crate::elsewhere::LoadTarget;
+use crate::elsewhere::Target;
 use crate::host::{
     Host, HostReply, HostRequest, Log, NodeRequest, Prepared, Remote, Secret, Supervisor, Throttling,
 };
@@ -31,7 +31,6 @@ use tls::TlsFiles;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use workloads::ClientTls;
-use workloads::load::Endpoint;
 
 /// The most states that are taken down on the way: hours of polling.
 const SIGHTINGS_MAX: usize = 100_000;
@@ -45,7 +44,7 @@ const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
 #[derive(Debug)]
 pub(crate) struct Cluster {
     system: System,
-    serializable_reads: bool,
+    reads: Reads,
     durability: Durability,
     /// What becomes of what a node had not synced when its power fails.
     unsynced: Unsynced,
@@ -114,7 +113,7 @@ impl Cluster {
             secrets,
             client_tls,
             system: subject.system,
-            serializable_reads: subject.reads == Reads::Local,
+            reads: subject.reads,
             durability: subject.durability,
             unsynced: unsynced(cell),
             no_disk: None,
@@ -250,14 +249,37 @@ impl Cluster {
 
     /// Where clients go while members may change: to all nodes.
     #[must_use]
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.endpoint_of(|_| true)
+    pub(crate) fn target(&self) -> Target {
+        self.target_of(|_| true)
     }
 
     /// Where clients go while nothing changes: to those who vote.
     #[must_use]
-    pub(crate) fn voters_endpoint(&self) -> Endpoint {
-        self.endpoint_of(|id| self.voters.contains(&id))
+    pub(crate) fn voters_target(&self) -> Target {
+        self.target_of(|id| self.voters.contains(&id))
+    }
+
+    fn target_of(&self, is_meant: impl Fn(NodeId) -> bool) -> Target {
+        let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
+        Target {
+            system: self.system,
+            reads: self.reads,
+            nodes: meant.map(|(id, ports)| (*id, (self.replica_of(*id), ports.client))).collect(),
+            group: self.founders.len(),
+        }
+    }
+
+    /// What clients show to nodes, if those speak TLS.
+    #[must_use]
+    pub(crate) fn client_tls(&self) -> Option<ClientTls> {
+        self.client_tls.clone()
+    }
+
+    /// The same for clients on another host, in files of this folder there.
+    #[must_use]
+    pub(crate) fn client_secrets(&self, dir: &Path) -> (Option<TlsFiles>, Vec<Secret>) {
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.of_clients(dir));
+        secrets.map_or((None, Vec::new()), |(tls, secrets)| (Some(tls), secrets))
     }
 
     fn replica_of(&self, node: NodeId) -> ReplicaId {
@@ -273,36 +295,6 @@ impl Cluster {
     /// These vote.
     pub(crate) fn saw_voters(&mut self, voters: impl Iterator<Item = NodeId>) {
         self.voters = voters.filter(|voter| self.places.contains_key(voter)).collect();
-    }
-
-    /// What [`Cluster::endpoint`] is for another host, whose files are in `dir`, and what is in them.
-    #[must_use]
-    pub(crate) fn load_target(&self, dir: &Path) -> (LoadTarget, Vec<Secret>) {
-        match self.endpoint() {
-            Endpoint::Kv { replicas, .. } => {
-                let secrets = self.secrets.as_ref().map(|secrets| secrets.of_clients(dir));
-                let (tls, secrets) =
-                    secrets.map_or((None, Vec::new()), |(tls, secrets)| (Some(tls), secrets));
-                (LoadTarget::Kv { replicas, tls }, secrets)
-            }
-            Endpoint::Etcd { members, serializable_reads } => {
-                (LoadTarget::Etcd { members, serializable_reads }, Vec::new())
-            }
-        }
-    }
-
-    fn endpoint_of(&self, is_meant: impl Fn(NodeId) -> bool) -> Endpoint {
-        match self.system.deployment() {
-            Deployment::Own => {
-                let meant = self.ports.iter().filter(|(id, _)| is_meant(**id));
-                let replicas = meant.map(|(id, ports)| (self.replica_of(*id), ports.client)).collect();
-                Endpoint::Kv { replicas, tls: self.client_tls.clone() }
-            }
-            Deployment::Foreign(_) => Endpoint::Etcd {
-                members: self.ports.values().map(|ports| ports.client).collect(),
-                serializable_reads: self.serializable_reads,
-            },
-        }
     }
 
     /// Processor time of all nodes over all their lives, seconds; without that of hosts that do not tell.

@@ -16,18 +16,18 @@ const BACKOFF: Duration = Duration::from_millis(5);
 
 /// How an [`EtcdClient`] behaves.
 #[derive(Clone, Debug)]
-pub struct EtcdClientConfig {
+pub(super) struct EtcdClientConfig {
     /// Whom it asks.
-    pub target: Target,
+    pub(super) target: Target,
     /// Read from the member asked, as it is, instead of linearizably.
-    pub serializable_reads: bool,
+    pub(super) serializable_reads: bool,
     /// A read that has no answer after so long is asked again; connections must be made in this time.
-    pub attempt_timeout: Duration,
+    pub(super) attempt_timeout: Duration,
 }
 
 /// Whom a client asks.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(super) enum Target {
     /// This member.
     Member(SocketAddr),
     /// Whoever leads.
@@ -39,7 +39,7 @@ pub enum Target {
 /// etcd has no client sessions: a write whose answer is lost cannot be asked again without the risk of happening twice, so
 /// it ends as unknown at once. Reads, and requests that certainly had no effect, are asked again until their time is up.
 #[derive(Debug)]
-pub struct EtcdClient {
+pub(super) struct EtcdClient {
     config: EtcdClientConfig,
     connection: Option<Connection>,
     /// When something last went wrong: what was known of the leader before may be wrong.
@@ -55,13 +55,20 @@ pub(super) struct Attempt {
 
 impl EtcdClient {
     /// A client that has asked nothing yet. To be used within a tokio runtime.
-    #[must_use]
-    pub fn new(config: EtcdClientConfig) -> Self {
+    pub(super) fn new(config: EtcdClientConfig) -> Self {
         Self { config, connection: None, failed: Instant::now() }
     }
 
+    /// The member that it asks, as far as it is decided.
+    pub(super) fn member(&self) -> Option<SocketAddr> {
+        match &self.config.target {
+            Target::Member(member) => Some(*member),
+            Target::Leader(_) => self.connection.as_ref().map(|connection| connection.member),
+        }
+    }
+
     /// Asks, to be over within `timeout`.
-    pub async fn perform(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Outcome {
+    pub(super) async fn perform(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Outcome {
         let deadline = Instant::now() + timeout;
         let read_only = is_read_only(call);
         loop {

@@ -18,7 +18,7 @@ pub async fn leader(members: &[SocketAddr]) -> Option<SocketAddr> {
 
 /// Finds the leader for many clients: however many lose it at one time, the members are asked once.
 #[derive(Debug)]
-pub struct LeaderFinder {
+pub(super) struct LeaderFinder {
     found: Mutex<Found>,
 }
 
@@ -33,8 +33,7 @@ struct Found {
 
 impl LeaderFinder {
     /// Asks these members. To be used within a tokio runtime.
-    #[must_use]
-    pub fn new(members: &[SocketAddr]) -> Self {
+    pub(super) fn new(members: &[SocketAddr]) -> Self {
         let connections = members.iter().map(|member| Connection::new(*member, ANSWER_TIMEOUT)).collect();
         Self { found: Mutex::new(Found { connections, leader: None, asked: None }) }
     }

@@ -17,18 +17,20 @@
 //! | `messages.rs` | etcd's messages |
 //! | `grpc.rs` | unary gRPC over HTTP/2 |
 //! | `connection.rs` | calls on one member, and what their errors mean |
-//! | `client.rs` | [`EtcdClient`]: retries, and following the leader |
-//! | `leader.rs` | [`LeaderFinder`]: which member leads |
+//! | `connector.rs` | [`EtcdConnector`]: makes clients |
+//! | `client.rs` | one client: retries, and following the leader |
+//! | `leader.rs` | which member leads |
 //! | `requests.rs` | calls as requests, responses as answers |
 //! | `txn.rs` | append transactions |
 
 mod client;
 mod connection;
+mod connector;
 mod grpc;
 mod leader;
 mod messages;
 mod requests;
 mod txn;
 
-pub use client::{EtcdClient, EtcdClientConfig, Target};
-pub use leader::{LeaderFinder, leader};
+pub use connector::EtcdConnector;
+pub use leader::leader;

@@ -6,20 +6,18 @@
 use super::arrivals::{Backlog, Schedule};
 use super::timerfd::PreciseTimer;
 use super::worker::work;
-use super::{Arrivals, Endpoint, LoadConfig, LoadEnd, LoadError, LoadSummary};
-use crate::etcd::LeaderFinder;
+use super::{Arrivals, LoadConfig, LoadEnd, LoadError, LoadSummary};
+use crate::connect::{Connect, Performs, Who};
 use crate::generator::{Generator, Next, Scope};
 use crate::recorder::{OpenOp, Recorder};
-use crate::spec::{Binding, Spec};
+use crate::spec::Spec;
 use crate::values::Layout;
 use checkers::history::{Call, HistoryError, Outcome, Phase, ProcessId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -39,11 +37,8 @@ pub(super) type Stop = HistoryError;
 /// What all workers share.
 pub(super) struct Engine<'r> {
     pub(super) config: LoadConfig,
-    pub(super) endpoint: Endpoint,
+    connector: &'r dyn Connect,
     pub(super) layout: Layout,
-    pub(super) binding: Binding,
-    /// Who leads, for etcd's clients.
-    pub(super) finder: Arc<LeaderFinder>,
     /// Workers, and in an open loop one more slot for ops that nobody was free to send.
     slots: u32,
     /// The process that is first on slot 0.
@@ -64,7 +59,6 @@ struct Shared<'r> {
     begun: u64,
     not_sent: u64,
     retired: u64,
-    answered_last: Option<SocketAddr>,
     end: Option<LoadEnd>,
     error: Option<Stop>,
 }
@@ -75,18 +69,18 @@ struct Shared<'r> {
 /// # Errors
 /// If the configuration cannot be carried out, or the history cannot be written.
 pub async fn run_load(
-    endpoint: Endpoint,
+    connector: &dyn Connect,
     spec: &Spec,
     phase: Phase,
     config: &LoadConfig,
     recorder: &mut Recorder,
     stop: watch::Receiver<bool>,
 ) -> Result<LoadSummary, LoadError> {
-    validate(&endpoint, spec, config)?;
+    validate(spec, config)?;
     recorder.phase(phase)?;
     let timer = PreciseTimer::new().map_err(LoadError::Timer)?;
     let started_ns = recorder.now_ns();
-    let engine = Engine::new(endpoint, spec, phase, config.clone(), recorder);
+    let engine = Engine::new(connector, spec, phase, config.clone(), recorder);
     // Nothing else runs on this runtime, so there is nobody to be fair to.
     tokio::task::unconstrained(drive(&engine, &timer, started_ns, stop)).await?;
     let shared = engine.shared.into_inner();
@@ -105,19 +99,13 @@ pub async fn run_load(
     })
 }
 
-fn validate(endpoint: &Endpoint, spec: &Spec, config: &LoadConfig) -> Result<(), LoadError> {
+fn validate(spec: &Spec, config: &LoadConfig) -> Result<(), LoadError> {
     spec.validate()?;
-    let nobody = match endpoint {
-        Endpoint::Kv { replicas, .. } => replicas.is_empty(),
-        Endpoint::Etcd { members, .. } => members.is_empty(),
-    };
     let bad_rate = match config.arrivals {
         Arrivals::Closed => false,
         Arrivals::Open { rate_per_s, .. } => !(0.001..=1e7).contains(&rate_per_s),
     };
-    if nobody {
-        Err(LoadError::Config("there is no replica to ask".into()))
-    } else if config.clients == 0 {
+    if config.clients == 0 {
         Err(LoadError::Config("there are no clients".into()))
     } else if bad_rate {
         Err(LoadError::Config("the rate must be 0.001 to 10 million ops a second".into()))
@@ -186,7 +174,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 impl<'r> Engine<'r> {
     fn new(
-        endpoint: Endpoint,
+        connector: &'r dyn Connect,
         spec: &Spec,
         phase: Phase,
         config: LoadConfig,
@@ -203,15 +191,11 @@ impl<'r> Engine<'r> {
             seed: config.seed,
             keys_used,
             share: config.share,
+            readers: config.readers,
         });
         Self {
-            finder: Arc::new(LeaderFinder::new(match &endpoint {
-                Endpoint::Kv { .. } => &[],
-                Endpoint::Etcd { members, .. } => members,
-            })),
-            endpoint,
+            connector,
             layout: spec.layout(),
-            binding: spec.binding(),
             slots,
             // A process that has retired in an earlier phase must not come back.
             first_process: recorder.processes_used().next_multiple_of(slots),
@@ -223,7 +207,6 @@ impl<'r> Engine<'r> {
                 begun: 0,
                 not_sent: 0,
                 retired: 0,
-                answered_last: None,
                 end: None,
                 error: None,
             }),
@@ -249,13 +232,14 @@ impl<'r> Engine<'r> {
         ProcessId(process.0 + self.slots)
     }
 
-    /// The replica that answered any worker last.
-    pub(super) fn answered_last(&self) -> Option<SocketAddr> {
-        self.shared.borrow().answered_last
-    }
-
-    pub(super) fn remember(&self, answered_last: Option<SocketAddr>) {
-        self.shared.borrow_mut().answered_last = answered_last;
+    /// A client for the worker on `slot`.
+    pub(super) fn client(&self, slot: u32) -> Box<dyn Performs> {
+        self.connector.connect(&Who {
+            binding: self.config.binding,
+            // Shares begin at different nodes, so that all are asked even where each has few clients.
+            turn: (slot + self.config.share.index) as usize,
+            attempt_timeout: self.config.attempt_timeout,
+        })
     }
 
     /// What the worker on `slot` shall ask, when there is something; `None` if it shall stop.

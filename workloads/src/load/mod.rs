@@ -18,15 +18,12 @@ mod worker;
 
 pub use engine::run_load;
 
+use crate::connect::Binding;
 use crate::generator::Share;
-use crate::kv_client::ClientTls;
 use crate::recorder::Tally;
 use crate::spec::SpecError;
 use checkers::history::{HistoryError, Phase};
-use protocol::ReplicaId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How load is made.
@@ -48,6 +45,10 @@ pub struct LoadConfig {
     pub seed: u64,
     /// Which part of a load that is made in several places.
     pub share: Share,
+    /// Where clients go.
+    pub binding: Binding,
+    /// By how many clients each key is read in the final phase.
+    pub readers: u32,
 }
 
 /// When ops begin.
@@ -69,23 +70,6 @@ pub enum ArrivalProcess {
     Poisson,
     /// Evenly.
     Fixed,
-}
-
-/// Where load goes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Endpoint {
-    /// Our own nodes: their client ports.
-    Kv {
-        replicas: BTreeMap<ReplicaId, SocketAddr>,
-        /// If the nodes speak TLS.
-        tls: Option<ClientTls>,
-    },
-    /// etcd: its members' client ports.
-    Etcd {
-        members: Vec<SocketAddr>,
-        /// Read from the member asked, as it is, instead of linearizably.
-        serializable_reads: bool,
-    },
 }
 
 /// How a load ended.

@@ -100,7 +100,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn run(core: Core, ops: usize) -> Vec<Call> {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000, share: Share::WHOLE };
+        let scope = Scope {
+            phase: Phase::Run,
+            workers: 4,
+            seed: 5,
+            keys_used: 1_000,
+            share: Share::WHOLE,
+            readers: 1,
+        };
         let mut generator = YcsbRun::new(&Ycsb::new(core), &scope);
         (0..ops)
             .map(|i| {
@@ -160,7 +167,14 @@ mod tests {
 
     #[test]
     fn only_what_was_acknowledged_is_read() {
-        let scope = Scope { phase: Phase::Run, workers: 4, seed: 5, keys_used: 1_000, share: Share::WHOLE };
+        let scope = Scope {
+            phase: Phase::Run,
+            workers: 4,
+            seed: 5,
+            keys_used: 1_000,
+            share: Share::WHOLE,
+            readers: 1,
+        };
         let mut generator = YcsbRun::new(&Ycsb::new(Core::D), &scope);
         let mut inserted = 0;
         for _ in 0..20_000 {

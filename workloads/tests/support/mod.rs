@@ -1,8 +1,9 @@
 //! A server on loopback that does as a test tells it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use client::ClientTls;
 use kv::{Command, Limits, Refusal, Reply, Request, Response, Store};
-use protocol::{ReplicaId, codec, frame};
+use protocol::{NodeId, ReplicaId, codec, frame};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
+use workloads::{Binding, KvClient, KvConnector, KvNodes, Who};
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
@@ -35,11 +37,29 @@ pub(crate) enum Deed {
     Garble,
 }
 
+/// What makes clients of these servers: they speak kv.
+pub(crate) type Connector = KvConnector<standalone::Standalone>;
+
 /// Servers that share one state, as replicas do.
 pub(crate) struct Servers {
     pub(crate) replicas: BTreeMap<ReplicaId, SocketAddr>,
     /// Everything that was asked, in order.
     pub(crate) asked: Rc<RefCell<Vec<(ReplicaId, Request)>>>,
+}
+
+impl Servers {
+    /// What makes their clients.
+    pub(crate) fn connector(&self, tls: Option<ClientTls>) -> Connector {
+        let node = |(replica, address): (&ReplicaId, &SocketAddr)| (NodeId(replica.0), (*replica, *address));
+        let nodes = self.replicas.iter().map(node).collect();
+        Connector::new(KvNodes { nodes, group: self.replicas.len(), tls })
+    }
+
+    /// A client that follows the leader.
+    pub(crate) fn client(&self, tls: Option<ClientTls>) -> KvClient<standalone::Standalone> {
+        let attempt_timeout = Duration::from_secs(5);
+        self.connector(tls).client(&Who { binding: Binding::Leader, turn: 0, attempt_timeout })
+    }
 }
 
 type Conduct = Rc<dyn Fn(usize, ReplicaId, &Request) -> Deed>;

@@ -1,12 +1,12 @@
-//! One connection to a replica's client port: framed requests out, framed replies in.
+//! Ways to a replica.
 
-use super::stream::{ClientTls, Stream};
-use kv::{Reply, Request};
+use crate::stream::{ClientTls, Stream};
 use protocol::frame::{self, PAYLOAD_BYTES_MAX};
-use protocol::{ReplicaId, codec};
+use protocol::{ReplicaId, Wire, codec};
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +17,37 @@ const INPUT_BYTES_MIN: usize = 4 << 10;
 /// What may wait to be sent. Only retries to a replica that takes nothing come near.
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
 
-/// Connects when there is something to send.
-pub(super) struct Link {
+/// A way to one replica: requests out, replies in.
+pub trait Link {
+    /// What the replica is asked.
+    type Request;
+    /// What it says.
+    type Reply;
+
+    /// A new command begins: what waits for a connection belongs to one that is over.
+    fn begin_command(&mut self);
+
+    /// Queues a request, to be sent by [`Link::poll`].
+    fn send(&mut self, request: Self::Request);
+
+    /// Sends, receives, connects: whatever can be done now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent<Self::Reply>>;
+}
+
+/// What a link has to say.
+#[derive(Debug)]
+pub enum LinkEvent<R> {
+    /// The replica answers.
+    Reply(R),
+    /// The connection is gone or could not be made; what was not sent never will be.
+    Down {
+        /// Whether any part of a request of the current command was sent.
+        maybe_sent: bool,
+    },
+}
+
+/// A connection to a replica's client port: framed requests out, framed replies in. It is made when there is something to send.
+pub struct FramedLink<Q, R> {
     replica: ReplicaId,
     address: SocketAddr,
     tls: Option<ClientTls>,
@@ -31,24 +60,13 @@ pub(super) struct Link {
     unread: std::ops::Range<usize>,
     /// Whether any part of a request of the current command was sent, or handed to a TLS session.
     maybe_sent: bool,
+    speaks: PhantomData<fn(Q) -> R>,
 }
 
 enum State {
     Closed,
     Connecting(Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>),
     Open(Stream),
-}
-
-/// What a link has to say.
-#[derive(Debug)]
-pub(super) enum LinkEvent {
-    /// The replica answers.
-    Reply(Reply),
-    /// The connection is gone or could not be made; what was not sent never will be.
-    Down {
-        /// Whether any part of a request of the current command was sent.
-        maybe_sent: bool,
-    },
 }
 
 /// Why a connection is given up.
@@ -64,8 +82,10 @@ enum LinkError {
     Decode(#[from] protocol::DecodeError),
 }
 
-impl Link {
-    pub(super) fn new(replica: ReplicaId, address: SocketAddr, tls: Option<ClientTls>) -> Self {
+impl<Q, R> FramedLink<Q, R> {
+    /// To a replica's client port.
+    #[must_use]
+    pub fn new(replica: ReplicaId, address: SocketAddr, tls: Option<ClientTls>) -> Self {
         Self {
             replica,
             address,
@@ -76,32 +96,31 @@ impl Link {
             input: Vec::new(),
             unread: 0..0,
             maybe_sent: false,
+            speaks: PhantomData,
         }
     }
+}
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
+impl<Q: Wire, R: Wire> Link for FramedLink<Q, R> {
+    type Request = Q;
+    type Reply = R;
 
-    /// A new command begins: what waits for a connection belongs to one that is over.
-    pub(super) fn begin_command(&mut self) {
+    fn begin_command(&mut self) {
         self.maybe_sent = false;
         if !matches!(self.state, State::Open(_)) {
             self.output.clear();
         }
     }
 
-    /// Queues a request, to be sent by [`Link::poll`].
-    pub(super) fn send(&mut self, request: &Request) {
+    fn send(&mut self, request: Q) {
         if matches!(self.state, State::Closed) {
             self.state =
                 State::Connecting(Box::pin(Stream::connect(self.replica, self.address, self.tls.clone())));
         }
-        frame::frame_into(&mut self.output, |out| codec::encode_into(request, out));
+        frame::frame_into(&mut self.output, |out| codec::encode_into(&request, out));
     }
 
-    /// Sends, receives, connects: whatever can be done now.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent<R>> {
         match ready!(self.try_poll(cx)) {
             Ok(reply) => Poll::Ready(LinkEvent::Reply(reply)),
             Err(error) => {
@@ -115,8 +134,10 @@ impl Link {
             }
         }
     }
+}
 
-    fn try_poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
+impl<Q, R: Wire> FramedLink<Q, R> {
+    fn try_poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, LinkError>> {
         if let State::Connecting(connecting) = &mut self.state {
             let stream = ready!(connecting.as_mut().poll(cx))?;
             self.state = State::Open(stream);
@@ -139,7 +160,7 @@ impl Link {
     }
 
     /// A reply that has arrived whole.
-    fn parse(&mut self) -> Result<Option<Reply>, LinkError> {
+    fn parse(&mut self) -> Result<Option<R>, LinkError> {
         let Some((payload, frame_bytes)) = frame::parse(&self.input[self.unread.clone()], PAYLOAD_BYTES_MAX)?
         else {
             return Ok(None);
@@ -195,13 +216,13 @@ impl Link {
     }
 }
 
-impl fmt::Debug for Link {
+impl<Q, R> fmt::Debug for FramedLink<Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Closed => "closed",
             State::Connecting(_) => "connecting",
             State::Open(_) => "open",
         };
-        write!(f, "Link({}, {state})", self.address)
+        write!(f, "FramedLink({}, {state})", self.address)
     }
 }

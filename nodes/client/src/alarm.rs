@@ -8,17 +8,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A timer whose time may be changed at every poll. Commands mostly end long before their time-outs: the timer underneath
 /// is moved only when it would fire too late, or has fired too early, so that a command costs no timer at all.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Alarm {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { sleep: Box::pin(sleep_until(Instant::now())) }
     }
 
     /// Ready when `at` has come.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         if self.sleep.deadline() > at {
             self.sleep.as_mut().reset(at);
         }

@@ -25,7 +25,7 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ClientTls(Arc<ClientConfig>);
 
 impl ClientTls {
-    /// With a client's credentials.
+    /// With a client's credentials, or a node's.
     #[must_use]
     pub fn new(credentials: &Credentials) -> ClientTls {
         ClientTls(credentials.client())
@@ -45,14 +45,14 @@ impl fmt::Debug for ClientTls {
 }
 
 /// An open connection to a replica.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     /// Connects to a replica; with TLS, to that replica and no other.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         replica: ReplicaId,
         address: SocketAddr,
         tls: Option<ClientTls>,
@@ -67,7 +67,7 @@ impl Stream {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, room),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, room),
@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// Takes some of these bytes, and sets `maybe_sent` unless it is certain that it has sent none of them.
-    pub(super) fn poll_write(
+    pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
@@ -97,7 +97,7 @@ impl Stream {
     }
 
     /// Sends what the session has sealed and the socket had no room for.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Plain(_) => Poll::Ready(Ok(())),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),

@@ -1,0 +1,145 @@
+//! A client on tokio: a sans-IO core, and a link to each replica that it may ask.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `link.rs` | [`Link`], a way to one replica; [`FramedLink`], the one to its client port |
+//! | `stream.rs` | what that speaks over: TCP, or TLS on it |
+//! | `alarm.rs` | one timer for a client that sets a new time for every command |
+
+mod alarm;
+mod link;
+mod stream;
+
+pub use link::{FramedLink, Link, LinkEvent};
+pub use stream::ClientTls;
+
+use alarm::Alarm;
+use protocol::{ClientCore, ClientEffects, Done, ReplicaId, SessionId, Time};
+use std::fmt;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One logical client with links of its own: one command at a time.
+pub struct Client<C: ClientCore, L> {
+    core: C,
+    effects: ClientEffects<C::Request, C::Response>,
+    /// When the core wants its timer handled.
+    wake: Option<Time>,
+    /// What the core's times count from.
+    origin: Instant,
+    alarm: Alarm,
+    links: Vec<(ReplicaId, L)>,
+    /// The link that is looked at first: behind the one that said something last, so that nobody who talks without end keeps
+    /// others from being heard.
+    turn: usize,
+}
+
+/// What a client waits for.
+enum Event<R> {
+    Reply { replica: ReplicaId, reply: R },
+    Down { replica: ReplicaId, maybe_sent: bool },
+    Alarm,
+}
+
+/// A session that no other client has. Sessions outlive a run in a replica's state, so they must not follow from the run's
+/// seed: a second run with that seed would be taken for retries of the first.
+#[must_use]
+pub fn fresh_session() -> SessionId {
+    SessionId(RandomState::new().build_hasher().finish())
+}
+
+impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L> {
+    /// Of a core that has asked nothing yet, and a link to each replica that it may ask. To be made and used within a tokio
+    /// runtime.
+    #[must_use]
+    pub fn new(core: C, links: Vec<(ReplicaId, L)>) -> Self {
+        Self {
+            core,
+            effects: ClientEffects::default(),
+            wake: None,
+            origin: Instant::now(),
+            alarm: Alarm::new(),
+            links,
+            turn: 0,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_nanos()).expect("a client of less than 584 years"))
+    }
+
+    /// The replica that a command which is run now is asked of first; `None` if several are asked at once.
+    #[must_use]
+    pub fn asks_first(&self) -> Option<ReplicaId> {
+        self.core.asks_first(self.now())
+    }
+
+    /// Runs a command, to be over within `timeout`. The future must not be dropped before it is done, or the client with it.
+    pub async fn run(&mut self, command: C::Command, timeout: Duration) -> Done<C::Response> {
+        self.links.iter_mut().for_each(|(_, link)| link.begin_command());
+        self.wake = None;
+        let mut now = self.now();
+        self.core.submit(now, now + timeout, command, &mut self.effects);
+        loop {
+            if let Some(done) = self.carry_out() {
+                return done;
+            }
+            // Also while replies never end.
+            let event = match self.wake.take_if(|wake| *wake <= now) {
+                Some(_due) => Event::Alarm,
+                None => poll_fn(|cx| self.poll_event(cx)).await,
+            };
+            now = self.now();
+            let effects = &mut self.effects;
+            match event {
+                Event::Reply { replica, reply } => self.core.handle_reply(now, replica, reply, effects),
+                Event::Down { replica, maybe_sent } => {
+                    self.core.handle_unreachable(now, replica, maybe_sent, effects);
+                }
+                Event::Alarm => self.core.handle_timer(now, effects),
+            }
+        }
+    }
+
+    /// Does what the core asked for; the command's end if it is over.
+    fn carry_out(&mut self) -> Option<Done<C::Response>> {
+        for (replica, request) in self.effects.send.drain(..) {
+            let link = self.links.iter_mut().find(|(id, _)| *id == replica);
+            let (_, link) = link.expect("the core asks only the replicas it was given");
+            link.send(request);
+        }
+        if let Some(wake) = self.effects.wake.take() {
+            self.wake = Some(wake);
+        }
+        self.effects.done.take()
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event<C::Reply>> {
+        let links = self.links.len();
+        for place in (self.turn..links).chain(0..self.turn) {
+            let (replica, link) = &mut self.links[place];
+            let Poll::Ready(said) = link.poll(cx) else { continue };
+            self.turn = (place + 1) % links;
+            let replica = *replica;
+            return Poll::Ready(match said {
+                LinkEvent::Reply(reply) => Event::Reply { replica, reply },
+                LinkEvent::Down { maybe_sent } => Event::Down { replica, maybe_sent },
+            });
+        }
+        let Some(wake) = self.wake else { return Poll::Pending };
+        let at = self.origin + Duration::from_nanos(wake.0);
+        self.alarm.poll(cx, at).map(|()| {
+            self.wake = None;
+            Event::Alarm
+        })
+    }
+}
+
+impl<C: ClientCore + fmt::Debug, L: fmt::Debug> fmt::Debug for Client<C, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("core", &self.core).field("links", &self.links).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! Clients of our own replicas: whichever core the protocol brings, over connections to their client ports.
+
+use crate::connect::{Answering, Binding, Connect, Performed, Performs, Who};
+use crate::perform::{Performing, Step};
+use crate::values::Layout;
+use checkers::history::{Call, Outcome};
+use client::{Client, ClientTls, FramedLink, fresh_session};
+use kv::{ClientConfig, Command, Response, Serves};
+use protocol::{Done, NodeId, ReplicaId};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a client waits after a refusal that names no better replica.
+const BACKOFF: Duration = Duration::from_millis(5);
+
+/// The nodes of a group, as its clients see them.
+#[derive(Clone, Debug)]
+pub struct KvNodes {
+    /// Those that may be asked: which replica each stands for, and where its client port is.
+    pub nodes: BTreeMap<NodeId, (ReplicaId, SocketAddr)>,
+    /// How many replicas the group has.
+    pub group: usize,
+    /// If they speak TLS.
+    pub tls: Option<ClientTls>,
+}
+
+/// Makes clients of a group that runs `P`.
+#[derive(Debug)]
+pub struct KvConnector<P> {
+    group: KvNodes,
+    /// The node that answered last any client that follows the leader: probably that; 0 while there is none.
+    answered_last: Arc<AtomicU32>,
+    protocol: PhantomData<fn() -> P>,
+}
+
+/// One logical client with a session and connections of its own.
+#[derive(Debug)]
+pub struct KvClient<P: Serves> {
+    client: Client<P::Client, FramedLink<P::Request, P::Reply>>,
+    /// Which node it asks of those that stand for a replica.
+    nodes: BTreeMap<ReplicaId, NodeId>,
+    answered_last: Arc<AtomicU32>,
+}
+
+impl<P: Serves> KvConnector<P> {
+    /// For these nodes.
+    ///
+    /// # Panics
+    /// If there are none.
+    #[must_use]
+    pub fn new(group: KvNodes) -> Self {
+        assert!(!group.nodes.is_empty(), "clients need nodes");
+        Self { group, answered_last: Arc::default(), protocol: PhantomData }
+    }
+
+    /// As [`Connect::connect`].
+    #[must_use]
+    pub fn client(&self, who: &Who) -> KvClient<P> {
+        let nodes = &self.group.nodes;
+        let own = *nodes.keys().nth(who.turn % nodes.len()).expect("there are nodes");
+        let last = NodeId(self.answered_last.load(Ordering::Relaxed));
+        let first = match who.binding {
+            Binding::Replica | Binding::Home => own,
+            Binding::Leader if nodes.contains_key(&last) => last,
+            Binding::Leader => *nodes.keys().next().expect("there are nodes"),
+        };
+        let mut standing: BTreeMap<ReplicaId, Vec<NodeId>> = BTreeMap::new();
+        for (node, (replica, _)) in nodes {
+            standing.entry(*replica).or_default().push(*node);
+        }
+        // Where several nodes stand for a replica, clients take turns at them.
+        let one_of = |(replica, nodes): (ReplicaId, Vec<NodeId>)| {
+            let node = if nodes.contains(&first) { first } else { nodes[who.turn % nodes.len()] };
+            (replica, node)
+        };
+        let asked: BTreeMap<ReplicaId, NodeId> = standing.into_iter().map(one_of).collect();
+        let link = |(replica, node): (&ReplicaId, &NodeId)| {
+            (*replica, FramedLink::new(*replica, nodes[node].1, self.group.tls.clone()))
+        };
+        let core = P::client(ClientConfig {
+            session: fresh_session(),
+            replicas: asked.keys().copied().collect(),
+            group: self.group.group,
+            home: nodes[&first].0,
+            bound: who.binding == Binding::Replica,
+            attempt_timeout: who.attempt_timeout,
+            backoff: BACKOFF,
+        });
+        KvClient {
+            client: Client::new(core, asked.iter().map(link).collect()),
+            nodes: asked,
+            answered_last: Arc::clone(&self.answered_last),
+        }
+    }
+}
+
+impl<P: Serves> Connect for KvConnector<P> {
+    fn connect(&self, who: &Who) -> Box<dyn Performs> {
+        Box::new(self.client(who))
+    }
+}
+
+impl<P: Serves> KvClient<P> {
+    /// Runs a command, to be over within `timeout`.
+    pub async fn run(&mut self, command: Command, timeout: Duration) -> Done<Response> {
+        self.client.run(command, timeout).await
+    }
+
+    async fn carry_out(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Performed {
+        let deadline = Instant::now() + timeout;
+        let (mut performing, mut command) = Performing::begin(layout, call);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match performing.answered(layout, call, self.client.run(command, left).await) {
+                Step::Command(next) => command = next,
+                Step::Done { outcome, by } => {
+                    let by: Vec<_> = by.iter().map(|replica| self.nodes[replica]).collect();
+                    if let (Outcome::Ok(_), [node, ..]) = (&outcome, &by[..]) {
+                        self.answered_last.store(node.0, Ordering::Relaxed);
+                    }
+                    return Performed { outcome, by };
+                }
+            }
+        }
+    }
+}
+
+impl<P: Serves> Performs for KvClient<P> {
+    fn asks_first(&self) -> Option<NodeId> {
+        self.client.asks_first().map(|replica| self.nodes[&replica])
+    }
+
+    fn perform<'a>(&'a mut self, layout: &'a Layout, call: &'a Call, timeout: Duration) -> Answering<'a> {
+        Box::pin(self.carry_out(layout, call, timeout))
+    }
+}

@@ -4,7 +4,7 @@ use crate::values::Layout;
 use checkers::history::{Call, Outcome};
 use protocol::NodeId;
 use serde::{Deserialize, Serialize};
-use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Makes the clients of one system. One is for one load: what its clients share may live on that load's runtime.
@@ -13,17 +13,17 @@ pub trait Connect: Send + Sync {
     fn connect(&self, who: &Who) -> Box<dyn Performs>;
 }
 
-/// One logical client: one call at a time.
+/// One logical client: one call at a time. Begun and polled rather than awaited, so that a call costs no memory.
 pub trait Performs {
-    /// The node that a call is asked of first which is made now, if that is one and known.
+    /// The node that a call which is begun now is asked of first, if that is one and known.
     fn asks_first(&self) -> Option<NodeId>;
 
-    /// Carries out a call, to be over within `timeout`. The future must not be dropped before it is done, or the client with it.
-    fn perform<'a>(&'a mut self, layout: &'a Layout, call: &'a Call, timeout: Duration) -> Answering<'a>;
-}
+    /// Begins a call, to be over within `timeout`.
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration);
 
-/// A call on its way.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Performed> + 'a>>;
+    /// Goes on with the call that was begun, which must be given again, until it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, layout: &Layout, call: &Call) -> Poll<Performed>;
+}
 
 /// The end of a call.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Clients of our own replicas: whichever core the protocol brings, over connections to their client ports.
 
-use crate::connect::{Answering, Binding, Connect, Performed, Performs, Who};
+use crate::connect::{Binding, Connect, Performed, Performs, Who};
 use crate::perform::{Performing, Step};
 use crate::values::Layout;
 use checkers::history::{Call, Outcome};
@@ -12,8 +12,8 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long a client waits after a refusal that names no better replica.
 const BACKOFF: Duration = Duration::from_millis(5);
@@ -42,6 +42,7 @@ pub struct KvConnector<P> {
 #[derive(Debug)]
 pub struct KvClient<P: Serves> {
     client: Client<P::Client, FramedLink<P::Request, P::Reply>>,
+    performing: Performing,
     /// Which node it asks of those that stand for a replica.
     nodes: BTreeMap<ReplicaId, NodeId>,
     answered_last: Arc<AtomicU32>,
@@ -93,6 +94,7 @@ impl<P: Serves> KvConnector<P> {
         });
         KvClient {
             client: Client::new(core, asked.iter().map(link).collect()),
+            performing: Performing::default(),
             nodes: asked,
             answered_last: Arc::clone(&self.answered_last),
         }
@@ -110,24 +112,6 @@ impl<P: Serves> KvClient<P> {
     pub async fn run(&mut self, command: Command, timeout: Duration) -> Done<Response> {
         self.client.run(command, timeout).await
     }
-
-    async fn carry_out(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Performed {
-        let deadline = Instant::now() + timeout;
-        let (mut performing, mut command) = Performing::begin(layout, call);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match performing.answered(layout, call, self.client.run(command, left).await) {
-                Step::Command(next) => command = next,
-                Step::Done { outcome, by } => {
-                    let by: Vec<_> = by.iter().map(|replica| self.nodes[replica]).collect();
-                    if let (Outcome::Ok(_), [node, ..]) = (&outcome, &by[..]) {
-                        self.answered_last.store(node.0, Ordering::Relaxed);
-                    }
-                    return Performed { outcome, by };
-                }
-            }
-        }
-    }
 }
 
 impl<P: Serves> Performs for KvClient<P> {
@@ -135,7 +119,25 @@ impl<P: Serves> Performs for KvClient<P> {
         self.client.asks_first().map(|replica| self.nodes[&replica])
     }
 
-    fn perform<'a>(&'a mut self, layout: &'a Layout, call: &'a Call, timeout: Duration) -> Answering<'a> {
-        Box::pin(self.carry_out(layout, call, timeout))
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) {
+        let (performing, command) = Performing::begin(layout, call);
+        self.performing = performing;
+        self.client.begin(command, timeout);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, layout: &Layout, call: &Call) -> Poll<Performed> {
+        loop {
+            let done = ready!(self.client.poll(cx));
+            match self.performing.answered(layout, call, done) {
+                Step::Command(next) => self.client.begin_next(next),
+                Step::Done { outcome, by } => {
+                    let by: Vec<_> = by.into_iter().map(|replica| self.nodes[&replica]).collect();
+                    if let (Outcome::Ok(_), [node, ..]) = (&outcome, &by[..]) {
+                        self.answered_last.store(node.0, Ordering::Relaxed);
+                    }
+                    return Poll::Ready(Performed { outcome, by });
+                }
+            }
+        }
     }
 }

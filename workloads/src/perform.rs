@@ -7,7 +7,7 @@ use kv::{Command, Response};
 use protocol::{ClientOutcome, Done, ReplicaId};
 
 /// A call that is being carried out: by one command, a read-modify-write by two.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Performing {
     /// What the first command of two was answered.
     first: Option<Answer>,
@@ -32,13 +32,19 @@ impl Performing {
     /// Begins with a call: the first command of it.
     #[must_use]
     pub fn begin(layout: &Layout, call: &Call) -> (Self, Command) {
-        (Self { first: None, by: Vec::new() }, mapping::command(layout, call))
+        (Self::default(), mapping::command(layout, call))
     }
 
     /// The last command of the call is over.
     #[must_use]
     pub fn answered(&mut self, layout: &Layout, call: &Call, done: Done<Response>) -> Step {
-        self.by.extend(done.by);
+        if self.by.is_empty() {
+            self.by = done.by;
+        } else {
+            self.by.extend(done.by);
+            self.by.sort_unstable();
+            self.by.dedup();
+        }
         let outcome = match (done.outcome, self.first.take()) {
             (ClientOutcome::Answered(Response::TooLarge), _) => {
                 Outcome::Fail("the answer would be too large".to_owned())
@@ -58,8 +64,6 @@ impl Performing {
             (ClientOutcome::Failed(why), _) => Outcome::Fail(why),
             (ClientOutcome::Unknown(why), _) => Outcome::Info(why),
         };
-        self.by.sort_unstable();
-        self.by.dedup();
         Step::Done { outcome, by: std::mem::take(&mut self.by) }
     }
 }

@@ -18,7 +18,7 @@ use protocol::{ClientCore, ClientEffects, Done, ReplicaId, SessionId, Time};
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +26,10 @@ use tokio::time::Instant;
 pub struct Client<C: ClientCore, L> {
     core: C,
     effects: ClientEffects<C::Request, C::Response>,
+    /// When the command is to be over.
+    deadline: Time,
+    /// As the core was told last.
+    now: Time,
     /// When the core wants its timer handled.
     wake: Option<Time>,
     /// What the core's times count from.
@@ -59,6 +63,8 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
         Self {
             core,
             effects: ClientEffects::default(),
+            deadline: Time::ZERO,
+            now: Time::ZERO,
             wake: None,
             origin: Instant::now(),
             alarm: Alarm::new(),
@@ -67,33 +73,54 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
         }
     }
 
-    fn now(&self) -> Time {
+    fn read_clock(&self) -> Time {
         Time(u64::try_from(self.origin.elapsed().as_nanos()).expect("a client of less than 584 years"))
     }
 
     /// The replica that a command which is run now is asked of first; `None` if several are asked at once.
     #[must_use]
     pub fn asks_first(&self) -> Option<ReplicaId> {
-        self.core.asks_first(self.now())
+        self.core.asks_first(self.read_clock())
     }
 
     /// Runs a command, to be over within `timeout`. The future must not be dropped before it is done, or the client with it.
     pub async fn run(&mut self, command: C::Command, timeout: Duration) -> Done<C::Response> {
+        self.begin(command, timeout);
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Begins a command, to be over within `timeout`: [`Client::poll`] goes on with it.
+    pub fn begin(&mut self, command: C::Command, timeout: Duration) {
+        self.now = self.read_clock();
+        self.deadline = self.now + timeout;
+        self.submit(command);
+    }
+
+    /// Begins another command, to be over when the last was to be.
+    pub fn begin_next(&mut self, command: C::Command) {
+        self.now = self.read_clock();
+        self.submit(command);
+    }
+
+    fn submit(&mut self, command: C::Command) {
         self.links.iter_mut().for_each(|(_, link)| link.begin_command());
         self.wake = None;
-        let mut now = self.now();
-        self.core.submit(now, now + timeout, command, &mut self.effects);
+        self.core.submit(self.now, self.deadline, command, &mut self.effects);
+    }
+
+    /// Goes on with the command that was begun, until it is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done<C::Response>> {
         loop {
             if let Some(done) = self.carry_out() {
-                return done;
+                return Poll::Ready(done);
             }
             // Also while replies never end.
-            let event = match self.wake.take_if(|wake| *wake <= now) {
+            let event = match self.wake.take_if(|wake| *wake <= self.now) {
                 Some(_due) => Event::Alarm,
-                None => poll_fn(|cx| self.poll_event(cx)).await,
+                None => ready!(self.poll_event(cx)),
             };
-            now = self.now();
-            let effects = &mut self.effects;
+            self.now = self.read_clock();
+            let (now, effects) = (self.now, &mut self.effects);
             match event {
                 Event::Reply { replica, reply } => self.core.handle_reply(now, replica, reply, effects),
                 Event::Down { replica, maybe_sent } => {

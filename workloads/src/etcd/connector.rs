@@ -2,13 +2,15 @@
 
 use super::client::{EtcdClient, EtcdClientConfig, Target};
 use super::leader::LeaderFinder;
-use crate::connect::{Answering, Binding, Connect, Performed, Performs, Who};
+use crate::connect::{Binding, Connect, Performed, Performs, Who};
 use crate::values::Layout;
 use checkers::history::{Call, Outcome};
 use protocol::NodeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Makes clients of these members. The leader is looked for once for all of them.
@@ -20,10 +22,17 @@ pub struct EtcdConnector {
 }
 
 /// A client, and what its members are called.
-#[derive(Debug)]
 struct Named {
-    client: EtcdClient,
+    state: State,
     members: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+enum State {
+    Idle(EtcdClient),
+    /// With a call, which gives the client back.
+    Asking(Pin<Box<dyn Future<Output = (EtcdClient, Outcome)>>>),
+    /// Between the two.
+    Changing,
 }
 
 impl EtcdConnector {
@@ -49,21 +58,34 @@ impl Connect for EtcdConnector {
         };
         let (serializable_reads, attempt_timeout) = (self.serializable_reads, who.attempt_timeout);
         let client = EtcdClient::new(EtcdClientConfig { target, serializable_reads, attempt_timeout });
-        Box::new(Named { client, members: Arc::clone(&self.members) })
+        Box::new(Named { state: State::Idle(client), members: Arc::clone(&self.members) })
     }
 }
 
 impl Performs for Named {
     fn asks_first(&self) -> Option<NodeId> {
-        let member = self.client.member()?;
+        let State::Idle(client) = &self.state else { return None };
+        let member = client.member()?;
         self.members.iter().find(|(_, address)| **address == member).map(|(node, _)| *node)
     }
 
-    fn perform<'a>(&'a mut self, layout: &'a Layout, call: &'a Call, timeout: Duration) -> Answering<'a> {
-        Box::pin(async move {
-            let outcome = self.client.perform(layout, call, timeout).await;
-            let answered = matches!(outcome, Outcome::Ok(_));
-            Performed { by: self.asks_first().filter(|_| answered).into_iter().collect(), outcome }
-        })
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) {
+        let State::Idle(mut client) = std::mem::replace(&mut self.state, State::Changing) else {
+            panic!("{call:?} was begun while another call is under way")
+        };
+        let (layout, call) = (*layout, call.clone());
+        self.state = State::Asking(Box::pin(async move {
+            let outcome = client.perform(&layout, &call, timeout).await;
+            (client, outcome)
+        }));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, _layout: &Layout, call: &Call) -> Poll<Performed> {
+        let State::Asking(asking) = &mut self.state else { panic!("{call:?} was not begun") };
+        let (client, outcome) = ready!(asking.as_mut().poll(cx));
+        self.state = State::Idle(client);
+        let answered = matches!(outcome, Outcome::Ok(_));
+        let by = self.asks_first().filter(|_| answered).into_iter().collect();
+        Poll::Ready(Performed { outcome, by })
     }
 }

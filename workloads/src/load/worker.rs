@@ -4,6 +4,7 @@ use super::Arrivals;
 use super::engine::{Engine, Stop};
 use crate::connect::{Performed, Performs};
 use checkers::history::{Call, Outcome, ProcessId};
+use std::future::poll_fn;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -54,7 +55,8 @@ impl Worker<'_, '_> {
     async fn ask(&mut self, intended: Option<u64>, call: Call) -> Result<bool, Stop> {
         let op = self.engine.invoke(self.process, intended, call)?;
         let (layout, timeout) = (&self.engine.layout, self.engine.config.op_timeout);
-        let Performed { outcome, .. } = self.client.perform(layout, &op.call, timeout).await;
+        self.client.begin(layout, &op.call, timeout);
+        let Performed { outcome, .. } = poll_fn(|cx| self.client.poll(cx, layout, &op.call)).await;
         let outcome = self.engine.complete(self.slot, &op, outcome)?;
         if matches!(outcome, Outcome::Info(_)) {
             self.process = self.engine.retire(self.process);

@@ -121,7 +121,7 @@ pub(crate) struct Drawn {
 /// A protocol of ours as an entry. What is the same for all of them is written here, once.
 pub(crate) trait OwnSystem: Sync + 'static {
     /// Its replicas.
-    type Core: Serves<Request = kv::Request, Reply = kv::Reply>;
+    type Core: Serves;
     /// Looks at replicas after each of their steps in the simulator.
     type Observer: Observer<Self::Core> + Default;
 

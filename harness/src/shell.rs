@@ -316,6 +316,7 @@ mod tests {
             peers: [(NodeId(1), any)].into(),
             members: None,
             client_address: any,
+            clients: [].into(),
             http_address: any,
             tls: Some(node),
             data_dir: folder.join("data"),

@@ -38,6 +38,9 @@ pub(crate) trait Kind: Sync {
     /// How its nodes are started.
     fn deployment(&self) -> Deployment;
 
+    /// What makes its clients. `tls`: what they show, if its nodes speak TLS.
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect>;
+
     /// Its seeded bugs: none, unless a plan names them.
     fn bugs(&self) -> Vec<BugInfo> {
         Vec::new()
@@ -72,9 +75,6 @@ pub(crate) trait Kind: Sync {
     fn trial(&self, _bug: &BugInfo) -> Option<&'static str> {
         None
     }
-
-    /// What makes its clients. `tls`: what they show, if its nodes speak TLS.
-    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect>;
 
     /// Runs a resolved cell in virtual time. `in_words`: with all that happens told in words.
     ///
@@ -163,6 +163,11 @@ impl<S: OwnSystem> Kind for S {
         Deployment::Own
     }
 
+    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let (nodes, group) = (target.nodes.clone(), target.group);
+        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls }))
+    }
+
     fn bugs(&self) -> Vec<BugInfo> {
         S::bugs().into_iter().chain(storage::Bug::ALL.iter().map(|bug| bug.info())).collect()
     }
@@ -196,11 +201,6 @@ impl<S: OwnSystem> Kind for S {
 
     fn trial(&self, bug: &BugInfo) -> Option<&'static str> {
         S::TRIALS.iter().find(|(id, _)| *id == bug.id).map(|(_, plan)| *plan)
-    }
-
-    fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
-        let nodes = KvNodes { nodes: target.nodes.clone(), group: target.group, tls };
-        Arc::new(KvConnector::<S::Core>::new(nodes))
     }
 
     fn simulate(&self, cell: &Cell, in_words: bool) -> anyhow::Result<Simulated> {

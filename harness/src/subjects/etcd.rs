@@ -53,6 +53,11 @@ impl Kind for Etcd {
         Deployment::Foreign(&Etcd)
     }
 
+    fn connector(&self, target: &Target, _tls: Option<ClientTls>) -> Arc<dyn Connect> {
+        let members = target.nodes.iter().map(|(node, (_, address))| (*node, *address)).collect();
+        Arc::new(EtcdConnector::new(members, target.reads == Reads::Local))
+    }
+
     fn node_options(&self, subject: &Subject) -> Result<Value, String> {
         if !subject.storage_bugs.is_empty() {
             return Err("etcd has no seeded bugs".into());
@@ -61,11 +66,6 @@ impl Kind for Etcd {
             return Err("etcd takes no options".into());
         }
         Ok(Value::Null)
-    }
-
-    fn connector(&self, target: &Target, _tls: Option<ClientTls>) -> Arc<dyn Connect> {
-        let members = target.nodes.iter().map(|(node, (_, address))| (*node, *address)).collect();
-        Arc::new(EtcdConnector::new(members, target.reads == Reads::Local))
     }
 
     fn simulate(&self, _cell: &Cell, _in_words: bool) -> anyhow::Result<Simulated> {

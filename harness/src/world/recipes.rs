@@ -89,6 +89,11 @@ impl OwnNode {
             members: (founders.len() < ports.len()).then_some(founders),
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
             client_address: ports[&id].client,
+            clients: ports
+                .iter()
+                .filter(|(other, _)| **other != id)
+                .map(|(id, ports)| (*id, ports.client))
+                .collect(),
             http_address: ports[&id].http,
             tls,
             data_dir: layout.data_link.clone().unwrap_or_else(|| layout.data.clone()),

@@ -41,6 +41,9 @@ pub struct Client<C: ClientCore, L> {
     turn: usize,
 }
 
+/// So many events are handled before others on the same thread have their turn.
+const EVENTS_MAX: usize = 64;
+
 /// What a client waits for.
 enum Event<R> {
     Reply { replica: ReplicaId, reply: R },
@@ -110,7 +113,7 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
 
     /// Goes on with the command that was begun, until it is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done<C::Response>> {
-        loop {
+        for _ in 0..EVENTS_MAX {
             if let Some(done) = self.carry_out() {
                 return Poll::Ready(done);
             }
@@ -129,6 +132,8 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
                 Event::Alarm => self.core.handle_timer(now, effects),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Does what the core asked for; the command's end if it is over.
@@ -168,5 +173,73 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
 impl<C: ClientCore + fmt::Debug, L: fmt::Debug> fmt::Debug for Client<C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("core", &self.core).field("links", &self.links).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kv::{ClientConfig, Command, LeaderClient, Matching, MatchingClient, Reply, Request, Response};
+    use protocol::{ClientOutcome, RequestId};
+
+    /// A replica that says something whenever it is looked at.
+    struct Talker {
+        asked: Option<Request>,
+        /// What it says is the answer; else it is nobody's.
+        answers: bool,
+    }
+
+    impl Link for Talker {
+        type Request = Request;
+        type Reply = Reply;
+
+        fn begin_command(&mut self) {}
+
+        fn send(&mut self, request: Request) {
+            self.asked = Some(request);
+        }
+
+        fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<LinkEvent<Reply>> {
+            let Some(asked) = &self.asked else { return Poll::Pending };
+            let id = if self.answers { asked.id } else { RequestId(u64::MAX) };
+            Poll::Ready(LinkEvent::Reply(Reply { id, result: Ok(Response::Done) }))
+        }
+    }
+
+    fn config(replicas: u32) -> ClientConfig {
+        ClientConfig {
+            session: SessionId(1),
+            replicas: (1..=replicas).map(ReplicaId).collect(),
+            group: replicas as usize,
+            home: ReplicaId(1),
+            bound: false,
+            attempt_timeout: Duration::from_secs(60),
+            backoff: Duration::from_millis(5),
+        }
+    }
+
+    fn links(answers: &[bool]) -> Vec<(ReplicaId, Talker)> {
+        let talker = |answers: &bool| Talker { asked: None, answers: *answers };
+        (1..).map(ReplicaId).zip(answers.iter().map(talker)).collect()
+    }
+
+    fn write() -> Command {
+        Command::Write { key: "k".into(), value: "v".into() }
+    }
+
+    #[tokio::test]
+    async fn whoever_talks_without_end_keeps_nobody_else_from_being_heard() {
+        let core = MatchingClient::new(config(4), Matching { equal: 2, lies: 1 });
+        let mut client = Client::new(core, links(&[false, false, true, true]));
+        let done = client.run(write(), Duration::from_secs(60)).await;
+        let by = vec![ReplicaId(3), ReplicaId(4)];
+        assert_eq!(done, Done { outcome: ClientOutcome::Answered(Response::Done), by });
+    }
+
+    #[tokio::test]
+    async fn whoever_talks_without_end_does_not_hold_up_the_clock() {
+        let mut client = Client::new(LeaderClient::new(config(1)), links(&[false]));
+        let done = client.run(write(), Duration::from_millis(20)).await;
+        assert!(matches!(done.outcome, ClientOutcome::Unknown(_)), "{done:?}");
     }
 }

@@ -32,6 +32,14 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// What connects with them.
+    #[must_use]
+    pub fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.0))
+    }
+}
+
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -59,8 +67,8 @@ impl Stream {
     ) -> io::Result<Stream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let Some(ClientTls(config)) = tls else { return Ok(Stream::Plain(stream)) };
-        let handshake = TlsConnector::from(config).connect(tls::server_name(replica), stream);
+        let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
+        let handshake = tls.connector().connect(tls::server_name(replica), stream);
         let stream = timeout(HANDSHAKE_PATIENCE, handshake).await.map_err(|_elapsed| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no handshake within {HANDSHAKE_PATIENCE:?}"))
         })??;

@@ -1,9 +1,10 @@
 //! The client port: framed requests in, framed replies out, pipelined, in any order.
 
 use crate::door::Door;
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
 use crate::framed::ReadError;
 use crate::security::{Connection, Security};
+use kv::Serves;
 use protocol::ClientId;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -36,7 +37,7 @@ impl ClientIds {
 }
 
 /// Serves the port until the node stops.
-pub(crate) async fn serve<P: KvProtocol>(
+pub(crate) async fn serve<P: Serves>(
     listener: TcpListener,
     security: Security,
     ids: ClientIds,
@@ -92,7 +93,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(4096)
 }
 
-async fn read_requests<P: KvProtocol>(
+async fn read_requests<P: Serves>(
     Connection { mut frames, outbound, .. }: Connection,
     client: ClientId,
     events: &mpsc::Sender<Event<P>>,

@@ -1,22 +1,22 @@
 //! The clients that replies go to, as the core's task sees them.
 
-use crate::event::{Event, KvProtocol};
-use crate::http::HttpRequest;
+use crate::event::Event;
 use crate::outbound::{Flushed, Outbound};
-use protocol::{ClientId, RequestId, codec, frame};
+use kv::Serves;
+use protocol::{ClientId, codec, frame};
 use std::collections::HashMap;
 use std::io;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// A client that lets more than this pile up is dropped.
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
 
 /// All clients.
 #[derive(Debug)]
-pub(crate) struct Clients<P: KvProtocol> {
+pub(crate) struct Clients<P: Serves> {
     sockets: HashMap<ClientId, Socket>,
-    /// What each HTTP client waits for.
-    http: HashMap<ClientId, (RequestId, oneshot::Sender<kv::Reply>)>,
+    /// Those within this node, which need no socket.
+    within: HashMap<ClientId, mpsc::Sender<P::Reply>>,
     /// Sockets with something to send.
     dirty: Vec<ClientId>,
     events: mpsc::Sender<Event<P>>,
@@ -31,24 +31,23 @@ struct Socket {
     dirty: bool,
 }
 
-impl<P: KvProtocol> Clients<P> {
+impl<P: Serves> Clients<P> {
     pub(crate) fn new(events: mpsc::Sender<Event<P>>) -> Self {
-        let (sockets, http, dirty) = (HashMap::new(), HashMap::new(), Vec::new());
-        Clients { sockets, http, dirty, events, dropped_slow: 0, replies: 0 }
+        let (sockets, within, dirty) = (HashMap::new(), HashMap::new(), Vec::new());
+        Clients { sockets, within, dirty, events, dropped_slow: 0, replies: 0 }
     }
 
     pub(crate) fn connected(&mut self, client: ClientId, outbound: Outbound) {
         self.sockets.insert(client, Socket { outbound, dirty: false });
     }
 
-    /// Where the reply to an HTTP request goes; it replaces what its client asked before.
-    pub(crate) fn expect(&mut self, request: HttpRequest) -> (ClientId, kv::Request) {
-        self.http.insert(request.client, (request.request.id, request.reply));
-        (request.client, request.request)
+    pub(crate) fn connected_within(&mut self, client: ClientId, replies: mpsc::Sender<P::Reply>) {
+        self.within.insert(client, replies);
     }
 
     pub(crate) fn gone(&mut self, client: ClientId) {
         self.sockets.remove(&client);
+        self.within.remove(&client);
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -56,9 +55,9 @@ impl<P: KvProtocol> Clients<P> {
     }
 
     /// Queues a reply, to leave with the next [`Clients::flush`].
-    pub(crate) fn send(&mut self, client: ClientId, reply: kv::Reply) {
+    pub(crate) fn send(&mut self, client: ClientId, reply: P::Reply) {
         self.replies += 1;
-        let Some(socket) = self.sockets.get_mut(&client) else { return self.send_http(client, reply) };
+        let Some(socket) = self.sockets.get_mut(&client) else { return self.send_within(client, reply) };
         // The state machine bounds its answers to what a frame holds.
         frame::frame_into(socket.outbound.buffer(), |out| codec::encode_into(&reply, out));
         if !socket.dirty {
@@ -67,16 +66,11 @@ impl<P: KvProtocol> Clients<P> {
         }
     }
 
-    fn send_http(&mut self, client: ClientId, reply: kv::Reply) {
+    fn send_within(&mut self, client: ClientId, reply: P::Reply) {
         // Neither: the client has gone meanwhile, which is its right.
-        let Some((waits_for, _)) = self.http.get(&client) else { return };
-        if *waits_for != reply.id {
-            return;
-        }
-        if let Some((_, waiting)) = self.http.remove(&client)
-            && waiting.send(reply).is_err()
-        {
-            tracing::debug!(%client, "the HTTP client did not wait for its answer");
+        let Some(replies) = self.within.get(&client) else { return };
+        if let Err(error) = replies.try_send(reply) {
+            tracing::debug!(%client, %error, "a client within this node does not take its reply");
         }
     }
 

@@ -30,6 +30,10 @@ pub struct NodeConfig {
     pub members: Option<Vec<ReplicaId>>,
     /// Where clients connect; port 0 lets the system choose.
     pub client_address: SocketAddr,
+    /// Where the client ports of other nodes are. A client behind HTTP asks those that are named here, if it is one that asks several
+    /// replicas, and this node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<NodeId, SocketAddr>,
     /// Where HTTP is served; port 0 lets the system choose.
     pub http_address: SocketAddr,
     /// Mutual TLS on the peer, client and HTTP ports; they are plain without it.
@@ -199,6 +203,9 @@ impl NodeConfig {
         if let Some(stranger) = self.twins.keys().find(|node| !self.peers.contains_key(node)) {
             return Err(format!("twins: {} is not among the peers", stranger.0));
         }
+        if let Some(stranger) = self.clients.keys().find(|node| !self.peers.contains_key(node)) {
+            return Err(format!("clients: {} is not among the peers", stranger.0));
+        }
         let placement = self.placement();
         let mut founders = self.members.iter().flatten();
         if let Some(stranger) = founders.find(|founder| placement.node_of(**founder).is_none()) {
@@ -207,8 +214,10 @@ impl NodeConfig {
         if self.members.as_ref().is_some_and(Vec::is_empty) {
             return Err("members: there are none".to_owned());
         }
-        if let Some((peer, _)) = self.peers.iter().find(|(_, address)| address.port() == 0) {
-            return Err(format!("peers: {} has port 0, which nobody could connect to", peer.0));
+        for (key, nodes) in [("peers", &self.peers), ("clients", &self.clients)] {
+            if let Some((node, _)) = nodes.iter().find(|(_, address)| address.port() == 0) {
+                return Err(format!("{key}: {} has port 0, which nobody could connect to", node.0));
+            }
         }
         Ok(())
     }
@@ -289,6 +298,21 @@ mod tests {
             [("[1, 7]", "members: no node stands for 7"), ("[]", "members: there are none")]
         {
             let found = founders(&format!("{MINIMAL}members: {members}\n")).expect_err("impossible members");
+            assert!(found.contains(error), "{found}");
+        }
+    }
+
+    #[test]
+    fn clients_are_known_of_peers_only_and_at_ports_that_exist() {
+        let clients =
+            |text: &str| load(&format!("{MINIMAL}clients: {text}\n")).map(|(config, _)| config.clients);
+        let address = SocketAddr::from(([127, 0, 0, 1], 8002));
+        assert_eq!(clients("{2: '127.0.0.1:8002'}"), Ok([(NodeId(2), address)].into()));
+        for (text, error) in [
+            ("{7: '127.0.0.1:8002'}", "clients: 7 is not among the peers"),
+            ("{2: '127.0.0.1:0'}", "clients: 2 has port 0"),
+        ] {
+            let found = clients(text).expect_err("nobody could be asked there");
             assert!(found.contains(error), "{found}");
         }
     }

@@ -1,6 +1,7 @@
 //! The control socket: JSON lines on a Unix socket in the data folder, and the leases of what it sets.
 
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
+use kv::Serves;
 use protocol::control::{ControlReply, ControlRequest};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +46,7 @@ pub(crate) fn listen(data_dir: &Path) -> io::Result<(UnixListener, PathBuf)> {
 }
 
 /// Serves the socket until the node stops.
-pub(crate) async fn serve<P: KvProtocol>(listener: UnixListener, events: mpsc::Sender<Event<P>>) {
+pub(crate) async fn serve<P: Serves>(listener: UnixListener, events: mpsc::Sender<Event<P>>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let stream = match listener.accept().await {
@@ -70,7 +71,7 @@ pub(crate) async fn serve<P: KvProtocol>(listener: UnixListener, events: mpsc::S
     }
 }
 
-async fn converse<P: KvProtocol>(stream: UnixStream, events: &mpsc::Sender<Event<P>>) -> io::Result<()> {
+async fn converse<P: Serves>(stream: UnixStream, events: &mpsc::Sender<Event<P>>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -96,7 +97,7 @@ async fn converse<P: KvProtocol>(stream: UnixStream, events: &mpsc::Sender<Event
 }
 
 /// Has the core's task carry out a request; `None` if the node is stopping.
-pub(crate) async fn ask<P: KvProtocol>(
+pub(crate) async fn ask<P: Serves>(
     events: &mpsc::Sender<Event<P>>,
     request: ControlRequest,
 ) -> Option<ControlReply> {

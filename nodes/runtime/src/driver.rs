@@ -6,9 +6,10 @@
 use crate::alarm::Alarm;
 use crate::clock::NodeClock;
 use crate::control::Leases;
-use crate::event::{Event, KvProtocol, TURN_EVENTS_MAX};
+use crate::event::{Event, TURN_EVENTS_MAX};
 use crate::metrics::Durations;
 use crate::outlets::Outlets;
+use kv::Serves;
 use protocol::{Time, Turns};
 use std::future::Future;
 use std::io;
@@ -30,7 +31,7 @@ pub enum DriverError {
 
 /// Everything that the core's task owns.
 #[derive(Debug)]
-pub(crate) struct Driver<P: KvProtocol> {
+pub(crate) struct Driver<P: Serves> {
     pub(crate) protocol: &'static str,
     pub(crate) turns: Turns<P>,
     pub(crate) outlets: Outlets<P>,
@@ -55,7 +56,7 @@ pub(crate) struct TurnCounters {
     pub(crate) timers_fired: u64,
 }
 
-impl<P: KvProtocol> Driver<P> {
+impl<P: Serves> Driver<P> {
     /// Drives the core until `stop` is ready, then makes what it has asked for durable and returns.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DriverError> {
         let mut stop = std::pin::pin!(stop);
@@ -127,15 +128,11 @@ impl<P: KvProtocol> Driver<P> {
             }
             Event::Ping { from } => outlets.links.receive_ping(from),
             Event::ClientConnected { client, outbound } => outlets.clients.connected(client, outbound),
+            Event::ClientWithin { client, replies } => outlets.clients.connected_within(client, replies),
             Event::ClientWritable { client } => outlets.clients.writable(client),
             Event::ClientGone { client } => {
                 outlets.clients.gone(client);
                 turns.input(|core, _| core.handle_client_gone(now, client));
-            }
-            Event::Http(request) => {
-                self.counters.requests += 1;
-                let (client, request) = outlets.clients.expect(request);
-                turns.input(|core, out| core.handle_request(now, client, request, out));
             }
             Event::PeerConnected { peer, outbound } => outlets.links.connected(peer, outbound),
             Event::PeerWritable { peer } => outlets.links.writable(peer),

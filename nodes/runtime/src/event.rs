@@ -1,58 +1,28 @@
 //! Everything that can happen to a core.
 
-use crate::http::HttpRequest;
 use crate::outbound::Outbound;
 use protocol::control::{ControlReply, ControlRequest};
 use protocol::{ClientId, NodeId, Protocol, SnapshotEvent};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How many events may wait. Whoever produces them waits beyond that: a client is not read from any further.
 pub(crate) const EVENTS_WAITING_MAX: usize = 4096;
 /// How many events one turn takes at most.
 pub(crate) const TURN_EVENTS_MAX: usize = 1024;
 
-/// A core whose clients speak kv: what this driver drives.
-pub trait KvProtocol:
-    Protocol<
-        Request = kv::Request,
-        Reply = kv::Reply,
-        Config: Send,
-        Message: Send,
-        Record: Send,
-        Timer: Send,
-        Image: Sync,
-    > + Send
-    + 'static
-{
-}
-
-impl<P> KvProtocol for P where
-    P: Protocol<
-            Request = kv::Request,
-            Reply = kv::Reply,
-            Config: Send,
-            Message: Send,
-            Record: Send,
-            Timer: Send,
-            Image: Sync,
-        > + Send
-        + 'static
-{
-}
-
 /// One event, in the order in which it reaches the core.
 #[derive(Debug)]
 pub(crate) enum Event<P: Protocol> {
     /// A client has connected. Precedes its requests.
     ClientConnected { client: ClientId, outbound: Outbound },
+    /// A client within this node is there. Precedes its requests.
+    ClientWithin { client: ClientId, replies: mpsc::Sender<P::Reply> },
     /// A client asks.
     Request { client: ClientId, request: P::Request },
     /// A client's socket, once full, takes more.
     ClientWritable { client: ClientId },
     /// A client's connection has ended.
     ClientGone { client: ClientId },
-    /// Somebody asks by HTTP.
-    Http(HttpRequest),
     /// Our connection to a peer is up. Its messages come on another one.
     PeerConnected { peer: NodeId, outbound: Outbound },
     /// Our connection to a peer, once full, takes more.

@@ -10,13 +10,14 @@
 //! | `GET /metrics` | 200, Prometheus' text format |
 //!
 //! Anything else is an error with `{"error"}`: 400 for what cannot be asked, 409 for what does not fit the value that is
-//! there, 503 for what this node cannot do now, 504 if nobody answers: the outcome is then unknown. Bytes that are
-//! no text appear as `{"hex": "…"}`; lists and records as arrays.
+//! there, 503 for what was refused until its time was up: it certainly had no effect; 504 if its outcome is unknown. Bytes
+//! that are no text appear as `{"hex": "…"}`; lists and records as arrays.
 
-use crate::client_port::{ACCEPT_BACKOFF, ClientIds};
+use crate::client_port::ACCEPT_BACKOFF;
 use crate::control;
 use crate::door::Door;
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
+use crate::front::Front;
 use crate::security::Security;
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -27,18 +28,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use kv::{Command, Refusal, Routing, Value};
+use kv::{Command, Serves, Value};
+use protocol::ClientOutcome;
 use protocol::control::{ControlReply, ControlRequest};
-use protocol::{ClientId, RequestId, Sequence, SessionId};
-use rand::TryRngCore;
 use serde::Deserialize;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 /// Connections at once, and so requests at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -51,22 +51,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows of a page unless the request says otherwise.
 const PAGE_ROWS: u32 = 1000;
 
-/// A request on its way to the core.
-#[derive(Debug)]
-pub(crate) struct HttpRequest {
-    pub(crate) client: ClientId,
-    pub(crate) request: kv::Request,
-    pub(crate) reply: oneshot::Sender<kv::Reply>,
-}
-
 /// Serves the port until the node stops.
-pub(crate) async fn serve<P: KvProtocol>(
-    listener: TcpListener,
-    security: Security,
-    ids: ClientIds,
-    events: mpsc::Sender<Event<P>>,
-) {
-    let front = Front { events, ids, askers: Arc::default() };
+pub(crate) async fn serve<P: Serves>(listener: TcpListener, security: Security, front: Front<P>) {
     let router = Router::new()
         .route("/kv/get/{key}", get(get_key))
         .route("/kv/put", post(put))
@@ -133,86 +119,24 @@ async fn with_patience(request: Request, next: Next) -> Response {
     })
 }
 
-/// What the handlers share.
-struct Front<P: KvProtocol> {
-    events: mpsc::Sender<Event<P>>,
-    ids: ClientIds,
-    /// Those that are not at work.
-    askers: Arc<Mutex<Vec<Asker>>>,
-}
-
-impl<P: KvProtocol> Clone for Front<P> {
-    fn clone(&self) -> Self {
-        let (events, ids, askers) = (self.events.clone(), self.ids.clone(), Arc::clone(&self.askers));
-        Front { events, ids, askers }
-    }
-}
-
-/// A client of this node's own. It asks one thing at a time.
-#[derive(Clone, Copy, Debug)]
-struct Asker {
-    client: ClientId,
-    /// Of its last request.
-    id: RequestId,
-    /// Its session and the last command of it. A session ends with a command that was not answered: whether that one
-    /// has had its place in the session cannot be told.
-    session: Option<(SessionId, Sequence)>,
-}
-
-/// An asker at work; it comes back when the request is over, answered or not.
-struct AskerAtWork {
-    asker: Asker,
-    home: Arc<Mutex<Vec<Asker>>>,
-}
-
-impl Drop for AskerAtWork {
-    fn drop(&mut self) {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(self.asker);
-    }
-}
-
-impl<P: KvProtocol> Front<P> {
-    fn asker(&self) -> AskerAtWork {
-        let idle = self.askers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let new = || Asker { client: self.ids.next(), id: RequestId(0), session: None };
-        AskerAtWork { asker: idle.unwrap_or_else(new), home: Arc::clone(&self.askers) }
-    }
-
-    async fn run(&self, command: Command) -> Result<kv::Response, Failure> {
-        let mut at_work = self.asker();
-        let asker = &mut at_work.asker;
-        asker.id.0 += 1;
-        let is_write = !command.is_read_only();
-        let (session, sequence) = match asker.session {
-            Some((session, last)) if is_write => (session, Sequence(last.0 + 1)),
-            Some(_) | None => (random_session()?, Sequence(1)),
-        };
-        let request = kv::Request { id: asker.id, session, sequence, routing: Routing::Here, command };
-        if is_write {
-            asker.session = None;
+/// Carries a command out.
+async fn run<P: Serves>(front: &Front<P>, command: Command) -> Result<kv::Response, Failure> {
+    command.validate().map_err(|refusal| Failure::new(StatusCode::BAD_REQUEST, refusal.to_string()))?;
+    match front.run(command).await.outcome {
+        ClientOutcome::Answered(response) => Ok(response),
+        ClientOutcome::Failed(why) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, why)),
+        ClientOutcome::Unknown(why) => {
+            Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, format!("outcome unknown: {why}")))
         }
-        let (reply, answer) = oneshot::channel();
-        let sent = self.events.send(Event::Http(HttpRequest { client: asker.client, request, reply })).await;
-        sent.map_err(|_closed| Failure::stopping())?;
-        let response = answer.await.map_err(|_closed| Failure::stopping())?.result?;
-        if is_write {
-            asker.session = Some((session, sequence));
-        }
-        Ok(response)
     }
 }
 
-fn random_session() -> Result<SessionId, Failure> {
-    let random = rand::rngs::OsRng.try_next_u64();
-    random.map(SessionId).map_err(|e| Failure::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string()))
-}
-
-async fn get_key<P: KvProtocol>(
+async fn get_key<P: Serves>(
     State(front): State<Front<P>>,
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match front.run(Command::Read { key: key.clone().into() }).await? {
+    match run(&front, Command::Read { key: key.clone().into() }).await? {
         kv::Response::Value(Some(value)) => {
             Ok(Json(json!({ "key": key, "value": show(&value) })).into_response())
         }
@@ -228,23 +152,23 @@ struct Put {
     value: String,
 }
 
-async fn put<P: KvProtocol>(
+async fn put<P: Serves>(
     State(front): State<Front<P>>,
     body: Result<Json<Put>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Json(Put { key, value }) = body.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match front.run(Command::Write { key: key.clone().into(), value: value.into() }).await? {
+    match run(&front, Command::Write { key: key.clone().into(), value: value.into() }).await? {
         kv::Response::Done => Ok(Json(json!({ "key": key })).into_response()),
         other => Err(Failure::unfit(&other)),
     }
 }
 
-async fn delete_key<P: KvProtocol>(
+async fn delete_key<P: Serves>(
     State(front): State<Front<P>>,
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match front.run(Command::Delete { key: key.clone().into() }).await? {
+    match run(&front, Command::Delete { key: key.clone().into() }).await? {
         kv::Response::Deleted(deleted) => Ok(Json(json!({ "key": key, "deleted": deleted })).into_response()),
         other => Err(Failure::unfit(&other)),
     }
@@ -263,12 +187,12 @@ fn page_rows() -> u32 {
     PAGE_ROWS
 }
 
-async fn all<P: KvProtocol>(
+async fn all<P: Serves>(
     State(front): State<Front<P>>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(Page { start, limit }) = page.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match front.run(Command::Scan { start: start.into(), limit }).await? {
+    match run(&front, Command::Scan { start: start.into(), limit }).await? {
         kv::Response::Rows(rows) => {
             let full = rows.len() >= limit as usize;
             // The least key behind the last one.
@@ -281,8 +205,8 @@ async fn all<P: KvProtocol>(
     }
 }
 
-async fn status<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response, Failure> {
-    match control::ask(&front.events, ControlRequest::Status).await {
+async fn status<P: Serves>(State(front): State<Front<P>>) -> Result<Response, Failure> {
+    match control::ask(front.events(), ControlRequest::Status).await {
         Some(ControlReply::Ok(status)) => Ok(Json(status).into_response()),
         Some(ControlReply::Admin(reply)) => unreachable!("{reply:?} is no status"),
         Some(ControlReply::Error(reason)) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
@@ -290,9 +214,9 @@ async fn status<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response
     }
 }
 
-async fn metrics<P: KvProtocol>(State(front): State<Front<P>>) -> Result<Response, Failure> {
+async fn metrics<P: Serves>(State(front): State<Front<P>>) -> Result<Response, Failure> {
     let (reply, answer) = oneshot::channel();
-    front.events.send(Event::Metrics { reply }).await.map_err(|_closed| Failure::stopping())?;
+    front.events().send(Event::Metrics { reply }).await.map_err(|_closed| Failure::stopping())?;
     let page = answer.await.map_err(|_closed| Failure::stopping())?;
     Ok(([("content-type", "text/plain; version=0.0.4")], page).into_response())
 }
@@ -322,19 +246,6 @@ impl Failure {
     /// The command did not fit the value that is there.
     fn unfit(response: &kv::Response) -> Failure {
         Failure::new(StatusCode::CONFLICT, format!("the key holds something else: {response:?}"))
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
-        let status = match refusal {
-            Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refusal::SessionExpired => StatusCode::CONFLICT,
-            Refusal::NotLeader { .. } | Refusal::Busy | Refusal::Uncertain(_) | Refusal::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        };
-        Failure::new(status, refusal.to_string())
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `transport/` | messages between replicas, and links made bad on demand |
 //! | `client_port.rs`, `clients.rs` | requests in, replies out |
 //! | `http.rs`, `control.rs`, `status.rs`, `metrics.rs` | for people and for a nemesis |
+//! | `front.rs` | the clients behind HTTP: the protocol's own, over links to this core and to other nodes |
 //! | `clock.rs`, `alarm.rs` | the node's time, waking up |
 //! | `door.rs`, `security.rs` | who may stand before a port, and for how long; plain connections and those with TLS |
 //! | `framed.rs`, `outbound.rs`, `session.rs` | reading frames from anybody; writing without ever waiting; TLS between them |
@@ -28,6 +29,7 @@ mod door;
 mod driver;
 mod event;
 mod framed;
+mod front;
 mod http;
 mod journal;
 mod metrics;
@@ -44,7 +46,6 @@ mod transport;
 pub use config::{ConfigError, Durability, NodeConfig, Unsynced};
 pub use control::SOCKET_NAME;
 pub use driver::DriverError;
-pub use event::KvProtocol;
 pub use node::{JOURNAL, NodeError, Ready, serve};
 pub use start::{EXIT_DISK_FULL, node_main};
 pub use tls::{self, TlsFiles};

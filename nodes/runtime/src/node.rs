@@ -7,13 +7,15 @@ use crate::clock::NodeClock;
 use crate::config::{Durability, Keeping, NodeConfig};
 use crate::control::{self, Leases};
 use crate::driver::{Driver, DriverError, TurnCounters};
-use crate::event::{EVENTS_WAITING_MAX, Event, KvProtocol};
+use crate::event::{EVENTS_WAITING_MAX, Event};
+use crate::front::Front;
 use crate::http;
 use crate::journal::Journal;
 use crate::outlets::Outlets;
 use crate::security::Security;
 use crate::snapshot::SnapshotStore;
 use crate::transport::{self, Group, Links};
+use kv::Serves;
 use protocol::{RecoverError, Recovered, Turns};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -106,7 +108,7 @@ pub enum NodeError {
 ///
 /// # Errors
 /// If it does not start or cannot go on.
-pub async fn serve<P: KvProtocol>(
+pub async fn serve<P: Serves>(
     protocol: &'static str,
     config: &NodeConfig,
     core_config: P::Config,
@@ -130,7 +132,7 @@ pub async fn serve<P: KvProtocol>(
 }
 
 /// Reads the disk and starts the core from it.
-fn recover<P: KvProtocol>(
+fn recover<P: Serves>(
     protocol: &'static str,
     config: &NodeConfig,
     core_config: P::Config,
@@ -216,7 +218,7 @@ impl Ports {
         })
     }
 
-    fn serve<P: KvProtocol>(
+    fn serve<P: Serves>(
         self,
         config: &NodeConfig,
         security: &Security,
@@ -225,8 +227,9 @@ impl Ports {
     ) {
         let ids = ClientIds::default();
         let secured = || security.clone();
-        tokio::spawn(client_port::serve(self.client, secured(), ids.clone(), events.clone()));
-        tokio::spawn(http::serve(self.http, secured(), ids, events.clone()));
+        let front = Front::new(config, security, ids.clone(), events.clone());
+        tokio::spawn(client_port::serve(self.client, secured(), ids, events.clone()));
+        tokio::spawn(http::serve(self.http, secured(), front));
         tokio::spawn(control::serve(self.control, events.clone()));
         if let Some(peer) = self.peer {
             tokio::spawn(transport::serve(peer, secured(), group.clone(), events.clone()));

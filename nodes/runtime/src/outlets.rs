@@ -2,16 +2,16 @@
 
 use crate::clients::Clients;
 use crate::driver::DriverError;
-use crate::event::KvProtocol;
 use crate::journal::Journal;
 use crate::snapshot::SnapshotStore;
 use crate::transport::Links;
+use kv::Serves;
 use protocol::{JournalPosition, Lane, NodeId, Outbox, Outside, Placement, SnapshotEffect, SnapshotEvent};
 use std::time::Instant;
 
 /// Where a core's effects go.
 #[derive(Debug)]
-pub(crate) struct Outlets<P: KvProtocol> {
+pub(crate) struct Outlets<P: Serves> {
     pub(crate) node: NodeId,
     /// Which node stands for which replica.
     pub(crate) placement: Placement,
@@ -24,7 +24,7 @@ pub(crate) struct Outlets<P: KvProtocol> {
     pub(crate) messages_out: u64,
 }
 
-impl<P: KvProtocol> Outlets<P> {
+impl<P: Serves> Outlets<P> {
     /// Writes to the sockets.
     pub(crate) fn flush(&mut self) {
         self.links.flush();
@@ -32,7 +32,7 @@ impl<P: KvProtocol> Outlets<P> {
     }
 }
 
-impl<P: KvProtocol> Outside<P> for Outlets<P> {
+impl<P: Serves> Outside<P> for Outlets<P> {
     type Stop = DriverError;
 
     fn release(&mut self, _lane: Lane, outbox: &mut Outbox<P>) -> Result<(), DriverError> {

@@ -5,12 +5,13 @@ use crate::config::NodeConfig;
 use crate::framed::FrameReader;
 use crate::outbound::Outbound;
 use crate::session::Session;
+use client::ClientTls;
 use protocol::ReplicaId;
 use std::fmt;
 use std::io;
 use tls::{Credentials, TlsError};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
 
 /// How this node's connections are secured.
 #[derive(Clone, Default)]
@@ -19,7 +20,7 @@ pub(crate) enum Security {
     #[default]
     Plain,
     /// By mutual TLS, on all ports.
-    Tls { acceptor: TlsAcceptor, connector: TlsConnector },
+    Tls { acceptor: TlsAcceptor, client: ClientTls },
 }
 
 impl Security {
@@ -28,7 +29,15 @@ impl Security {
     pub(crate) fn load(config: &NodeConfig) -> Result<Security, TlsError> {
         let Some(files) = &config.tls else { return Ok(Security::Plain) };
         let credentials = Credentials::read_of(config.replica(), files)?;
-        Ok(Security::Tls { acceptor: credentials.server().into(), connector: credentials.client().into() })
+        Ok(Security::Tls { acceptor: credentials.server().into(), client: ClientTls::new(&credentials) })
+    }
+
+    /// What this node shows when it connects to another one's client port.
+    pub(crate) fn client_tls(&self) -> Option<ClientTls> {
+        match self {
+            Security::Plain => None,
+            Security::Tls { client, .. } => Some(client.clone()),
+        }
     }
 
     /// With whoever has connected to this node; its frames may have so many bytes.
@@ -59,8 +68,9 @@ impl Security {
         prepare(&stream)?;
         match self {
             Security::Plain => Ok(Connection::plain(stream, payload_bytes_max)),
-            Security::Tls { connector, .. } => {
-                let (stream, session) = connector.connect(tls::server_name(peer), stream).await?.into_inner();
+            Security::Tls { client, .. } => {
+                let dialled = client.connector().connect(tls::server_name(peer), stream);
+                let (stream, session) = dialled.await?.into_inner();
                 Ok(Connection::sealed(stream, Session::new(session), payload_bytes_max))
             }
         }
@@ -124,7 +134,7 @@ mod tests {
     }
 
     fn secured(credentials: &Credentials) -> Security {
-        Security::Tls { acceptor: credentials.server().into(), connector: credentials.client().into() }
+        Security::Tls { acceptor: credentials.server().into(), client: ClientTls::new(credentials) }
     }
 
     /// Two ends of a connection that n2 has dialled, n1's first.

@@ -1,7 +1,8 @@
 //! The snapshot store's thread: it saves, reads and receives images beside the core's work.
 
 use crate::config::{Durability, Keeping};
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
+use kv::Serves;
 use protocol::{Bugs, SnapshotEffect, SnapshotEvent};
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
@@ -11,12 +12,12 @@ use tokio::sync::mpsc;
 
 /// Where a core's snapshot effects go.
 #[derive(Debug)]
-pub(crate) struct SnapshotStore<P: KvProtocol> {
+pub(crate) struct SnapshotStore<P: Serves> {
     steps: Steps<P::Image>,
     thread: std_mpsc::Sender<SnapshotEffect<P::Image>>,
 }
 
-impl<P: KvProtocol> SnapshotStore<P> {
+impl<P: Serves> SnapshotStore<P> {
     /// Opens the store in a folder; answers go to `events`.
     ///
     /// # Errors
@@ -60,7 +61,7 @@ impl<P: KvProtocol> SnapshotStore<P> {
     }
 }
 
-fn work<P: KvProtocol>(
+fn work<P: Serves>(
     mut snapshots: Snapshots<Folder>,
     queue: &std_mpsc::Receiver<SnapshotEffect<P::Image>>,
     events: &mpsc::Sender<Event<P>>,

@@ -1,7 +1,6 @@
 //! What is the same in the `main` of every node binary.
 
 use crate::config::NodeConfig;
-use crate::event::KvProtocol;
 use crate::node::{self, Ready};
 use anyhow::Context;
 use clap::Parser;
@@ -35,7 +34,7 @@ pub const EXIT_DISK_FULL: u8 = 28;
 
 /// Runs one node until it is told to stop: exit code 0. Whatever keeps it from running is one line on stderr: exit code
 /// [`EXIT_DISK_FULL`] if that is a full disk, 1 otherwise.
-pub fn node_main<P: KvProtocol + Serves>() -> ExitCode {
+pub fn node_main<P: Serves>() -> ExitCode {
     let arguments = Arguments::parse();
     match run::<P>(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +54,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_full) { ExitCode::from(EXIT_DISK_FULL) } else { ExitCode::FAILURE }
 }
 
-fn run<P: KvProtocol + Serves>(arguments: &Arguments) -> anyhow::Result<()> {
+fn run<P: Serves>(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.die_with_parent {
         die_with_parent()?;
     }

@@ -2,14 +2,14 @@
 
 use crate::control::Leases;
 use crate::driver::Driver;
-use crate::event::KvProtocol;
 use crate::metrics::Page;
 use crate::outlets::Outlets;
+use kv::Serves;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
 use protocol::{NodeId, Time};
 use std::collections::BTreeMap;
 
-impl<P: KvProtocol> Driver<P> {
+impl<P: Serves> Driver<P> {
     pub(crate) fn control(&mut self, now: Time, request: ControlRequest) -> ControlReply {
         let machine = self.outlets.machine;
         let done = match request {

@@ -4,9 +4,10 @@ use super::hello::{Group, HELLO_BYTES_MAX, Hello, Welcome};
 use super::packet::Packet;
 use crate::client_port::ACCEPT_BACKOFF;
 use crate::door::{Door, Unadmitted};
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
 use crate::framed::ReadError;
 use crate::security::{Connection, Security};
+use kv::Serves;
 use protocol::{NodeId, codec, frame};
 use std::io;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ enum AcceptError {
 }
 
 /// Serves the port until the node stops.
-pub(crate) async fn serve<P: KvProtocol>(
+pub(crate) async fn serve<P: Serves>(
     listener: TcpListener,
     security: Security,
     group: Group,
@@ -93,7 +94,7 @@ async fn greet(
     Ok(Some((from, connection)))
 }
 
-async fn read_messages<P: KvProtocol>(
+async fn read_messages<P: Serves>(
     from: NodeId,
     mut connection: Connection,
     events: &mpsc::Sender<Event<P>>,

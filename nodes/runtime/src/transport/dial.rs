@@ -2,10 +2,11 @@
 
 use super::hello::{Group, HELLO_BYTES_MAX, Welcome};
 use crate::door::DOOR_PATIENCE;
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
 use crate::framed::{FrameReader, ReadError};
 use crate::outbound::Outbound;
 use crate::security::{Connection, Security};
+use kv::Serves;
 use protocol::{NodeId, codec, frame};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -40,7 +41,7 @@ enum DialError {
 }
 
 /// Dials until the node stops.
-pub(crate) async fn keep_connected<P: KvProtocol>(
+pub(crate) async fn keep_connected<P: Serves>(
     group: Group,
     security: Security,
     peer: NodeId,

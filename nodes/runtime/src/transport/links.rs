@@ -2,8 +2,9 @@
 
 use super::conditioner::{self, Conditioner};
 use super::packet::PacketRef;
-use crate::event::{Event, KvProtocol};
+use crate::event::Event;
 use crate::outbound::{Flushed, Outbound};
+use kv::Serves;
 use protocol::control::{LinkConditions, LinkCounters};
 use protocol::{NodeId, codec, frame};
 use rand::SeedableRng;
@@ -20,7 +21,7 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 
 /// The links to all peers.
 #[derive(Debug)]
-pub(crate) struct Links<P: KvProtocol> {
+pub(crate) struct Links<P: Serves> {
     links: BTreeMap<NodeId, Link<P>>,
     chance: Xoshiro256PlusPlus,
     /// `None` before the first.
@@ -29,7 +30,7 @@ pub(crate) struct Links<P: KvProtocol> {
 }
 
 #[derive(Debug)]
-struct Link<P: KvProtocol> {
+struct Link<P: Serves> {
     connection: Option<Outbound>,
     outbound: Conditioner<Vec<u8>>,
     inbound: Conditioner<P::Message>,
@@ -45,7 +46,7 @@ pub(crate) struct Losses {
     pub(crate) backlog: u64,
 }
 
-impl<P: KvProtocol> Links<P> {
+impl<P: Serves> Links<P> {
     pub(crate) fn new(
         peers: impl Iterator<Item = NodeId>,
         seed: u64,
@@ -206,7 +207,7 @@ impl<P: KvProtocol> Links<P> {
     }
 }
 
-impl<P: KvProtocol> Link<P> {
+impl<P: Serves> Link<P> {
     fn send(&mut self, now: Instant, packet: &PacketRef<'_, P::Message>, chance: &mut Xoshiro256PlusPlus) {
         if self.outbound.is_transparent() {
             self.outbound.pass();
@@ -227,7 +228,7 @@ impl<P: KvProtocol> Link<P> {
     }
 }
 
-fn settle<P: KvProtocol>(
+fn settle<P: Serves>(
     peer: NodeId,
     connection: &Outbound,
     flushed: io::Result<Flushed>,

@@ -114,6 +114,7 @@ pub(crate) fn group(
         members: None,
         peers: peers.clone(),
         client_address: any,
+        clients: BTreeMap::new(),
         http_address: any,
         tls: None,
         data_dir: folder.join(node.to_string()),
@@ -129,7 +130,7 @@ pub(crate) fn group(
 
 /// An address that nobody listens on, for a port that others must know before it is bound. It is none that the system
 /// gives to outgoing connections or to whoever asks for any port, so nobody takes it by chance.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = std::process::id().wrapping_mul(61) + NEXT.fetch_add(1, Ordering::Relaxed);

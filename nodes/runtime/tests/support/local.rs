@@ -7,6 +7,7 @@ use super::tls;
 use protocol::ReplicaId;
 use runtime::tls::{Authority, Credentials};
 use runtime::{Durability, NodeConfig, NodeError, Ready};
+use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -89,6 +90,18 @@ impl Group {
     /// A group that speaks TLS.
     pub(crate) fn start_secured(replicas: u32, authority: &Authority) -> Group {
         Group::start_configured(replicas, |configs| tls::secure(authority, configs))
+    }
+
+    /// A group whose nodes know each other's client ports.
+    pub(crate) fn start_acquainted(replicas: u32) -> Group {
+        Group::start_configured(replicas, |configs| {
+            let ports: BTreeMap<_, _> =
+                configs.iter().map(|config| (config.node, cluster::free_address())).collect();
+            for config in configs {
+                config.client_address = ports[&config.node];
+                config.clients = ports.clone();
+            }
+        })
     }
 
     fn start_configured(replicas: u32, configure: impl FnOnce(&mut [NodeConfig])) -> Group {

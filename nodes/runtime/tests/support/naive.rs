@@ -1,10 +1,14 @@
 //! The least that can be called replication, to test the driver with: replica 1 leads for ever, and a write is
 //! answered when every follower that it knows of and the leader itself have it on disk. It tolerates nothing.
 
-use kv::{Command, Refusal, Reply, Request, Routing};
+use kv::{
+    ClientConfig, Command, LeaderClient, Matching, MatchingClient, Refusal, Reply, Request, Response,
+    Routing, Seat,
+};
 use protocol::{
-    ClientId, Describe, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId, RequestId,
-    Sequence, SessionId, SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
+    ClientCore, ClientEffects, ClientId, Describe, Effects, JournalPosition, Protocol, RecoverError,
+    Recovered, ReplicaId, RequestId, Sequence, SessionId, SnapshotEffect, SnapshotEvent, SnapshotId,
+    StateMark, Status, Time,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -233,5 +237,77 @@ impl Protocol for Naive {
                 .into(),
             ..Status::default()
         }
+    }
+}
+
+impl kv::Serves for Naive {
+    const NAME: &'static str = "naive";
+
+    type Options = ();
+    type Client = Client;
+
+    fn configure(seat: Seat, (): ()) -> Config {
+        Config { replica: seat.replica, members: seat.members, snapshot_every: 0 }
+    }
+
+    fn check((): &()) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn client(config: ClientConfig) -> Client {
+        match config.group {
+            4 => Client::Matching(MatchingClient::new(config, Matching { equal: 2, lies: 1 })),
+            _ => Client::Leader(LeaderClient::new(config)),
+        }
+    }
+}
+
+/// Of a group of four, one that wants two equal answers.
+#[derive(Debug)]
+pub(crate) enum Client {
+    Leader(LeaderClient),
+    Matching(MatchingClient),
+}
+
+type Out = ClientEffects<Request, Response>;
+
+impl Client {
+    fn core(
+        &mut self,
+    ) -> &mut dyn ClientCore<Command = Command, Request = Request, Reply = Reply, Response = Response> {
+        match self {
+            Client::Leader(client) => client,
+            Client::Matching(client) => client,
+        }
+    }
+}
+
+impl ClientCore for Client {
+    type Command = Command;
+    type Request = Request;
+    type Reply = Reply;
+    type Response = Response;
+
+    fn asks_first(&self, now: Time) -> Option<ReplicaId> {
+        match self {
+            Client::Leader(client) => client.asks_first(now),
+            Client::Matching(client) => client.asks_first(now),
+        }
+    }
+
+    fn submit(&mut self, now: Time, deadline: Time, command: Command, out: &mut Out) {
+        self.core().submit(now, deadline, command, out);
+    }
+
+    fn handle_reply(&mut self, now: Time, from: ReplicaId, reply: Reply, out: &mut Out) {
+        self.core().handle_reply(now, from, reply, out);
+    }
+
+    fn handle_unreachable(&mut self, now: Time, replica: ReplicaId, maybe_sent: bool, out: &mut Out) {
+        self.core().handle_unreachable(now, replica, maybe_sent, out);
+    }
+
+    fn handle_timer(&mut self, now: Time, out: &mut Out) {
+        self.core().handle_timer(now, out);
     }
 }

@@ -187,6 +187,7 @@ impl World for Books {
             ControlRequest::SetClock { clock, .. } => status.clock_error_us = clock.offset_us,
             ControlRequest::SetDisk { full, .. } => status.disk_full = full,
             ControlRequest::Heal => status.links.clear(),
+            ControlRequest::SetAdversary { spec, .. } => status.adversary = spec,
             ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
         Ok(status.clone())

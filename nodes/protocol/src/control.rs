@@ -5,6 +5,7 @@
 //! nothing faulted.
 
 use crate::admin::{AdminReply, AdminRequest};
+use crate::adversary::Tampered;
 use crate::ids::{NodeId, ReplicaId};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,13 @@ pub enum ControlRequest {
         /// Milliseconds from now.
         lease_ms: u64,
     },
+    /// The replica lies until the lease ends, or is correct again.
+    SetAdversary {
+        /// How, in the words of its protocol ([`crate::Protocol::Adversary`]). `None`: it is correct.
+        spec: Option<serde_json::Value>,
+        /// Milliseconds from now.
+        lease_ms: u64,
+    },
     /// Extend the leases of all that is set.
     Renew {
         /// Milliseconds from now.
@@ -180,6 +188,12 @@ pub struct NodeStatus {
     pub disk_full: bool,
     /// Writes that were refused for that, since the node started.
     pub writes_refused: u64,
+    /// How its replica lies, while it does.
+    #[serde(default)]
+    pub adversary: Option<serde_json::Value>,
+    /// What its adversaries did since the node started.
+    #[serde(default)]
+    pub tampered: Tampered,
     /// Faults that healed because their lease ran out, since the node started.
     pub leases_expired: u64,
 }

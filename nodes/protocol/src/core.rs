@@ -1,6 +1,7 @@
 //! What a protocol core accepts, and what it starts from.
 
 use crate::admin::{AdminReply, AdminRequest};
+use crate::adversary::Tamper;
 use crate::codec::Wire;
 use crate::describe::Describe;
 use crate::effects::Effects;
@@ -30,6 +31,8 @@ pub trait Protocol: Sized + Send + 'static {
     type Timer: Copy + Ord + Debug + Send + 'static;
     /// The state in a snapshot: cheap to make, encoded by the driver (perhaps on another thread).
     type Image: Wire + Debug + Send + Sync + 'static;
+    /// How a replica of this protocol may lie, if it is told to: [`crate::Mute`] where there is nothing more to say.
+    type Adversary: Tamper<Self>;
 
     /// Starts a life of the replica from what its disk holds: nothing at the very first.
     ///

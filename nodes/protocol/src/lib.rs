@@ -10,6 +10,7 @@
 //! | `describe.rs` | [`Describe`], what crosses a wire in words |
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
 //! | `turn.rs`, `timers.rs` | [`Turns`]: a core driven in turns, without IO; its timers in order |
+//! | `adversary.rs` | [`Tamper`]: what makes a replica lie |
 //! | `snapshot.rs` | saving, sending and receiving state |
 //! | `status.rs` | [`Status`], what a replica says about itself, and [`StateMark`], by which replicas are compared |
 //! | `client.rs` | [`ClientCore`], the sans-IO client |
@@ -24,6 +25,7 @@
 //! | `placement.rs` | [`Placement`]: which node stands for which replica |
 
 pub mod admin;
+pub mod adversary;
 pub mod bug;
 pub mod client;
 pub mod clock;
@@ -44,6 +46,7 @@ pub mod timers;
 pub mod turn;
 
 pub use admin::{AdminReply, AdminRequest};
+pub use adversary::{Mute, Tamper, Tampered};
 pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome, Done};
 pub use clock::NodeClock;

@@ -1,12 +1,14 @@
 //! A core driven in turns: the one place that keeps the safety rule of [`Effects`].
 //!
-//! A turn takes what is at hand and hands it to the core, then carries out what the core asks for, in this order: timers are
-//! set; the early lane leaves; the records go to the journal; when they are durable the durable lane leaves, the snapshot
-//! steps are taken, and the core is told. What the core asks for then is carried out alike, until it asks for nothing.
+//! A turn takes what is at hand and hands it to the core, then carries out what the core asks for, in this order: an adversary,
+//! if there is one, rewrites it; timers are set; the early lane leaves; the records go to the journal; when they are durable the
+//! durable lane leaves, the snapshot steps are taken, and the core is told. What the core asks for then is carried out alike,
+//! until it asks for nothing.
 //!
 //! [`Turns`] does no IO. It is driven by the runtime (sockets, files, threads), by the simulator (virtual links and disks) and
 //! by the cores' own tests; what differs between them is behind [`Outside`].
 
+use crate::adversary::{Tamper, Tampered};
 use crate::core::{Protocol, RecoverError, Recovered};
 use crate::effects::{Effects, Outbox};
 use crate::ids::JournalPosition;
@@ -78,6 +80,9 @@ pub struct Turns<P: Protocol> {
     held: VecDeque<Held<P>>,
     /// What the core was told of durability.
     told: JournalPosition,
+    /// `None`: the replica is correct.
+    adversary: Option<P::Adversary>,
+    tampered: Tampered,
 }
 
 /// A turn's durable lane, until every record before `before` is durable.
@@ -102,7 +107,19 @@ impl<P: Protocol> Turns<P> {
     ) -> Result<Self, RecoverError> {
         let mut effects = Effects::new(next);
         let core = P::recover(config, seed, now, disk, &mut effects)?;
-        Ok(Self { core, effects, timers: Timers::default(), held: VecDeque::new(), told: next })
+        let (timers, held) = (Timers::default(), VecDeque::new());
+        Ok(Self { core, effects, timers, held, told: next, adversary: None, tampered: Tampered::default() })
+    }
+
+    /// From now on this adversary rewrites what the core asks for, or nobody does.
+    pub fn set_adversary(&mut self, adversary: Option<P::Adversary>) {
+        self.adversary = adversary;
+    }
+
+    /// What adversaries did to what the core has asked for.
+    #[must_use]
+    pub fn tampered(&self) -> Tampered {
+        self.tampered
     }
 
     /// The core.
@@ -127,10 +144,11 @@ impl<P: Protocol> Turns<P> {
         self.timers.take(timer)
     }
 
-    /// When the next timer is due.
+    /// When the next turn is due, whatever else happens.
     #[must_use]
-    pub fn next_timer(&self) -> Option<Time> {
-        self.timers.next()
+    pub fn next_due(&self) -> Option<Time> {
+        let unasked = self.adversary.as_ref().and_then(Tamper::wake);
+        self.timers.next().into_iter().chain(unasked).min()
     }
 
     /// Fires the timers that are due, and tells how many.
@@ -164,6 +182,11 @@ impl<P: Protocol> Turns<P> {
     /// Tells whether the core was told something, and may ask for more.
     fn carry_out<O: Outside<P>>(&mut self, now: Time, outside: &mut O) -> Result<bool, O::Stop> {
         let effects = &mut self.effects;
+        if let Some(adversary) = &mut self.adversary {
+            let records = effects.records.len();
+            self.tampered += adversary.tamper(now, &self.core, effects);
+            assert_eq!(effects.records.len(), records, "the core has counted its records");
+        }
         for change in effects.timers.drain(..) {
             self.timers.apply(change);
         }

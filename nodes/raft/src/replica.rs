@@ -19,7 +19,7 @@ use crate::snapshot::{Image, Snapshots};
 use crate::write::Pending;
 use kv::{Reply, Request, Store};
 use protocol::{
-    AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Members, Protocol,
+    AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Members, Mute, Protocol,
     RecoverError, Recovered, ReplicaId, SnapshotEvent, StateMark, Status, Time, reached,
 };
 use rand::{RngCore, SeedableRng};
@@ -272,6 +272,7 @@ impl Protocol for Raft {
     type Record = Record;
     type Timer = Timer;
     type Image = Image;
+    type Adversary = Mute;
 
     fn recover(
         config: Config,

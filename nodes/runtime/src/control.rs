@@ -3,6 +3,7 @@
 use crate::event::Event;
 use kv::Serves;
 use protocol::control::{ControlReply, ControlRequest};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -106,56 +107,60 @@ pub(crate) async fn ask<P: Serves>(
     answer.await.ok()
 }
 
-/// When what was set heals by itself, on the machine's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Leases {
-    pub(crate) links: Option<Instant>,
-    pub(crate) clock: Option<Instant>,
-    pub(crate) disk: Option<Instant>,
-    /// How many ran out.
-    pub(crate) expired: u64,
+/// A fault that heals by itself when nobody renews it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leased {
+    Links,
+    Clock,
+    Disk,
+    Adversary,
 }
 
-/// What [`Leases::expire`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expired {
-    pub(crate) links: bool,
-    pub(crate) clock: bool,
-    pub(crate) disk: bool,
+impl Leased {
+    pub(crate) const ALL: [Leased; 4] = [Leased::Links, Leased::Clock, Leased::Disk, Leased::Adversary];
+}
+
+/// When the faults in force heal by themselves, on the machine's clock.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    until: BTreeMap<Leased, Instant>,
+    /// How many ran out.
+    pub(crate) expired: u64,
 }
 
 impl Leases {
     /// The longest lease: a fault that outlives a day was forgotten.
     const LEASE_MS_MAX: u64 = 86_400_000;
 
-    pub(crate) fn until(now: Instant, lease_ms: u64) -> Instant {
+    fn until(now: Instant, lease_ms: u64) -> Instant {
         now + Duration::from_millis(lease_ms.min(Self::LEASE_MS_MAX))
     }
 
-    /// Extends what is set.
-    pub(crate) fn renew(&mut self, until: Instant) {
-        for lease in [&mut self.links, &mut self.clock, &mut self.disk] {
-            if lease.is_some() {
-                *lease = Some(until);
-            }
-        }
+    /// A fault is in force from now on.
+    pub(crate) fn begin(&mut self, fault: Leased, now: Instant, lease_ms: u64) {
+        self.until.insert(fault, Self::until(now, lease_ms));
+    }
+
+    /// It no longer is.
+    pub(crate) fn end(&mut self, fault: Leased) {
+        self.until.remove(&fault);
+    }
+
+    /// Extends the leases of all that are in force.
+    pub(crate) fn renew(&mut self, now: Instant, lease_ms: u64) {
+        self.until.values_mut().for_each(|until| *until = Self::until(now, lease_ms));
     }
 
     /// When the next one runs out.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.links.into_iter().chain(self.clock).chain(self.disk).min()
+        self.until.values().min().copied()
     }
 
-    /// Ends the leases that have run out.
-    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
-        let mut ends = |lease: &mut Option<Instant>| {
-            let over = lease.is_some_and(|until| until <= now);
-            if over {
-                *lease = None;
-                self.expired += 1;
-            }
-            over
-        };
-        Expired { links: ends(&mut self.links), clock: ends(&mut self.clock), disk: ends(&mut self.disk) }
+    /// Ends a lease that has run out.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Leased> {
+        let (&fault, _) = self.until.iter().find(|(_, until)| **until <= now)?;
+        self.until.remove(&fault);
+        self.expired += 1;
+        Some(fault)
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Driver<P: Serves> {
     /// Of the disk that journal and snapshots are on.
     pub(crate) fullness: Fullness,
     pub(crate) leases: Leases,
+    /// What was asked for, while it is in force.
+    pub(crate) adversary: Option<serde_json::Value>,
     pub(crate) counters: TurnCounters,
 }
 
@@ -104,7 +106,7 @@ impl<P: Serves> Driver<P> {
         self.turns.end(now, &mut self.outlets)?;
         self.outlets.flush();
         self.counters.turns.add(self.outlets.machine.elapsed());
-        let deadline = self.turns.next_timer().and_then(|time| self.clock.machine_time_of(time));
+        let deadline = self.turns.next_due().and_then(|time| self.clock.machine_time_of(time));
         let released = self.outlets.links.next_release();
         match deadline.into_iter().chain(released).chain(self.leases.next()).min() {
             Some(at) => self.alarm.set(at).map_err(DriverError::Alarm),
@@ -159,18 +161,9 @@ impl<P: Serves> Driver<P> {
 
     /// Timers, messages that conditions held back, leases.
     fn let_time_pass(&mut self, now: Time) -> Result<(), DriverError> {
-        let expired = self.leases.expire(self.outlets.machine);
-        if expired.links {
-            tracing::info!("the lease of the link conditions has run out: healed");
-            self.heal_links();
-        }
-        if expired.clock {
-            tracing::info!("the lease of the clock setting has run out: healed");
-            self.heal_clock();
-        }
-        if expired.disk {
-            tracing::info!("the lease of the full disk has run out: it has room");
-            self.free_disk();
+        while let Some(fault) = self.leases.expire(self.outlets.machine) {
+            tracing::info!(?fault, "its lease has run out: healed");
+            self.heal(fault);
         }
         let Outlets { links, placement, machine, .. } = &mut self.outlets;
         links.release(*machine, |from, message| {

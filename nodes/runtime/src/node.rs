@@ -178,6 +178,7 @@ fn recover<P: Serves>(
         alarm: Alarm::new().map_err(NodeError::System)?,
         fullness: keeping.fullness,
         leases: Leases::default(),
+        adversary: None,
         counters: TurnCounters::default(),
     })
 }

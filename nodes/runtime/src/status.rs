@@ -1,39 +1,35 @@
 //! What a node says about itself, and what it lets be done to it.
 
-use crate::control::Leases;
+use crate::control::Leased;
 use crate::driver::Driver;
 use crate::metrics::Page;
 use crate::outlets::Outlets;
 use kv::Serves;
 use protocol::control::{ClockSetting, ControlReply, ControlRequest, LinkConditions, NodeStatus};
 use protocol::{NodeId, Time};
+use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 impl<P: Serves> Driver<P> {
     pub(crate) fn control(&mut self, now: Time, request: ControlRequest) -> ControlReply {
-        let machine = self.outlets.machine;
         let done = match request {
             ControlRequest::Status => Ok(()),
             ControlRequest::SetLinks { links, lease_ms } => self.set_links(&links, lease_ms),
             ControlRequest::SetClock { clock, lease_ms } => self.set_clock(clock, lease_ms),
+            ControlRequest::SetAdversary { spec, lease_ms } => self.set_adversary(spec, lease_ms),
+            ControlRequest::SetDisk { full, lease_ms } => {
+                tracing::info!(full, lease_ms, "disk set");
+                self.fullness.set(full);
+                self.lease(Leased::Disk, full, lease_ms);
+                Ok(())
+            }
             ControlRequest::Renew { lease_ms } => {
-                self.leases.renew(Leases::until(machine, lease_ms));
+                self.leases.renew(self.outlets.machine, lease_ms);
                 Ok(())
             }
             ControlRequest::Heal => {
-                self.heal_links();
-                self.heal_clock();
-                self.free_disk();
-                Ok(())
-            }
-            ControlRequest::SetDisk { full: false, .. } => {
-                self.free_disk();
-                Ok(())
-            }
-            ControlRequest::SetDisk { full: true, lease_ms } => {
-                tracing::info!(lease_ms, "the disk is full");
-                self.fullness.set(true);
-                self.leases.disk = Some(Leases::until(machine, lease_ms));
+                Leased::ALL.into_iter().for_each(|fault| self.heal(fault));
                 Ok(())
             }
             ControlRequest::Admin(request) => {
@@ -49,42 +45,57 @@ impl<P: Serves> Driver<P> {
         }
     }
 
+    /// What was set is a fault from now on, or is none.
+    fn lease(&mut self, what: Leased, is_fault: bool, lease_ms: u64) {
+        if is_fault {
+            self.leases.begin(what, self.outlets.machine, lease_ms);
+        } else {
+            self.leases.end(what);
+        }
+    }
+
     fn set_links(&mut self, links: &BTreeMap<NodeId, LinkConditions>, lease_ms: u64) -> Result<(), String> {
-        let machine = self.outlets.machine;
-        self.outlets.links.set(machine, links)?;
+        self.outlets.links.set(self.outlets.machine, links)?;
         tracing::info!(?links, lease_ms, "link conditions set");
-        let faulted = !self.outlets.links.conditions().is_empty();
-        self.leases.links = faulted.then(|| Leases::until(machine, lease_ms));
+        self.lease(Leased::Links, !self.outlets.links.conditions().is_empty(), lease_ms);
         Ok(())
     }
 
     fn set_clock(&mut self, clock: ClockSetting, lease_ms: u64) -> Result<(), String> {
-        let machine = self.outlets.machine;
-        self.clock.set(machine, clock)?;
+        self.clock.set(self.outlets.machine, clock)?;
         tracing::info!(?clock, lease_ms, "clock set");
-        let faulted = clock != ClockSetting::default();
-        self.leases.clock = faulted.then(|| Leases::until(machine, lease_ms));
+        self.lease(Leased::Clock, clock != ClockSetting::default(), lease_ms);
         Ok(())
     }
 
-    pub(crate) fn heal_links(&mut self) {
-        self.outlets
-            .links
-            .set(self.outlets.machine, &BTreeMap::new())
-            .expect("clear links are always allowed");
-        self.leases.links = None;
+    fn set_adversary(&mut self, spec: Option<Value>, lease_ms: u64) -> Result<(), String> {
+        let adversary = spec.as_ref().map(P::Adversary::deserialize).transpose();
+        let adversary = adversary.map_err(|error| format!("no adversary of {}: {error}", self.protocol))?;
+        tracing::info!(?adversary, lease_ms, "adversary set");
+        self.lease(Leased::Adversary, adversary.is_some(), lease_ms);
+        self.turns.set_adversary(adversary);
+        self.adversary = spec;
+        Ok(())
     }
 
-    pub(crate) fn heal_clock(&mut self) {
-        self.clock
-            .set(self.outlets.machine, ClockSetting::default())
-            .expect("a true clock is always allowed");
-        self.leases.clock = None;
-    }
-
-    pub(crate) fn free_disk(&mut self) {
-        self.fullness.set(false);
-        self.leases.disk = None;
+    pub(crate) fn heal(&mut self, fault: Leased) {
+        let machine = self.outlets.machine;
+        match fault {
+            Leased::Links => {
+                let clear = self.outlets.links.set(machine, &BTreeMap::new());
+                clear.expect("clear links are always allowed");
+            }
+            Leased::Clock => {
+                let right = self.clock.set(machine, ClockSetting::default());
+                right.expect("a true clock is always allowed");
+            }
+            Leased::Disk => self.fullness.set(false),
+            Leased::Adversary => {
+                self.turns.set_adversary(None);
+                self.adversary = None;
+            }
+        }
+        self.leases.end(fault);
     }
 
     fn status(&mut self) -> NodeStatus {
@@ -103,6 +114,8 @@ impl<P: Serves> Driver<P> {
             clock_error_us: self.clock.error_us(*machine),
             disk_full: self.fullness.is_full(),
             writes_refused: self.fullness.refused(),
+            adversary: self.adversary.clone(),
+            tampered: self.turns.tampered(),
             leases_expired: self.leases.expired,
         }
     }

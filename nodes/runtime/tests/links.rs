@@ -171,6 +171,25 @@ fn a_clock_fault_is_told_of_itself_and_heals_with_its_lease() {
 }
 
 #[test]
+fn a_silent_replica_speaks_again_when_its_lease_runs_out() {
+    let group = Group::start(2);
+    let (mut leader, mut follower) = (group.nodes[0].control(), group.nodes[1].control());
+    let silence = |lease_ms| ControlRequest::SetAdversary { spec: Some("silence".into()), lease_ms };
+    follower.ask(&silence(HOUR_MS)).expect("a replica can be silent");
+    let mut client = group.nodes[0].client(1);
+    let id = client.send(write("key", "value"), Routing::Leader);
+    wait_for("the follower has it", || (follower.status().core.state.count == 1).then_some(()));
+    let withheld =
+        wait_for("it says nothing", || Some(follower.status().tampered.withheld).filter(|n| *n > 0));
+    assert_eq!(leader.status().core.state.count, 0, "the leader was not told");
+    follower.ask(&silence(20)).expect("for a moment more");
+    assert_eq!(client.receive().expect("an answer").id, id);
+    let status = follower.status();
+    assert_eq!((status.adversary, status.leases_expired), (None, 1));
+    assert!(status.tampered.withheld >= withheld);
+}
+
+#[test]
 fn nonsense_on_the_control_socket_is_answered_and_changes_nothing() {
     let group = Group::start(2);
     let mut control = group.nodes[0].control();
@@ -181,6 +200,10 @@ fn nonsense_on_the_control_socket_is_answered_and_changes_nothing() {
         ("{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"loss\":1.5}}},\"lease_ms\":9}}", "loss of 1.5"),
         ("{\"set_links\":{\"links\":{\"7\":{}},\"lease_ms\":9}}", "n7 is no peer"),
         ("{\"set_clock\":{\"clock\":{\"offset_us\":0,\"rate\":-1},\"lease_ms\":9}}", "clock rate -1"),
+        (
+            "{\"set_adversary\":{\"spec\":\"rudeness\",\"lease_ms\":9}}",
+            "no adversary of naive: unknown variant",
+        ),
     ] {
         let answer = control.line(line);
         assert!(answer.contains("error") && answer.contains(reason), "{line}: {answer}");
@@ -189,6 +212,7 @@ fn nonsense_on_the_control_socket_is_answered_and_changes_nothing() {
     assert_eq!(control.line(&endless), "", "a line without end is hung up on");
     let status = group.nodes[0].control().status();
     assert_eq!((status.links.len(), status.clock), (0, ClockSetting::default()));
+    assert_eq!(status.adversary, None);
 }
 
 #[test]

@@ -137,6 +137,33 @@ fn an_isolated_leader_is_replaced_and_answers_nothing_new() {
 }
 
 #[test]
+fn a_silent_leader_is_replaced_and_catches_up_when_it_is_correct_again() {
+    let raft = Raft::start("{}");
+    raft.put(1, 0..5);
+    let silent = raft.leader(None);
+    let mut control = raft.control(silent);
+    let silence = ControlRequest::SetAdversary { spec: Some("silence".into()), lease_ms: 3_600_000 };
+    let status = control.ask(&silence).expect("a replica can be silent");
+    assert_eq!(status.adversary, Some("silence".into()));
+
+    let successor = raft.leader(Some(silent));
+    let mut client = Client::connect(raft.nodes[successor].as_ref().expect("it runs").ready.client, 3);
+    client.put("key 0", "new");
+    let status = wait_for("it follows, and says nothing", || {
+        let status = control.status();
+        (!status.core.leads && status.core.epoch >= raft.control(successor).status().core.epoch)
+            .then_some(status)
+    });
+    assert!(status.tampered.withheld > 0, "{status:?}");
+    assert!(status.links.is_empty(), "its links are clear");
+
+    let healed = control.ask(&ControlRequest::Heal).expect("healed");
+    assert_eq!((healed.adversary, healed.tampered.altered, healed.tampered.added), (None, 0, 0));
+    raft.wait_until_all_agree();
+    assert_eq!(client.get("key 0").as_deref(), Some("new"));
+}
+
+#[test]
 fn a_replica_that_missed_what_the_log_has_forgotten_gets_a_snapshot() {
     let options = "{snapshot_every_entries: 50, log_keep_entries: 5, snapshot_chunk_bytes: 1000}";
     let mut raft = Raft::start(options);

@@ -9,7 +9,7 @@ use crate::trace::{Trace, TraceEvent, TraceWhat};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
 use protocol::{
     AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
-    Status, Time, codec,
+    Status, Tampered, Time, codec,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -317,6 +317,15 @@ impl<P: Protocol> Cluster<P> {
         DiskCounters { held_up: node.held_up, ..node.disk.counters() }
     }
 
+    /// What the adversaries of a node have done.
+    #[must_use]
+    pub fn tampered(&self, id: NodeId) -> Tampered {
+        let node = self.node(id);
+        let mut all = node.tampered;
+        all += node.life.as_ref().map_or_else(Tampered::default, |life| life.turns.tampered());
+        all
+    }
+
     /// What one direction of a link has done.
     #[must_use]
     pub fn link_counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
@@ -444,6 +453,18 @@ impl<P: Protocol> Cluster<P> {
             life.set_clock(now, setting);
             life.armed = None;
             self.queue.push(now, What::Timers { of: id, life: lives });
+        }
+    }
+
+    /// From now on a replica lies, in all its lives, or is correct again.
+    pub fn set_adversary(&mut self, id: NodeId, adversary: Option<P::Adversary>) {
+        let words = adversary.as_ref().map_or("is correct".to_owned(), |how| format!("lies: {how:?}"));
+        self.trace.tell(self.now, || TraceWhat::Note(format!("{id} {words}")));
+        let node = self.node_mut(id);
+        node.adversary.clone_from(&adversary);
+        if let Some(life) = &mut node.life {
+            life.turns.set_adversary(adversary);
+            self.arm(id);
         }
     }
 
@@ -582,7 +603,7 @@ impl<P: Protocol> Cluster<P> {
                     return;
                 }
                 life.armed = None;
-                if life.next_timer().is_some_and(|due| due <= now) {
+                if life.next_due().is_some_and(|due| due <= now) {
                     self.turn_when_free(of, observer);
                 } else {
                     self.arm(of);
@@ -785,7 +806,7 @@ impl<P: Protocol> Cluster<P> {
         let node = self.nodes.get_mut(&of).expect("a node of this cluster");
         let number = node.lives;
         let Some(life) = &mut node.life else { return };
-        let Some(due) = life.next_timer() else { return };
+        let Some(due) = life.next_due() else { return };
         // A clock that is rounded down needs a moment more.
         let due = due.max(now + Duration::from_micros(1));
         if life.armed.is_none_or(|armed| due < armed) {

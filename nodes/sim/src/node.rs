@@ -6,7 +6,7 @@ use crate::outlets::{Halt, OnDisk, Outlets, Released};
 use protocol::control::ClockSetting;
 use protocol::{
     AdminReply, AdminRequest, ClientId, Incarnation, JournalPosition, NodeClock, NodeId, Protocol, Recovered,
-    ReplicaId, SnapshotEvent, Time, Turns,
+    ReplicaId, SnapshotEvent, Tampered, Time, Turns,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,6 +33,10 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) lives: u64,
     pub(crate) disk: SimDisk,
     pub(crate) paused: bool,
+    /// What it does in each life, if it lies.
+    pub(crate) adversary: Option<P::Adversary>,
+    /// By lives that are over.
+    pub(crate) tampered: Tampered,
     pub(crate) clock_setting: ClockSetting,
     /// Seconds of its machine's clock per second of true time.
     pub(crate) machine_rate: f64,
@@ -75,6 +79,8 @@ impl<P: Protocol> Node<P> {
             lives: 0,
             disk: SimDisk::new(seed),
             paused: false,
+            adversary: None,
+            tampered: Tampered::default(),
             clock_setting: ClockSetting::default(),
             machine_rate,
             connected: BTreeSet::new(),
@@ -108,8 +114,9 @@ impl<P: Protocol> Node<P> {
         clock.set(0, self.clock_setting).expect("the setting was accepted");
         let count = records.len() as u64;
         let found = Recovered { snapshot, records };
-        let turns = Turns::recover(config, seed, clock.now(0), found, on_disk.next())
+        let mut turns = Turns::recover(config, seed, clock.now(0), found, on_disk.next())
             .map_err(|error| Halt::Refused(error.to_string()))?;
+        turns.set_adversary(self.adversary.clone());
         self.life = Some(Box::new(Life {
             turns,
             on_disk,
@@ -137,6 +144,7 @@ impl<P: Protocol> Node<P> {
     pub(crate) fn end(&mut self, power: bool) {
         if let Some(life) = self.life.take() {
             self.last_batch = life.on_disk.last_batch();
+            self.tampered += life.turns.tampered();
         }
         if power || self.disk.has_lost_power() {
             self.disk.restore_power();
@@ -171,9 +179,9 @@ impl<P: Protocol> Life<P> {
         self.clock.error_us(machine)
     }
 
-    /// When the earliest timer is due, true time.
-    pub(crate) fn next_timer(&self) -> Option<Time> {
-        let machine = self.clock.machine_time_of(self.turns.next_timer()?)?;
+    /// When the next turn is due, true time.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        let machine = self.clock.machine_time_of(self.turns.next_due()?)?;
         Some(self.origin + Duration::from_nanos((machine as f64 / self.machine_rate).ceil() as u64))
     }
 

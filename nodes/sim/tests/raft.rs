@@ -2,7 +2,8 @@
 
 use kv::{ClientConfig, Command, LeaderClient, Response};
 use protocol::{
-    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, NodeId, Placement, ReplicaId, SessionId, Time,
+    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, Mute, NodeId, Placement, ReplicaId, SessionId,
+    Time,
 };
 use raft::{Config, Invariants, Options, Raft};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
@@ -193,4 +194,40 @@ fn work_goes_on_through_crashes_of_all_kinds() {
         assert!(lives(&world) >= 3 + 20, "seed {seed}: {} lives", lives(&world));
         assert!(world.written > 1_000, "seed {seed}: {} writes", world.written);
     }
+}
+
+/// Whoever leads, in the highest term that anybody is in.
+fn leader(world: &World) -> NodeId {
+    let leads = |node: &NodeId| world.cluster.status(*node).is_some_and(|status| status.leads);
+    let epoch = |node: &NodeId| world.cluster.status(*node).expect("it is up").epoch;
+    world.cluster.nodes().filter(leads).max_by_key(epoch).expect("somebody leads")
+}
+
+#[test]
+fn a_silent_leader_is_replaced_and_is_silent_in_all_its_lives_until_it_is_correct_again() {
+    let mut world = World::new(1);
+    world.run(1_000 * MS);
+    let silent = leader(&world);
+    world.cluster.set_adversary(silent, Some(Mute::Silence));
+    let written = world.written;
+    world.run(3_000 * MS);
+    assert_ne!(leader(&world), silent);
+    assert!(world.written > written, "the others serve");
+    let withheld = world.cluster.tampered(silent).withheld;
+    assert!(withheld > 0);
+
+    world.restart(silent, Crash::Process);
+    world.run(1_000 * MS);
+    let status = world.cluster.status(silent).expect("it is up");
+    assert!(!status.leads && world.cluster.tampered(silent).withheld > withheld);
+    let followed = |world: &World| world.cluster.link_counters(silent, leader(world)).passed;
+    let said = followed(&world);
+    world.run(1_000 * MS);
+    assert_eq!(followed(&world), said, "nothing leaves it");
+
+    world.cluster.set_adversary(silent, None);
+    let withheld = world.cluster.tampered(silent);
+    world.run(1_000 * MS);
+    assert!(followed(&world) > said);
+    assert_eq!(world.cluster.tampered(silent), withheld);
 }

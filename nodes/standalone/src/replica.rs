@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::record::Record;
 use kv::{Image, Refusal, Reply, Request, Response, Store};
 use protocol::{
-    ClientId, Describe, Effects, JournalPosition, Protocol, RecoverError, Recovered, ReplicaId,
+    ClientId, Describe, Effects, JournalPosition, Mute, Protocol, RecoverError, Recovered, ReplicaId,
     SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
 };
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,7 @@ impl Protocol for Standalone {
     type Record = Record;
     type Timer = Timer;
     type Image = Image;
+    type Adversary = Mute;
 
     fn recover(
         config: Config,

@@ -1,6 +1,7 @@
 //! A core that does what its requests say, on a disk that syncs when the test says so.
 
 use super::*;
+use crate::adversary::silence;
 use crate::describe::Describe;
 use crate::ids::{ClientId, ReplicaId};
 use crate::snapshot::SnapshotId;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const N2: ReplicaId = ReplicaId(2);
+const N3: ReplicaId = ReplicaId(3);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Act {
@@ -53,6 +55,55 @@ impl fmt::Display for Answer {
     }
 }
 
+/// Lies about what it was told to say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Liar {
+    Silence,
+    /// Says the same to n2 and something else to n3.
+    Equivocate,
+    /// Holds back what it has to say for so long, and then says it twice.
+    Late {
+        by: u64,
+        #[serde(skip)]
+        held: Vec<(Time, String)>,
+    },
+    /// Writes something else than its core wants to remember.
+    Forget,
+}
+
+impl Tamper<Script> for Liar {
+    fn tamper(&mut self, now: Time, _core: &Script, effects: &mut Effects<Script>) -> Tampered {
+        let messages = &mut effects.early.messages;
+        match self {
+            Liar::Silence => silence(effects),
+            Liar::Equivocate => {
+                let lies: Vec<_> = messages.iter().map(|(_, words)| (N3, format!("not {words}"))).collect();
+                messages.extend(lies);
+                Tampered { added: messages.len() as u64 / 2, ..Tampered::default() }
+            }
+            Liar::Late { by, held } => {
+                let withheld = messages.len() as u64;
+                held.extend(messages.drain(..).map(|(_, words)| (Time(now.0 + *by), words)));
+                while held.first().is_some_and(|(at, _)| *at <= now) {
+                    let (_, words) = held.remove(0);
+                    messages.extend([(N2, words.clone()), (N2, words)]);
+                }
+                Tampered { withheld, added: messages.len() as u64, ..Tampered::default() }
+            }
+            Liar::Forget => {
+                effects.records.iter_mut().for_each(|record| *record = 0);
+                Tampered::default()
+            }
+        }
+    }
+
+    fn wake(&self) -> Option<Time> {
+        let Liar::Late { held, .. } = self else { return None };
+        held.first().map(|(at, _)| *at)
+    }
+}
+
 /// Says what it is told.
 #[derive(Debug)]
 struct Script;
@@ -65,6 +116,7 @@ impl Protocol for Script {
     type Record = u8;
     type Timer = u64;
     type Image = ();
+    type Adversary = Liar;
 
     fn recover(
         _config: (),
@@ -137,11 +189,12 @@ impl Outside<Script> for World {
     type Stop = ();
 
     fn release(&mut self, lane: Lane, outbox: &mut Outbox<Script>) -> Result<(), ()> {
-        for (_, words) in outbox.messages.drain(..) {
+        for (to, words) in outbox.messages.drain(..) {
             if self.stops_at == Some(words.as_str()) {
                 return Err(());
             }
-            self.log.push(format!("{lane:?}: {words}"));
+            let to = if to == N2 { String::new() } else { format!(" to {to}") };
+            self.log.push(format!("{lane:?}{to}: {words}"));
         }
         Ok(())
     }
@@ -231,9 +284,9 @@ fn a_turn_goes_on_until_the_core_asks_for_nothing() {
     let failed = "Early: Failed { id: SnapshotId { upto: 7, epoch: 0 }, reason: \"busy\" }";
     assert_eq!(world.log(), ["append 1", "Durable: vote", "save 7", failed, "Early: told @1"]);
     // Timers are set when the turn ends.
-    assert_eq!(turns.next_timer(), Some(Time(5)));
+    assert_eq!(turns.next_due(), Some(Time(5)));
     turn(&mut turns, &mut world, &[]).expect("it goes on");
-    assert_eq!((world.log(), turns.next_timer()), (vec!["Early: timer 5".to_owned()], Some(Time(6))));
+    assert_eq!((world.log(), turns.next_due()), (vec!["Early: timer 5".to_owned()], Some(Time(6))));
 }
 
 #[test]
@@ -242,4 +295,46 @@ fn a_replica_that_stops_in_the_middle_of_a_turn_does_nothing_more() {
     let acts = [early("first"), early("second"), Record(1), durable("third")];
     assert_eq!(turn(&mut turns, &mut world, &acts), Err(()));
     assert_eq!(world.log(), ["Early: first"]);
+}
+
+fn with(adversary: &str) -> Turns<Script> {
+    let mut turns = start();
+    turns.set_adversary(Some(serde_json::from_str(adversary).expect("a behaviour")));
+    turns
+}
+
+#[test]
+fn a_silent_replica_writes_and_says_nothing() {
+    let (mut turns, mut world) = (with("\"silence\""), World { quick: true, ..World::default() });
+    turn(&mut turns, &mut world, &[early("ask"), Record(1), durable("vote")]).expect("it goes on");
+    assert_eq!(world.log(), ["append 1"]);
+    assert_eq!(turns.tampered().withheld, 3, "what it was told of durability made its core speak again");
+    turns.set_adversary(None);
+    turn(&mut turns, &mut world, &[early("ask")]).expect("it goes on");
+    assert_eq!((world.log(), turns.tampered().withheld), (vec!["Early: ask".to_owned()], 3));
+}
+
+#[test]
+fn an_adversary_may_tell_one_this_and_another_that() {
+    let (mut turns, mut world) = (with("\"equivocate\""), World::default());
+    turn(&mut turns, &mut world, &[early("yes")]).expect("it goes on");
+    assert_eq!(world.log(), ["Early: yes", "Early to n3: not yes"]);
+    assert_eq!(turns.tampered(), Tampered { added: 1, ..Tampered::default() });
+}
+
+#[test]
+fn an_adversary_speaks_unasked_when_its_own_time_has_come() {
+    let (mut turns, mut world) = (with(r#"{"late": {"by": 30}}"#), World::default());
+    turn(&mut turns, &mut world, &[early("ask"), Timer(1_000)]).expect("it goes on");
+    assert_eq!((world.log().len(), turns.next_due()), (0, Some(Time(35))));
+    turns.end(Time(35), &mut world).expect("it goes on");
+    assert_eq!(world.log(), ["Early: ask", "Early: ask"]);
+    assert_eq!((turns.tampered().withheld, turns.next_due()), (1, Some(Time(1_000))));
+}
+
+#[test]
+fn an_adversary_may_write_something_else_than_its_core_wants() {
+    let (mut turns, mut world) = (with("\"forget\""), World::default());
+    turn(&mut turns, &mut world, &[Record(7)]).expect("it goes on");
+    assert_eq!(world.log(), ["append 0"]);
 }

@@ -6,7 +6,7 @@ use kv::{
     Routing, Seat,
 };
 use protocol::{
-    ClientCore, ClientEffects, ClientId, Describe, Effects, JournalPosition, Protocol, RecoverError,
+    ClientCore, ClientEffects, ClientId, Describe, Effects, JournalPosition, Mute, Protocol, RecoverError,
     Recovered, ReplicaId, RequestId, Sequence, SessionId, SnapshotEffect, SnapshotEvent, SnapshotId,
     StateMark, Status, Time,
 };
@@ -122,6 +122,7 @@ impl Protocol for Naive {
     type Record = Write;
     type Timer = Timer;
     type Image = kv::Image;
+    type Adversary = Mute;
 
     fn recover(
         config: Config,

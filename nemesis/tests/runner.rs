@@ -188,6 +188,7 @@ impl World for Books {
             ControlRequest::SetDisk { full, .. } => status.disk_full = full,
             ControlRequest::Heal => status.links.clear(),
             ControlRequest::SetAdversary { spec, .. } => status.adversary = spec,
+            ControlRequest::SetRoutes { routes } => status.routes = routes,
             ControlRequest::Admin(request) => panic!("nobody here asks for {request:?}"),
         }
         Ok(status.clone())

@@ -9,7 +9,7 @@ use crate::adversary::Tampered;
 use crate::ids::{NodeId, ReplicaId};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of one direction of one link. Applied by the sender to what it sends (`outbound`) or by the
 /// receiver to what arrives (`inbound`).
@@ -138,6 +138,12 @@ pub enum ControlRequest {
         /// Milliseconds from now.
         lease_ms: u64,
     },
+    /// Send what is for these replicas to these nodes only (replicas not named: to all nodes that stand for them), until
+    /// told otherwise or healed.
+    SetRoutes {
+        /// By replica.
+        routes: BTreeMap<ReplicaId, BTreeSet<NodeId>>,
+    },
     /// Extend the leases of all that is set.
     Renew {
         /// Milliseconds from now.
@@ -188,6 +194,9 @@ pub struct NodeStatus {
     pub disk_full: bool,
     /// Writes that were refused for that, since the node started.
     pub writes_refused: u64,
+    /// Where it was told to send what is for these replicas.
+    #[serde(default)]
+    pub routes: BTreeMap<ReplicaId, BTreeSet<NodeId>>,
     /// How its replica lies, while it does.
     #[serde(default)]
     pub adversary: Option<serde_json::Value>,

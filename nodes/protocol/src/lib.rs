@@ -22,7 +22,7 @@
 //! | `reached.rs` | [`reached!`], marks of situations |
 //! | `clock.rs` | [`NodeClock`], a node's clock, which a nemesis may bend |
 //! | `ids.rs`, `time.rs` | newtypes |
-//! | `placement.rs` | [`Placement`]: which node stands for which replica |
+//! | `placement.rs`, `routes.rs` | [`Placement`]: which node stands for which replica; [`Routes`]: which of them one node sends to |
 
 pub mod admin;
 pub mod adversary;
@@ -39,6 +39,7 @@ pub mod ids;
 pub mod placement;
 pub mod quorum;
 pub mod reached;
+pub mod routes;
 pub mod snapshot;
 pub mod status;
 pub mod time;
@@ -56,6 +57,7 @@ pub use describe::Describe;
 pub use effects::{Effects, Outbox, TimerChange};
 pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};
 pub use placement::Placement;
+pub use routes::Routes;
 pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};
 pub use status::{Applied, Members, StateMark, Status};
 pub use time::Time;

@@ -124,7 +124,7 @@ impl<P: Serves> Driver<P> {
             Event::Message { from, message, bytes } => {
                 self.counters.messages_in += 1;
                 let passed = outlets.links.receive(outlets.machine, from, message, bytes);
-                if let (Some(message), Some(from)) = (passed, outlets.placement.replica_of(from)) {
+                if let (Some(message), Some(from)) = (passed, outlets.routes.replica_of(from)) {
                     turns.input(|core, out| core.handle_message(now, from, message, out));
                 }
             }
@@ -165,9 +165,9 @@ impl<P: Serves> Driver<P> {
             tracing::info!(?fault, "its lease has run out: healed");
             self.heal(fault);
         }
-        let Outlets { links, placement, machine, .. } = &mut self.outlets;
+        let Outlets { links, routes, machine, .. } = &mut self.outlets;
         links.release(*machine, |from, message| {
-            let from = placement.replica_of(from).expect("every peer stands for a replica");
+            let from = routes.replica_of(from).expect("every peer stands for a replica");
             self.turns.input(|core, out| core.handle_message(now, from, message, out));
         });
         self.counters.timers_fired += self.turns.fire_timers(now, &mut self.outlets)? as u64;

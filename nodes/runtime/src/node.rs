@@ -16,7 +16,7 @@ use crate::security::Security;
 use crate::snapshot::SnapshotStore;
 use crate::transport::{self, Group, Links};
 use kv::Serves;
-use protocol::{RecoverError, Recovered, Turns};
+use protocol::{RecoverError, Recovered, Routes, Turns};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -160,8 +160,7 @@ fn recover<P: Serves>(
     }
     let peers = config.peers.keys().copied().filter(|peer| *peer != config.node);
     let outlets = Outlets {
-        node: config.node,
-        placement: config.placement(),
+        routes: Routes::new(config.node, config.placement()),
         machine: begun,
         links: Links::new(peers, config.seed, events.clone()),
         clients: Clients::new(events),

@@ -6,15 +6,13 @@ use crate::journal::Journal;
 use crate::snapshot::SnapshotStore;
 use crate::transport::Links;
 use kv::Serves;
-use protocol::{JournalPosition, Lane, NodeId, Outbox, Outside, Placement, SnapshotEffect, SnapshotEvent};
+use protocol::{JournalPosition, Lane, Outbox, Outside, Routes, SnapshotEffect, SnapshotEvent};
 use std::time::Instant;
 
 /// Where a core's effects go.
 #[derive(Debug)]
 pub(crate) struct Outlets<P: Serves> {
-    pub(crate) node: NodeId,
-    /// Which node stands for which replica.
-    pub(crate) placement: Placement,
+    pub(crate) routes: Routes,
     /// When the turn began.
     pub(crate) machine: Instant,
     pub(crate) links: Links<P>,
@@ -38,8 +36,8 @@ impl<P: Serves> Outside<P> for Outlets<P> {
     fn release(&mut self, _lane: Lane, outbox: &mut Outbox<P>) -> Result<(), DriverError> {
         self.messages_out += outbox.messages.len() as u64;
         for (to, message) in outbox.messages.drain(..) {
-            for node in self.placement.nodes_of(to).filter(|node| *node != self.node) {
-                self.links.send(self.machine, node, &message);
+            for node in self.routes.to(to) {
+                self.links.send(self.machine, *node, &message);
             }
         }
         for (client, reply) in outbox.replies.drain(..) {

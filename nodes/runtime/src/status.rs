@@ -18,6 +18,10 @@ impl<P: Serves> Driver<P> {
             ControlRequest::SetLinks { links, lease_ms } => self.set_links(&links, lease_ms),
             ControlRequest::SetClock { clock, lease_ms } => self.set_clock(clock, lease_ms),
             ControlRequest::SetAdversary { spec, lease_ms } => self.set_adversary(spec, lease_ms),
+            ControlRequest::SetRoutes { routes } => {
+                tracing::info!(?routes, "routes set");
+                self.outlets.routes.set(routes)
+            }
             ControlRequest::SetDisk { full, lease_ms } => {
                 tracing::info!(full, lease_ms, "disk set");
                 self.fullness.set(full);
@@ -30,7 +34,7 @@ impl<P: Serves> Driver<P> {
             }
             ControlRequest::Heal => {
                 Leased::ALL.into_iter().for_each(|fault| self.heal(fault));
-                Ok(())
+                self.outlets.routes.set(BTreeMap::new())
             }
             ControlRequest::Admin(request) => {
                 tracing::info!(?request, "an operator asks");
@@ -99,11 +103,11 @@ impl<P: Serves> Driver<P> {
     }
 
     fn status(&mut self) -> NodeStatus {
-        let Outlets { node, placement, machine, links, .. } = &self.outlets;
+        let Outlets { routes, machine, links, .. } = &self.outlets;
         let (outbound, inbound) = links.counters();
         NodeStatus {
-            node: *node,
-            replica: placement.replica_of(*node).expect("checked when the node started"),
+            node: routes.me(),
+            replica: routes.replica(),
             pid: std::process::id(),
             protocol: self.protocol.to_owned(),
             core: self.turns.core().status(),
@@ -114,6 +118,7 @@ impl<P: Serves> Driver<P> {
             clock_error_us: self.clock.error_us(*machine),
             disk_full: self.fullness.is_full(),
             writes_refused: self.fullness.refused(),
+            routes: routes.told().clone(),
             adversary: self.adversary.clone(),
             tampered: self.turns.tampered(),
             leases_expired: self.leases.expired,

@@ -3,8 +3,8 @@
 mod support;
 
 use kv::{Response, Routing};
-use protocol::NodeId;
 use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions};
+use protocol::{NodeId, ReplicaId};
 use std::collections::BTreeMap;
 use support::client::{Control, write};
 use support::local::Group;
@@ -187,6 +187,35 @@ fn a_silent_replica_speaks_again_when_its_lease_runs_out() {
     let status = follower.status();
     assert_eq!((status.adversary, status.leases_expired), (None, 1));
     assert!(status.tampered.withheld >= withheld);
+}
+
+#[test]
+fn twins_hear_what_the_routes_say_and_are_both_heard() {
+    // n2 and n3 stand for replica 2, which n1 replicates to.
+    let group = Group::start_configured(3, |configs| {
+        configs.iter_mut().for_each(|config| config.twins = [(NodeId(3), ReplicaId(2))].into());
+    });
+    let mut controls: Vec<_> = group.nodes.iter().map(|node| node.control()).collect();
+    wait_for("connections", || (group.nodes[0].metric("peer_connections ") == 2).then_some(()));
+    let mut client = group.nodes[0].client(1);
+    client.put("to", "both");
+    for twin in &mut controls[1..] {
+        wait_for("a twin has it", || (twin.status().core.state.count == 1).then_some(()));
+    }
+
+    let to_n3 = ControlRequest::SetRoutes { routes: [(ReplicaId(2), [NodeId(3)].into())].into() };
+    controls[0].ask(&to_n3).expect("n3 stands for replica 2");
+    client.put("to", "n3, which answers as replica 2");
+    wait_for("n3 has it", || (controls[2].status().core.state.count == 2).then_some(()));
+    assert_eq!(controls[1].status().core.state.count, 1, "n2 heard of it");
+
+    let mut heard = || controls[1].status().inbound[&NodeId(1)].passed;
+    let before = heard();
+    assert!(group.nodes[0].control().ask(&ControlRequest::Heal).expect("healed").routes.is_empty());
+    wait_for("n2 hears n1 again", || (heard() > before).then_some(()));
+    let to_n1 = ControlRequest::SetRoutes { routes: [(ReplicaId(2), [NodeId(1)].into())].into() };
+    let refused = controls[0].ask(&to_n1).expect_err("n1 is somebody else");
+    assert_eq!(refused, "node 1 does not stand for replica 2");
 }
 
 #[test]

@@ -9,12 +9,12 @@ use crate::trace::{Trace, TraceEvent, TraceWhat};
 use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
 use protocol::{
     AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
-    Status, Tampered, Time, codec,
+    Routes, Status, Tampered, Time, codec,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -221,7 +221,7 @@ impl<P: Protocol> Cluster<P> {
         let drift = settings.clock_drift;
         let (pattern, odd) =
             (chance.random_range(0..3), chance.random_range(0..placement.nodes().count().max(1)));
-        let node = |(place, (id, replica)): (usize, (NodeId, ReplicaId))| {
+        let node = |(place, id): (usize, NodeId)| {
             let rate = match pattern {
                 // One lags behind all others, or is ahead of them: what leases have to bear.
                 0 if place == odd => 1.0 - drift,
@@ -230,9 +230,9 @@ impl<P: Protocol> Cluster<P> {
                 1 => 1.0 - drift,
                 _ => chance.random_range(1.0 - drift..=1.0 + drift),
             };
-            (id, Node::new(id, replica, chance.random(), rate))
+            (id, Node::new(Routes::new(id, placement.clone()), chance.random(), rate))
         };
-        let nodes = placement.iter().enumerate().map(node).collect();
+        let nodes = placement.nodes().enumerate().map(node).collect();
         Self {
             now: Time::ZERO,
             queue: Queue::new(),
@@ -454,6 +454,20 @@ impl<P: Protocol> Cluster<P> {
             life.armed = None;
             self.queue.push(now, What::Timers { of: id, life: lives });
         }
+    }
+
+    /// From now on a node sends what is for these replicas to these nodes only; replicas not named: to all nodes that stand for
+    /// them.
+    ///
+    /// # Errors
+    /// If a node does not stand for the replica: nothing is changed.
+    pub fn set_routes(
+        &mut self,
+        id: NodeId,
+        routes: BTreeMap<ReplicaId, BTreeSet<NodeId>>,
+    ) -> Result<(), String> {
+        self.trace.tell(self.now, || TraceWhat::Note(format!("{id} sends to {routes:?}")));
+        self.node_mut(id).routes.set(routes)
     }
 
     /// From now on a replica lies, in all its lives, or is correct again.
@@ -726,10 +740,9 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// A message goes to every node that stands for the replica.
+    /// A message goes to every node that stands for the replica, as far as the sender's routes say.
     fn send(&mut self, from: NodeId, to: ReplicaId, message: P::Message) {
-        let mut nodes =
-            self.placement.nodes_of(to).filter(|node| *node != from).collect::<SmallVec<[_; 2]>>();
+        let mut nodes = SmallVec::<[_; 2]>::from_slice(self.nodes[&from].routes.to(to));
         let Some(last) = nodes.pop() else { return };
         for node in nodes {
             let again = codec::decode(&codec::encode(&message)).expect("what was encoded can be decoded");

@@ -6,7 +6,7 @@ use crate::outlets::{Halt, OnDisk, Outlets, Released};
 use protocol::control::ClockSetting;
 use protocol::{
     AdminReply, AdminRequest, ClientId, Incarnation, JournalPosition, NodeClock, NodeId, Protocol, Recovered,
-    ReplicaId, SnapshotEvent, Tampered, Time, Turns,
+    ReplicaId, Routes, SnapshotEvent, Tampered, Time, Turns,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(crate) enum Input<P: Protocol> {
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
     pub(crate) replica: ReplicaId,
+    pub(crate) routes: Routes,
     pub(crate) incarnation: Incarnation,
     pub(crate) life: Option<Box<Life<P>>>,
     /// Numbers its lives: what was meant for an earlier one is lost.
@@ -70,10 +71,11 @@ pub(crate) struct Life<P: Protocol> {
 }
 
 impl<P: Protocol> Node<P> {
-    pub(crate) fn new(id: NodeId, replica: ReplicaId, seed: u64, machine_rate: f64) -> Self {
+    pub(crate) fn new(routes: Routes, seed: u64, machine_rate: f64) -> Self {
         Self {
-            id,
-            replica,
+            id: routes.me(),
+            replica: routes.replica(),
+            routes,
             incarnation: Incarnation(0),
             life: None,
             lives: 0,

@@ -7,6 +7,7 @@ use protocol::{
 };
 use raft::{Config, Invariants, Options, Raft};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -230,4 +231,44 @@ fn a_silent_leader_is_replaced_and_is_silent_in_all_its_lives_until_it_is_correc
     world.run(1_000 * MS);
     assert!(followed(&world) > said);
     assert_eq!(world.cluster.tampered(silent), withheld);
+}
+
+#[test]
+fn twins_hear_what_the_routes_say_and_are_both_heard() {
+    // n4 stands for replica 3 as n3 does. What both of them do to Raft is not looked at.
+    struct Blind;
+    impl Observer<Raft> for Blind {
+        fn after_step(&mut self, _: &Raft) -> Result<(), Broken> {
+            Ok(())
+        }
+
+        fn restarted(&mut self, _: ReplicaId) {}
+    }
+    let mut placement = Placement::one_each(3);
+    placement.place(NodeId(4), ReplicaId(3));
+    let members = (1..=3).map(ReplicaId).collect::<Vec<_>>();
+    let configure = move |replica, incarnation| {
+        let (members, options) = (members.clone(), Options::default());
+        Config { replica, incarnation, members, options }
+    };
+    let mut cluster = Cluster::<Raft>::new(1, placement, settings(), configure);
+    for node in (1..=2).map(NodeId) {
+        cluster.set_routes(node, [(ReplicaId(3), [NodeId(4)].into())].into()).expect("n4 stands for it");
+    }
+    for node in (1..=4).map(NodeId) {
+        cluster.start(node, &mut Blind);
+    }
+    let passed = |cluster: &Cluster<Raft>, from, to| cluster.link_counters(NodeId(from), NodeId(to)).passed;
+    while cluster.next(Time::ZERO + 2_000 * MS, &mut Blind).is_some() {}
+    let heard = |cluster: &Cluster<Raft>, node| passed(cluster, 1, node) + passed(cluster, 2, node);
+    assert_eq!((heard(&cluster, 3), heard(&cluster, 4) > 10), (0, true));
+    assert!(passed(&cluster, 3, 1) > 0 && passed(&cluster, 4, 1) > 0, "both speak as replica 3");
+
+    for node in (1..=2).map(NodeId) {
+        cluster.set_routes(node, BTreeMap::new()).expect("as at first");
+    }
+    while cluster.next(Time::ZERO + 4_000 * MS, &mut Blind).is_some() {}
+    assert!(heard(&cluster, 3) > 10);
+    let error = cluster.set_routes(NodeId(1), [(ReplicaId(3), [NodeId(2)].into())].into());
+    assert_eq!(error.expect_err("n2 is somebody else"), "node 2 does not stand for replica 3");
 }

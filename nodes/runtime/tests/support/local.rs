@@ -104,7 +104,7 @@ impl Group {
         })
     }
 
-    fn start_configured(replicas: u32, configure: impl FnOnce(&mut [NodeConfig])) -> Group {
+    pub(crate) fn start_configured(replicas: u32, configure: impl FnOnce(&mut [NodeConfig])) -> Group {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut configs =
             cluster::group(folder.path(), replicas, Durability::Fsync, &serde_yaml::Value::Null);

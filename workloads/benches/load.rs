@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
-use workloads::{KvConnector, KvNodes, LoadConfig, Recorder, Share, Spec, run_load};
+use workloads::{KvConnector, KvNodes, LoadConfig, Performed, Recorder, Share, Spec, run_load};
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(3);
@@ -82,8 +82,12 @@ fn recording() {
     let (started, cpu_before) = (Instant::now(), thread_cpu_s());
     for op in 0..OPS {
         let call = Call::Write { key: op * 7_919 % 10_000, value: op };
-        let open = recorder.invoke(ProcessId(op as u32 % 64), None, call).expect("the folder is writable");
-        recorder.complete(&open, Outcome::Ok(Answer::Done)).expect("the folder is writable");
+        let open = recorder
+            .invoke(ProcessId(op as u32 % 64), None, Some(NodeId(1)), call)
+            .expect("the folder is writable");
+        recorder
+            .complete(&open, Performed { outcome: Outcome::Ok(Answer::Done), by: vec![NodeId(1)] })
+            .expect("the folder is writable");
         if op % 5_000 == 0 {
             recorder.flush().expect("the folder is writable");
         }

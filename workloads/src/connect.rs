@@ -15,11 +15,9 @@ pub trait Connect: Send + Sync {
 
 /// One logical client: one call at a time. Begun and polled rather than awaited, so that a call costs no memory.
 pub trait Performs {
-    /// The node that a call which is begun now is asked of first, if that is one and known.
-    fn asks_first(&self) -> Option<NodeId>;
-
-    /// Begins a call, to be over within `timeout`.
-    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration);
+    /// Begins a call, to be over within `timeout`; nothing of it is sent yet. The node that it will be asked of first, if that is one
+    /// and known.
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Option<NodeId>;
 
     /// Goes on with the call that was begun, which must be given again, until it is over.
     fn poll(&mut self, cx: &mut Context<'_>, layout: &Layout, call: &Call) -> Poll<Performed>;

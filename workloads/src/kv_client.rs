@@ -1,6 +1,7 @@
 //! Clients of our own replicas: whichever core the protocol brings, over connections to their client ports.
 
 use crate::connect::{Binding, Connect, Performed, Performs, Who};
+use crate::contacts::Contacts;
 use crate::perform::{Performing, Step};
 use crate::values::Layout;
 use checkers::history::{Call, Outcome};
@@ -43,8 +44,7 @@ pub struct KvConnector<P> {
 pub struct KvClient<P: Serves> {
     client: Client<P::Client, FramedLink<P::Request, P::Reply>>,
     performing: Performing,
-    /// Which node it asks of those that stand for a replica.
-    nodes: BTreeMap<ReplicaId, NodeId>,
+    contacts: Contacts,
     answered_last: Arc<AtomicU32>,
 }
 
@@ -70,22 +70,14 @@ impl<P: Serves> KvConnector<P> {
             Binding::Leader if nodes.contains_key(&last) => last,
             Binding::Leader => *nodes.keys().next().expect("there are nodes"),
         };
-        let mut standing: BTreeMap<ReplicaId, Vec<NodeId>> = BTreeMap::new();
-        for (node, (replica, _)) in nodes {
-            standing.entry(*replica).or_default().push(*node);
-        }
-        // Where several nodes stand for a replica, clients take turns at them.
-        let one_of = |(replica, nodes): (ReplicaId, Vec<NodeId>)| {
-            let node = if nodes.contains(&first) { first } else { nodes[who.turn % nodes.len()] };
-            (replica, node)
-        };
-        let asked: BTreeMap<ReplicaId, NodeId> = standing.into_iter().map(one_of).collect();
-        let link = |(replica, node): (&ReplicaId, &NodeId)| {
-            (*replica, FramedLink::new(*replica, nodes[node].1, self.group.tls.clone()))
+        let placed = nodes.iter().map(|(node, (replica, _))| (*node, *replica));
+        let contacts = Contacts::new(placed, first, who.turn);
+        let link = |(replica, node): (ReplicaId, NodeId)| {
+            (replica, FramedLink::new(replica, nodes[&node].1, self.group.tls.clone()))
         };
         let core = P::client(ClientConfig {
             session: fresh_session(),
-            replicas: asked.keys().copied().collect(),
+            replicas: contacts.replicas(),
             group: self.group.group,
             home: nodes[&first].0,
             bound: who.binding == Binding::Replica,
@@ -93,9 +85,9 @@ impl<P: Serves> KvConnector<P> {
             backoff: BACKOFF,
         });
         KvClient {
-            client: Client::new(core, asked.iter().map(link).collect()),
+            client: Client::new(core, contacts.iter().map(link).collect()),
             performing: Performing::default(),
-            nodes: asked,
+            contacts,
             answered_last: Arc::clone(&self.answered_last),
         }
     }
@@ -115,14 +107,10 @@ impl<P: Serves> KvClient<P> {
 }
 
 impl<P: Serves> Performs for KvClient<P> {
-    fn asks_first(&self) -> Option<NodeId> {
-        self.client.asks_first().map(|replica| self.nodes[&replica])
-    }
-
-    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) {
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Option<NodeId> {
         let (performing, command) = Performing::begin(layout, call);
         self.performing = performing;
-        self.client.begin(command, timeout);
+        self.client.begin(command, timeout).map(|replica| self.contacts.node(replica))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, layout: &Layout, call: &Call) -> Poll<Performed> {
@@ -131,7 +119,7 @@ impl<P: Serves> Performs for KvClient<P> {
             match self.performing.answered(layout, call, done) {
                 Step::Command(next) => self.client.begin_next(next),
                 Step::Done { outcome, by } => {
-                    let by: Vec<_> = by.into_iter().map(|replica| self.nodes[&replica]).collect();
+                    let by: Vec<_> = by.into_iter().map(|replica| self.contacts.node(replica)).collect();
                     if let (Outcome::Ok(_), [node, ..]) = (&outcome, &by[..]) {
                         self.answered_last.store(node.0, Ordering::Relaxed);
                     }

@@ -10,6 +10,7 @@
 //! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
 //! | `perform.rs` | [`Performing`]: the commands that carry out a call |
 //! | `connect.rs` | [`Connect`]: what the load engine asks of any system |
+//! | `contacts.rs` | [`Contacts`]: which nodes a client speaks to |
 //! | `kv_client.rs` | [`KvConnector`]: clients of our replicas |
 //! | `etcd/` | the client of etcd, a foreign system |
 //! | `load/` | [`run_load`], the load engine |
@@ -18,6 +19,7 @@
 pub mod append;
 pub mod bank;
 pub mod connect;
+pub mod contacts;
 pub mod counter;
 pub mod etcd;
 pub mod generator;
@@ -37,6 +39,7 @@ pub mod ycsb;
 
 pub use client::ClientTls;
 pub use connect::{Binding, Connect, Performed, Performs, Who};
+pub use contacts::Contacts;
 pub use generator::{Generator, Next, Scope, Share};
 pub use kv_client::{KvClient, KvConnector, KvNodes};
 pub use load::{LoadConfig, LoadError, LoadSummary, run_load};

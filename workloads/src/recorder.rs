@@ -4,10 +4,12 @@
 //! threads. Everybody else (the nemesis, the progress bar) holds a [`RecorderHandle`]: what they send is stamped when they
 //! send it, and written before the engine's next entry.
 
+use crate::connect::Performed;
 use checkers::history::{
     Call, Entry, FaultEvent, HistoryError, MicroCall, OpKind, Outcome, Phase, ProcessId, Writer,
 };
 use hdrhistogram::Histogram;
+use protocol::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -197,7 +199,8 @@ impl Recorder {
         self.writer.push(&Entry::Phase { time, phase })
     }
 
-    /// A process asks, at this moment. `intended`: when the schedule wanted it to; `None` is now.
+    /// A process asks, at this moment. `intended`: when the schedule wanted it to; `None` is now. `to`: the node that is asked first, if
+    /// that is one and known.
     ///
     /// # Errors
     /// If the history cannot be written. The op must not be sent then.
@@ -205,6 +208,7 @@ impl Recorder {
         &mut self,
         process: ProcessId,
         intended: Option<u64>,
+        to: Option<NodeId>,
         call: Call,
     ) -> Result<OpenOp, HistoryError> {
         self.drain()?;
@@ -215,7 +219,8 @@ impl Recorder {
         let time = self.now_ns();
         let intended = intended.unwrap_or(time);
         // The call goes into the entry and comes back out: no copy of a transaction's steps.
-        let entry = Entry::Invoke { time, intended, process, to: None, call };
+        let to = to.map(|node| node.0);
+        let entry = Entry::Invoke { time, intended, process, to, call };
         self.writer.push(&entry)?;
         let Entry::Invoke { call, .. } = entry else { unreachable!("just made") };
         Ok(OpenOp { process, call, intended, invoked: time })
@@ -225,10 +230,12 @@ impl Recorder {
     ///
     /// # Errors
     /// If the history cannot be written.
-    pub fn complete(&mut self, op: &OpenOp, outcome: Outcome) -> Result<Outcome, HistoryError> {
+    pub fn complete(&mut self, op: &OpenOp, performed: Performed) -> Result<Outcome, HistoryError> {
+        let Performed { outcome, by } = performed;
         self.drain()?;
         let time = self.now_ns();
-        let entry = Entry::Return { time, process: op.process, by: Vec::new(), outcome };
+        let by = by.into_iter().map(|node| node.0).collect();
+        let entry = Entry::Return { time, process: op.process, by, outcome };
         self.writer.push(&entry)?;
         let Entry::Return { outcome, .. } = entry else { unreachable!("just made") };
         let tally = self.tally.entry(op.call.kind()).or_default();
@@ -371,6 +378,10 @@ mod tests {
 
     const P: ProcessId = ProcessId(3);
 
+    fn performed(outcome: Outcome, by: &[u32]) -> Performed {
+        Performed { outcome, by: by.iter().copied().map(NodeId).collect() }
+    }
+
     fn fault(id: u32) -> FaultEvent {
         let (fault, targets) = ("kill".into(), "n1".into());
         FaultEvent { id, fault, line: None, targets, stage: FaultStage::Installed, detail: String::new() }
@@ -384,11 +395,13 @@ mod tests {
         let handle = recorder.handle();
         recorder.phase(Phase::Run).expect("the disk has room");
         handle.phase(Phase::Run).expect("the recorder is there");
-        let write = recorder.invoke(P, Some(0), Call::Write { key: 6, value: 1 }).expect("the disk has room");
+        let write = recorder
+            .invoke(P, Some(0), Some(NodeId(2)), Call::Write { key: 6, value: 1 })
+            .expect("the disk has room");
         handle.fault(fault(1)).expect("the recorder is there");
-        recorder.complete(&write, Outcome::Ok(Answer::Done)).expect("the disk has room");
-        let read = recorder.invoke(P, None, Call::Read { key: 9 }).expect("the disk has room");
-        recorder.complete(&read, Outcome::Fail("busy".into())).expect("the disk has room");
+        recorder.complete(&write, performed(Outcome::Ok(Answer::Done), &[3])).expect("the disk has room");
+        let read = recorder.invoke(P, None, None, Call::Read { key: 9 }).expect("the disk has room");
+        recorder.complete(&read, performed(Outcome::Fail("busy".into()), &[])).expect("the disk has room");
         handle.fault(fault(2)).expect("the recorder is there");
         assert_eq!(recorder.keys_used(), 7, "only what is written counts");
 
@@ -408,6 +421,7 @@ mod tests {
         assert_eq!(history.faults.iter().map(|(_, event)| event.id).collect::<Vec<_>>(), [1, 2]);
         let [write, read] = &history.ops[..] else { panic!("two ops were recorded: {history:?}") };
         assert_eq!((write.process, write.intended, &write.outcome), (P, 0, &Outcome::Ok(Answer::Done)));
+        assert_eq!((write.to, &write.by[..], read.to, &read.by[..]), (Some(2), &[3][..], None, &[][..]));
         assert_eq!((read.intended, &read.outcome), (read.invoked, &Outcome::Fail("busy".into())));
         let (installed, _) = history.faults[0];
         assert!(write.invoked <= installed && Some(installed) <= write.returned);

@@ -3,8 +3,7 @@
 
 use super::alarm::Alarm;
 use checkers::history::{Call, Entry, Outcome, Phase, ProcessId};
-use kv::Serves;
-use kv::{ClientConfig, Response};
+use kv::{ClientConfig, Response, Serves};
 use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, Placement, ReplicaId, SessionId, Time};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use workloads::perform::{Performing, Step};
 use workloads::recorder::greatest_key_written;
 use workloads::values::Layout;
-use workloads::{Binding, Generator, Next, Scope, Share, Spec};
+use workloads::{Binding, Contacts, Generator, Next, Performed, Scope, Share, Spec};
 
 /// What a simulated run leaves: the history while it is made.
 #[derive(Debug, Default)]
@@ -66,6 +65,7 @@ struct Slot<C> {
     process: ProcessId,
     client: ClientId,
     core: C,
+    contacts: Contacts,
     open: Option<Open>,
     /// How many requests of the command under way went to whom, as far as they may have arrived.
     asked: BTreeMap<ReplicaId, u32>,
@@ -140,14 +140,16 @@ impl<P: Serves> Clients<P> {
     ) -> Slot<P::Client> {
         recording.sessions_begun += 1;
         recording.clients_begun += 1;
-        let replicas: Vec<_> = self.nodes.iter().filter_map(|node| placement.replica_of(*node)).collect();
-        let place = slot as usize % replicas.len();
+        let home = self.nodes[slot as usize % self.nodes.len()];
+        let replica_of = |node| placement.replica_of(node).expect("clients are told of nodes that there are");
+        let placed = self.nodes.iter().map(|node| (*node, replica_of(*node)));
+        let contacts = Contacts::new(placed, home, slot as usize);
         let core = P::client(ClientConfig {
             session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
             group: self.settings.group,
-            home: replicas[place],
+            home: replica_of(home),
             bound: self.settings.binding == Binding::Replica,
-            replicas,
+            replicas: contacts.replicas(),
             attempt_timeout: self.settings.attempt_timeout,
             backoff: BACKOFF,
         });
@@ -157,6 +159,7 @@ impl<P: Serves> Clients<P> {
             process,
             client,
             core,
+            contacts,
             open: None,
             asked: BTreeMap::new(),
             wake: None,
@@ -223,21 +226,16 @@ impl<P: Serves> Clients<P> {
             recording.keys_used = recording.keys_used.max(key + 1);
         }
         let worker = &mut self.slots[slot as usize];
-        cluster.note(|| format!("process {} asks {call:?}", worker.process));
-        let entry = Entry::Invoke {
-            time: now.0,
-            intended: now.0,
-            process: worker.process,
-            to: None,
-            call: call.clone(),
-        };
-        recording.entries.push(entry);
+        let process = worker.process;
+        cluster.note(|| format!("process {process} asks {call:?}"));
         let (performing, command) = Performing::begin(&self.layout, &call);
         let deadline = now + self.settings.op_timeout;
-        worker.open = Some(Open { call, deadline, performing });
+        worker.open = Some(Open { call: call.clone(), deadline, performing });
         worker.asked.clear();
         let mut out = ClientEffects::default();
         worker.core.submit(now, deadline, command, &mut out);
+        let to = out.asked().map(|replica| worker.contacts.node(replica).0);
+        recording.entries.push(Entry::Invoke { time: now.0, intended: now.0, process, to, call });
         self.carry_out(slot, out, recording, cluster);
     }
 
@@ -251,8 +249,7 @@ impl<P: Serves> Clients<P> {
         let worker = &mut self.slots[slot as usize];
         for (to, request) in out.send {
             *worker.asked.entry(to).or_default() += 1;
-            let node = cluster.placement().node_of(to).expect("clients are told of replicas that there are");
-            cluster.request(worker.client, node, request);
+            cluster.request(worker.client, worker.contacts.node(to), request);
         }
         if let Some(wake) = out.wake {
             worker.wake = Some(wake);
@@ -281,11 +278,20 @@ impl<P: Serves> Clients<P> {
                 worker.core.submit(now, deadline, command, &mut out);
                 self.carry_out(slot, out, recording, cluster);
             }
-            Step::Done { outcome, .. } => self.complete(slot, outcome, recording, cluster),
+            Step::Done { outcome, by } => {
+                let by = by.into_iter().map(|replica| worker.contacts.node(replica)).collect();
+                self.complete(slot, Performed { outcome, by }, recording, cluster);
+            }
         }
     }
 
-    fn complete(&mut self, slot: u32, outcome: Outcome, recording: &mut Recording, cluster: &mut Cluster<P>) {
+    fn complete(
+        &mut self,
+        slot: u32,
+        Performed { outcome, by }: Performed,
+        recording: &mut Recording,
+        cluster: &mut Cluster<P>,
+    ) {
         let now = cluster.now();
         let worker = &mut self.slots[slot as usize];
         let open = worker.open.take().expect("only an open op ends");
@@ -301,7 +307,8 @@ impl<P: Serves> Clients<P> {
             }
         }
         let (process, retires) = (worker.process, matches!(outcome, Outcome::Info(_)));
-        recording.entries.push(Entry::Return { time: now.0, process, by: Vec::new(), outcome });
+        let by = by.into_iter().map(|node| node.0).collect();
+        recording.entries.push(Entry::Return { time: now.0, process, by, outcome });
         if retires {
             let next = ProcessId(recording.processes_used);
             recording.processes_used += 1;

@@ -80,23 +80,19 @@ impl<C: ClientCore, L: Link<Request = C::Request, Reply = C::Reply>> Client<C, L
         Time(u64::try_from(self.origin.elapsed().as_nanos()).expect("a client of less than 584 years"))
     }
 
-    /// The replica that a command which is run now is asked of first; `None` if several are asked at once.
-    #[must_use]
-    pub fn asks_first(&self) -> Option<ReplicaId> {
-        self.core.asks_first(self.read_clock())
-    }
-
     /// Runs a command, to be over within `timeout`. The future must not be dropped before it is done, or the client with it.
     pub async fn run(&mut self, command: C::Command, timeout: Duration) -> Done<C::Response> {
         self.begin(command, timeout);
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Begins a command, to be over within `timeout`: [`Client::poll`] goes on with it.
-    pub fn begin(&mut self, command: C::Command, timeout: Duration) {
+    /// Begins a command, to be over within `timeout`: [`Client::poll`] goes on with it, and nothing is sent before. The replica that it
+    /// will be asked of first, if that is one.
+    pub fn begin(&mut self, command: C::Command, timeout: Duration) -> Option<ReplicaId> {
         self.now = self.read_clock();
         self.deadline = self.now + timeout;
         self.submit(command);
+        self.effects.asked()
     }
 
     /// Begins another command, to be over when the last was to be.

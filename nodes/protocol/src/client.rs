@@ -43,6 +43,17 @@ impl<Q, R> Default for ClientEffects<Q, R> {
     }
 }
 
+impl<Q, R> ClientEffects<Q, R> {
+    /// The replica that is asked, if that is one: of a command that has just been submitted, the first.
+    #[must_use]
+    pub fn asked(&self) -> Option<ReplicaId> {
+        match &self.send[..] {
+            [(replica, _)] => Some(*replica),
+            [] | [_, _, ..] => None,
+        }
+    }
+}
+
 /// One logical client: at most one command at a time, retried until it is answered or out of time.
 pub trait ClientCore {
     /// What to run.
@@ -53,9 +64,6 @@ pub trait ClientCore {
     type Reply;
     /// What the caller gets.
     type Response;
-
-    /// The replica that a command submitted now is asked of first; `None` if several are asked at once.
-    fn asks_first(&self, now: Time) -> Option<ReplicaId>;
 
     /// Begins a command, to be over by `deadline`.
     ///

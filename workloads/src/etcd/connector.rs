@@ -62,30 +62,34 @@ impl Connect for EtcdConnector {
     }
 }
 
-impl Performs for Named {
-    fn asks_first(&self) -> Option<NodeId> {
-        let State::Idle(client) = &self.state else { return None };
+impl Named {
+    /// The member that a client asks, as far as it is decided.
+    fn asked_by(&self, client: &EtcdClient) -> Option<NodeId> {
         let member = client.member()?;
         self.members.iter().find(|(_, address)| **address == member).map(|(node, _)| *node)
     }
+}
 
-    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) {
+impl Performs for Named {
+    fn begin(&mut self, layout: &Layout, call: &Call, timeout: Duration) -> Option<NodeId> {
         let State::Idle(mut client) = std::mem::replace(&mut self.state, State::Changing) else {
             panic!("{call:?} was begun while another call is under way")
         };
+        let to = self.asked_by(&client);
         let (layout, call) = (*layout, call.clone());
         self.state = State::Asking(Box::pin(async move {
             let outcome = client.perform(&layout, &call, timeout).await;
             (client, outcome)
         }));
+        to
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, _layout: &Layout, call: &Call) -> Poll<Performed> {
         let State::Asking(asking) = &mut self.state else { panic!("{call:?} was not begun") };
         let (client, outcome) = ready!(asking.as_mut().poll(cx));
-        self.state = State::Idle(client);
         let answered = matches!(outcome, Outcome::Ok(_));
-        let by = self.asks_first().filter(|_| answered).into_iter().collect();
+        let by = self.asked_by(&client).filter(|_| answered).into_iter().collect();
+        self.state = State::Idle(client);
         Poll::Ready(Performed { outcome, by })
     }
 }

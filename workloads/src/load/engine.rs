@@ -7,13 +7,14 @@ use super::arrivals::{Backlog, Schedule};
 use super::timerfd::PreciseTimer;
 use super::worker::work;
 use super::{Arrivals, LoadConfig, LoadEnd, LoadError, LoadSummary};
-use crate::connect::{Connect, Performs, Who};
+use crate::connect::{Connect, Performed, Performs, Who};
 use crate::generator::{Generator, Next, Scope};
 use crate::recorder::{OpenOp, Recorder};
 use crate::spec::Spec;
 use crate::values::Layout;
 use checkers::history::{Call, HistoryError, Outcome, Phase, ProcessId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use protocol::NodeId;
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
@@ -290,13 +291,14 @@ impl<'r> Engine<'r> {
         &self,
         process: ProcessId,
         intended: Option<u64>,
+        to: Option<NodeId>,
         call: Call,
     ) -> Result<OpenOp, Stop> {
-        self.shared.borrow_mut().recorder.invoke(process, intended, call)
+        self.shared.borrow_mut().recorder.invoke(process, intended, to, call)
     }
 
-    pub(super) fn complete(&self, slot: u32, op: &OpenOp, outcome: Outcome) -> Result<Outcome, Stop> {
-        let outcome = self.shared.borrow_mut().complete(slot, op, outcome)?;
+    pub(super) fn complete(&self, slot: u32, op: &OpenOp, performed: Performed) -> Result<Outcome, Stop> {
+        let outcome = self.shared.borrow_mut().complete(slot, op, performed)?;
         self.ended.notify_waiters();
         Ok(outcome)
     }
@@ -338,10 +340,12 @@ impl<'r> Engine<'r> {
             // A generator that has nothing to ask now had nothing to ask that could be late.
             let Next::Op(call) = shared.next(slot, self.config.ops_max) else { return };
             shared.not_sent += 1;
+            let outcome = Outcome::Fail("not sent: overload".into());
+            let not_sent = Performed { outcome, by: Vec::new() };
             let recorded = shared
                 .recorder
-                .invoke(process, Some(due_ns), call)
-                .and_then(|op| shared.complete(slot, &op, Outcome::Fail("not sent: overload".into())));
+                .invoke(process, Some(due_ns), None, call)
+                .and_then(|op| shared.complete(slot, &op, not_sent));
             if let Err(error) = recorded {
                 shared.error.get_or_insert(error);
                 return;
@@ -385,8 +389,8 @@ impl Shared<'_> {
         next
     }
 
-    fn complete(&mut self, slot: u32, op: &OpenOp, outcome: Outcome) -> Result<Outcome, Stop> {
-        let outcome = self.recorder.complete(op, outcome)?;
+    fn complete(&mut self, slot: u32, op: &OpenOp, performed: Performed) -> Result<Outcome, Stop> {
+        let outcome = self.recorder.complete(op, performed)?;
         self.generator.complete(self.recorder.now_ns(), slot, &op.call, &outcome);
         Ok(outcome)
     }

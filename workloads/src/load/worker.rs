@@ -2,7 +2,7 @@
 
 use super::Arrivals;
 use super::engine::{Engine, Stop};
-use crate::connect::{Performed, Performs};
+use crate::connect::Performs;
 use checkers::history::{Call, Outcome, ProcessId};
 use std::future::poll_fn;
 use std::time::Duration;
@@ -53,11 +53,12 @@ impl Worker<'_, '_> {
 
     /// Asks, and says whether it took effect.
     async fn ask(&mut self, intended: Option<u64>, call: Call) -> Result<bool, Stop> {
-        let op = self.engine.invoke(self.process, intended, call)?;
         let (layout, timeout) = (&self.engine.layout, self.engine.config.op_timeout);
-        self.client.begin(layout, &op.call, timeout);
-        let Performed { outcome, .. } = poll_fn(|cx| self.client.poll(cx, layout, &op.call)).await;
-        let outcome = self.engine.complete(self.slot, &op, outcome)?;
+        let to = self.client.begin(layout, &call, timeout);
+        // From here on it may have effects.
+        let op = self.engine.invoke(self.process, intended, to, call)?;
+        let performed = poll_fn(|cx| self.client.poll(cx, layout, &op.call)).await;
+        let outcome = self.engine.complete(self.slot, &op, performed)?;
         if matches!(outcome, Outcome::Info(_)) {
             self.process = self.engine.retire(self.process);
             self.client = self.engine.client(self.slot);

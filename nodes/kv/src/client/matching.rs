@@ -150,10 +150,6 @@ impl ClientCore for MatchingClient {
     type Reply = Reply;
     type Response = Response;
 
-    fn asks_first(&self, _now: Time) -> Option<ReplicaId> {
-        None
-    }
-
     fn submit(&mut self, now: Time, deadline: Time, command: Command, out: &mut Effects) {
         assert!(self.pending.is_none(), "{command:?} was submitted while {:?} is under way", self.pending);
         match self.numbers.begin(now, deadline, command) {

@@ -174,13 +174,11 @@ impl<R: Route> ClientCore for OneByOne<R> {
     type Reply = Reply;
     type Response = Response;
 
-    fn asks_first(&self, now: Time) -> Option<ReplicaId> {
-        Some(if self.config.bound { self.target } else { self.route.first(now, self.target) })
-    }
-
     fn submit(&mut self, now: Time, deadline: Time, command: Command, out: &mut Effects) {
         assert!(self.pending.is_none(), "{command:?} was submitted while {:?} is under way", self.pending);
-        self.target = self.asks_first(now).expect("it asks one at a time");
+        if !self.config.bound {
+            self.target = self.route.first(now, self.target);
+        }
         match self.numbers.begin(now, deadline, command) {
             Ok(pending) => self.pending = Some(pending),
             Err(done) => {

@@ -52,7 +52,6 @@ fn until_deadline(driver: &mut Driver<MatchingClient>) {
 #[test]
 fn all_are_asked_and_two_that_say_the_same_are_believed() {
     let mut driver = driver();
-    assert_eq!(driver.client.asks_first(driver.now), None);
     let round = driver.submit_to_all(write());
     assert_eq!(asked(&round), ALL);
     let numbered =

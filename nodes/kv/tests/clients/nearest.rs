@@ -1,8 +1,10 @@
 //! The client that stays near its home.
 
-use crate::driver::{ATTEMPT, BACKOFF, Driver, ONE, THREE, TWO, config, not_leader, unavailable, uncertain};
+use crate::driver::{
+    ATTEMPT, BACKOFF, Driver, ONE, THREE, TWO, config, not_leader, unavailable, uncertain, write,
+};
 use kv::{NearestClient, Refusal, Request, Response, Routing};
-use protocol::{ClientCore, ReplicaId};
+use protocol::ReplicaId;
 
 fn driver(bound: bool) -> Driver<NearestClient> {
     Driver::of(NearestClient::new(config(3, TWO, bound)))
@@ -10,16 +12,16 @@ fn driver(bound: bool) -> Driver<NearestClient> {
 
 /// A command that this replica answers, being asked first.
 fn served_by(driver: &mut Driver<NearestClient>, replica: ReplicaId) {
-    assert_eq!(driver.client.asks_first(driver.now), Some(replica));
-    let id = driver.write().id;
-    driver.reply(replica, id, Ok(Response::Done));
+    let sent = driver.submit_to_all(write());
+    let [(asked, request)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*asked, replica);
+    driver.reply(replica, request.id, Ok(Response::Done));
     driver.answered(&[replica]);
 }
 
 #[test]
 fn home_is_asked_first_and_sees_to_it_itself() {
     let mut driver = driver(false);
-    assert_eq!(driver.client.asks_first(driver.now), Some(TWO));
     let write = driver.write();
     assert_eq!(write.routing, Routing::Here);
     driver.reply(TWO, write.id, Ok(Response::Done));

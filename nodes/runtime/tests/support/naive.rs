@@ -289,13 +289,6 @@ impl ClientCore for Client {
     type Reply = Reply;
     type Response = Response;
 
-    fn asks_first(&self, now: Time) -> Option<ReplicaId> {
-        match self {
-            Client::Leader(client) => client.asks_first(now),
-            Client::Matching(client) => client.asks_first(now),
-        }
-    }
-
     fn submit(&mut self, now: Time, deadline: Time, command: Command, out: &mut Out) {
         self.core().submit(now, deadline, command, out);
     }

@@ -1,5 +1,6 @@
 //! `gauntlet` as its users run it: real node processes on loopback, real faults, exit codes, what is left behind.
 
+use required::required;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -306,11 +307,7 @@ fn a_comparison_runs_each_subject_through_the_same_storm() {
 
 #[test]
 fn etcd_is_driven_and_judged_by_the_same_plan() {
-    if !on_path("etcd") {
-        assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "etcd is required here and not on the PATH");
-        eprintln!("skipped: etcd is not on the PATH (Debian: apt-get install etcd-server)");
-        return;
-    }
+    let Some(_) = required::program("etcd") else { return };
     let arena = Arena::new();
     let output = arena.run(&arena.plan(STORM), &["--subject", "etcd", "--duration", "8s"]);
     assert_exit(&output, 0);
@@ -327,11 +324,9 @@ fn a_full_disk_ends_the_run_with_one_message_and_keeps_what_was_recorded() {
     let small = arena.dir.path().join("store");
     fs::create_dir(&small).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&small).output();
-    if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "mounting is required here: {mounted:?}");
-        eprintln!("skipped: a small file system cannot be mounted without root");
-        return;
-    }
+    let done = mounted.as_ref().is_ok_and(|output| output.status.success());
+    let mounted = if done { Ok(()) } else { Err(format!("{mounted:?}")) };
+    let Some(()) = required("the right to mount", mounted) else { return };
     struct Unmount(PathBuf);
     impl Drop for Unmount {
         fn drop(&mut self) {
@@ -394,11 +389,6 @@ fn the_prompt_speaks_to_running_nodes() {
     assert_exit(&client("put"), 255);
     signal(child.id(), rustix::process::Signal::INT);
     wait(&mut child);
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|dir| dir.join(program).is_file())
 }
 
 fn wait_for_a_stopped_child(parent: u32) {

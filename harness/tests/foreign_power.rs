@@ -2,6 +2,7 @@
 //!
 //! Needs etcd, /dev/fuse and the right to mount, and for the liar strace; says so and skips where they are not.
 
+use required::{program, required};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,15 +26,11 @@ impl Arena {
     fn new(programs: &[&str]) -> Option<Arena> {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let dir = tempfile::Builder::new().prefix("fp-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let missing = programs.iter().find(|program| on_path(program).is_none());
-        let why_not = match missing {
-            Some(program) => Some(format!("{program} is not on the PATH")),
-            None => why_no_mount(dir.path()),
-        };
-        let Some(why) = why_not else { return Some(Arena { dir, _turn: turn }) };
-        assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "required here: {why}");
-        eprintln!("skipped: {why}");
-        None
+        for name in programs {
+            program(name)?;
+        }
+        required("the right to mount through /dev/fuse", try_mount(dir.path()))?;
+        Some(Arena { dir, _turn: turn })
     }
 
     fn command(&self, program: &str, plan: &str) -> Command {
@@ -94,17 +91,12 @@ impl Drop for Running {
     }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
-
-fn why_no_mount(dir: &Path) -> Option<String> {
+fn try_mount(dir: &Path) -> Result<(), String> {
     let (backing, at) = (dir.join("backing"), dir.join("at"));
     fs::create_dir(&backing).and_then(|()| fs::create_dir(&at)).unwrap();
     let mut lossy = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
     let output = lossy.arg("lossy").arg(backing).arg(at).stdin(Stdio::null()).output().unwrap();
-    (!output.stdout.starts_with(b"{\"Ok\"")).then(|| said(&output))
+    if output.stdout.starts_with(b"{\"Ok\"") { Ok(()) } else { Err(said(&output)) }
 }
 
 fn said(output: &Output) -> String {
@@ -152,7 +144,7 @@ fn etcd_loses_what_it_has_not_synced_and_nothing_that_it_has_acknowledged() {
 #[test]
 fn an_etcd_whose_syncs_do_nothing_is_found_out() {
     let Some(arena) = Arena::new(&["etcd", "strace"]) else { return };
-    let (etcd, strace) = (on_path("etcd").unwrap(), on_path("strace").unwrap());
+    let (etcd, strace) = (program("etcd").unwrap(), program("strace").unwrap());
     // Each sync of it is answered without being done.
     let liar = format!(
         "#!/bin/sh\nexec {} -D -f --seccomp-bpf -qqq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:retval=0 {} \"$@\"\n",

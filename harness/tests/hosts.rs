@@ -2,6 +2,7 @@
 //!
 //! Needs Docker, and an image or root with `debootstrap` to make one; says so and skips where they are not.
 
+use required::required;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,12 +34,8 @@ impl Hosts {
         let dir = tempfile::Builder::new().prefix("hosts-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut up = gauntlet(&["hosts", "up", "--docker", "3", "--dir", dir.path().to_str().unwrap()]);
         let up = up.args(more).output().unwrap();
-        if !up.status.success() {
-            let why = said(&up);
-            assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "containers are required here: {why}");
-            eprintln!("skipped: there are no containers: {why}");
-            return None;
-        }
+        let up = if up.status.success() { Ok(()) } else { Err(said(&up)) };
+        required("Docker, or an image for it,", up)?;
         Some(Hosts { dir, _turn: turn })
     }
 
@@ -457,12 +454,7 @@ nemesis:
 
 #[test]
 fn power_fails_under_etcd_where_containers_may_mount_and_is_refused_where_they_may_not() {
-    let Ok(true) = Command::new("etcd").arg("--version").output().map(|output| output.status.success())
-    else {
-        assert!(std::env::var_os("GAUNTLET_REQUIRE").is_none(), "etcd is required here and not on the PATH");
-        eprintln!("skipped: etcd is not on the PATH (Debian: apt-get install etcd-server)");
-        return;
-    };
+    let Some(_) = required::program("etcd") else { return };
     let plan = "
 world: ssh
 subjects: [etcd]

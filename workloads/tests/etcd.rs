@@ -1,4 +1,4 @@
-//! The same workloads against a real etcd of three members. Skipped, and said so, where no etcd is on the PATH.
+//! The same workloads against a real etcd of three members, where there is one.
 
 use checkers::Verdict;
 use checkers::bank::{BankOptions, check_bank};
@@ -6,10 +6,11 @@ use checkers::counter::check_counter;
 use checkers::history::{Answer, History, OpKind, Outcome, Phase};
 use checkers::set::check_set;
 use protocol::NodeId;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use workloads::etcd::EtcdConnector;
@@ -22,24 +23,31 @@ const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Members that die with the test.
 struct Cluster {
     members: Vec<(SocketAddr, Child)>,
+    /// Bound to the members' ports as long as they live, and never listening: nobody else is given one.
+    _held: Vec<TcpSocket>,
     _folder: tempfile::TempDir,
+}
+
+fn hold_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(false).expect("a socket can be made so");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
+    // Only now: two that both allow it from the beginning could be given one port. Go's listeners allow it.
+    socket.set_reuseaddr(true).expect("a socket can be made so");
+    let address = socket.local_addr().expect("it is bound");
+    (socket, address)
 }
 
 impl Cluster {
     fn start(count: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        // Held together, so that no two are the same.
-        let listeners: Vec<TcpListener> = (0..2 * count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"))
-            .collect();
-        let ports: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr().expect("it is bound")).collect();
-        drop(listeners);
+        let (held, ports): (Vec<_>, Vec<_>) = (0..2 * count).map(|_| hold_port()).unzip();
         let (peers, clients) = ports.split_at(count);
         let cluster: Vec<String> =
             peers.iter().enumerate().map(|(i, peer)| format!("m{i}=http://{peer}")).collect();
         let member = |i: usize| start_member(folder.path(), i, peers[i], clients[i], &cluster.join(","));
         let members = (0..count).map(|i| (clients[i], member(i))).collect();
-        Self { members, _folder: folder }
+        Self { members, _held: held, _folder: folder }
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
@@ -140,23 +148,13 @@ impl Run {
     }
 }
 
-fn etcd_is_there() -> bool {
-    let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_err() {
-        eprintln!("skipped: there is no etcd on the PATH");
-    }
-    found.is_ok()
-}
-
 fn spec(yaml: &str) -> Spec {
     serde_yaml::from_str(yaml).expect("a valid workload")
 }
 
 #[tokio::test]
 async fn every_workload_runs_on_etcd_and_outlives_its_leader() {
-    if !etcd_is_there() {
-        return;
-    }
+    let Some(_) = required::program("etcd") else { return };
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader(None).await;
     for yaml in [

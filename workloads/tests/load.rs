@@ -224,10 +224,10 @@ fn a_refusal_is_a_failure() {
 fn what_cannot_be_sent_has_certainly_failed() {
     run(async {
         let mut servers = serve(1, |_, _, _| Deed::Obey).await;
-        // A port that was free a moment ago and is not listened on.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let nobody = listener.local_addr().expect("it is bound");
-        drop(listener);
+        // A port that is taken and never listened on.
+        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+        silent.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
+        let nobody = silent.local_addr().expect("it is bound");
         servers.replicas = [(ReplicaId(1), nobody)].into();
         let mut run = Run::new();
         let brief = LoadConfig { op_timeout: Duration::from_millis(40), ..config(2, 4) };

@@ -187,6 +187,7 @@ fn usable(version: &Version, root: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use required::required;
     use std::process::Command;
     use std::time::Instant;
 
@@ -206,17 +207,8 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
 
     #[test]
     fn whoever_enters_gets_no_more_than_the_share_and_nothing_is_left() {
-        let quota = match Quota::make("test", 0.2) {
-            Ok(quota) => quota,
-            Err(why) => {
-                assert!(
-                    std::env::var_os("GAUNTLET_REQUIRE").is_none(),
-                    "control groups are required here: {why:#}"
-                );
-                eprintln!("skipped: no control group can be made: {why:#}");
-                return;
-            }
-        };
+        let made = Quota::make("test", 0.2).map_err(|why| format!("{why:#}"));
+        let Some(quota) = required("a control group of one's own", made) else { return };
         let script = format!("echo $$ > {}; while :; do :; done", quota.entrance().display());
         let mut busy = Command::new("sh").args(["-c", &script]).spawn().unwrap();
         let begun = Instant::now();

@@ -111,10 +111,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_is_certain() {
-        // A port that was free a moment ago and is not listened on.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let member = listener.local_addr().expect("it is bound");
-        drop(listener);
+        // A port that is taken and never listened on.
+        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+        silent.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
+        let member = silent.local_addr().expect("it is bound");
         let mut connection = Connection::new(member, Duration::from_secs(1));
         let error = connection.status().await.expect_err("nobody listens");
         assert!(error.no_effect && error.transient, "{error:?}");

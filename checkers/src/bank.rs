@@ -10,12 +10,16 @@
 //!    reads, and all reads can be put in one order (see `growing/`).
 //!
 //! From 1, 2 and 4 it follows that every read has the right sum; that it does not is said where it does not.
+//!
+//! Postings of hostile processes are taken off what was read. Whether a balance that has some may be negative cannot be told.
 
 use crate::evidence::{ListStep, choose, interval, list_steps, window_of, with_outcome};
 use crate::growing::{Fault, Growing, Tally, Words};
 use crate::history::{Call, History, Op, Outcome, Posting};
+use crate::hostile::{self, Elements};
 use crate::verdict::{CheckResult, Evidence, Verdict};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -48,7 +52,10 @@ impl Transfer {
 /// A read of all accounts.
 struct Read<'a> {
     op: u32,
-    accounts: Vec<&'a [u64]>,
+    /// Without postings of hostile processes.
+    accounts: Vec<Cow<'a, [u64]>>,
+    /// Balances that are negative, with or without postings of hostile processes: account, balance, with.
+    negative: Vec<(u64, i64, bool)>,
 }
 
 struct Bank<'a> {
@@ -86,13 +93,14 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
         Ok(banks) => banks,
         Err(Foreign(why)) => return CheckResult::new("bank", Verdict::Unknown, 0, why),
     };
-    let (mut tally, mut judged, mut wrong_sums) = (Tally::default(), 0, 0);
+    let (mut tally, mut judged, mut wrong_sums, mut untold) = (Tally::default(), 0, 0, 0);
     let mut wrong: Vec<(Wrong, u64)> = Vec::new();
     for (number, bank) in &mut banks {
         if Instant::now() >= stop {
             break;
         }
         let faults = bank.judge_reads(options);
+        untold += if options.overdraft { 0 } else { bank.untold() };
         wrong_sums +=
             bank.reads.iter().filter(|read| bank.sum(read) != bank.sum_expected(read, history)).count();
         wrong.extend(faults.into_iter().map(|fault| (fault, *number)));
@@ -117,6 +125,11 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
         doubts.push(format!(
             "{} acknowledged transfers were never looked for: no read of their bank came later",
             tally.unconfirmed
+        ));
+    }
+    if untold > 0 {
+        doubts.push(format!(
+            "{untold} negative balances include postings of hostile processes: whose doing they are cannot be told"
         ));
     }
     let (verdict, summary) = match (evidence.first(), doubts.is_empty()) {
@@ -150,13 +163,18 @@ pub fn check_bank(history: &History, options: &BankOptions, deadline: Duration) 
     ] {
         numbers.insert(name.to_string(), count as f64);
     }
+    let summary = hostile::said(summary, history);
     CheckResult { numbers, evidence, ..CheckResult::new("bank", verdict, reads as u64, summary) }
 }
 
 fn banks(history: &History, accounts: u64) -> Result<BTreeMap<u64, Bank<'_>>, Foreign> {
     let mut banks: BTreeMap<u64, Bank<'_>> = BTreeMap::new();
+    let hostile = hostile::elements(history);
     for (position, op) in (0..).zip(&history.ops) {
         let Call::Txn(_) = &op.call else { continue };
+        if op.is_hostile {
+            continue;
+        }
         let mut sides: Vec<(u64, Posting)> = Vec::new();
         let mut read: Vec<Option<&[u64]>> = vec![None; accounts as usize];
         let mut of_bank = None;
@@ -166,7 +184,13 @@ fn banks(history: &History, accounts: u64) -> Result<BTreeMap<u64, Bank<'_>>, Fo
                 return Err(Foreign(format!("transaction {} is on two banks", op.index)));
             }
             match step {
-                ListStep::Append { value, .. } => sides.push((key % accounts, Posting::of(value))),
+                ListStep::Append { key, value } => {
+                    if hostile.get(&key).is_some_and(|hostile| hostile.contains(&value)) {
+                        let id = Posting::of(value).id;
+                        return Err(Foreign(format!("a hostile process posts the same as transfer {id}")));
+                    }
+                    sides.push((key % accounts, Posting::of(value)));
+                }
                 ListStep::Read { list, .. } => read[(key % accounts) as usize] = Some(list),
             }
         }
@@ -182,7 +206,7 @@ fn banks(history: &History, accounts: u64) -> Result<BTreeMap<u64, Bank<'_>>, Fo
         bank.ops.push(position);
         bank.add_transfer(position, op, &sides)?;
         if let Some(accounts) = read.iter().copied().collect::<Option<Vec<&[u64]>>>() {
-            bank.read(position, accounts);
+            bank.read(position, number, accounts, &hostile);
         } else if read.iter().any(Option::is_some) {
             return Err(Foreign(format!("transaction {} reads some accounts of a bank, not all", op.index)));
         }
@@ -210,13 +234,28 @@ impl<'a> Bank<'a> {
         Ok(())
     }
 
-    fn read(&mut self, op: u32, accounts: Vec<&'a [u64]>) {
+    fn read(&mut self, op: u32, bank: u64, ledgers: Vec<&'a [u64]>, hostile: &Elements) {
+        let first = bank * ledgers.len() as u64;
+        let (mut accounts, mut negative) = (Vec::with_capacity(ledgers.len()), Vec::new());
+        for (account, ledger) in (0..).zip(ledgers) {
+            let hostile = hostile.get(&(first + account));
+            let is_kept = |value: &&u64| hostile.is_none_or(|hostile| !hostile.contains(value));
+            let kept = match ledger.iter().all(|value| is_kept(&value)) {
+                true => Cow::Borrowed(ledger),
+                false => Cow::Owned(ledger.iter().filter(is_kept).copied().collect()),
+            };
+            let balance = balance(ledger);
+            if balance < 0 {
+                negative.push((account, balance, kept.len() < ledger.len()));
+            }
+            accounts.push(kept);
+        }
         let ids = accounts.iter().flat_map(|ledger| ledger.iter().map(|value| Posting::of(*value).id));
         let mut ids: Vec<u64> = ids.collect();
         ids.sort_unstable();
         ids.dedup();
         self.growing.read(op, ids);
-        self.reads.push(Read { op, accounts });
+        self.reads.push(Read { op, accounts, negative });
     }
 
     fn judge_reads(&self, options: &BankOptions) -> Vec<Wrong> {
@@ -235,10 +274,10 @@ impl<'a> Bank<'a> {
                         here.insert((posting.id, account));
                     }
                 }
-                let balance = balance(ledger);
-                if balance < 0 && !options.overdraft {
-                    wrong.push(Wrong::Negative { read: read.op, account, balance });
-                }
+            }
+            for (account, balance, _) in read.negative.iter().filter(|(.., with)| !with && !options.overdraft)
+            {
+                wrong.push(Wrong::Negative { read: read.op, account: *account, balance: *balance });
             }
             for &(id, seen) in &here {
                 let sides = self.transfers[&id].sides.iter().map(|(account, _)| *account);
@@ -251,6 +290,11 @@ impl<'a> Bank<'a> {
             }
         }
         wrong
+    }
+
+    /// How many negative balances have postings of hostile processes.
+    fn untold(&self) -> usize {
+        self.reads.iter().flat_map(|read| &read.negative).filter(|(.., with)| *with).count()
     }
 
     fn sum(&self, read: &Read<'_>) -> i64 {

@@ -8,11 +8,15 @@
 //! For a read *b* that was invoked after a read *a* had returned with the sum *v*, the least sum is *v*, and all that was
 //! both invoked after *a*'s return and acknowledged before *b*'s invocation, and everything negative that may have come
 //! in between. The zeroth read is of 0, before everything. The greatest sum is the same with all signs turned.
+//!
+//! What hostile processes post is taken off what was read, if every posting that was read can be told. If not (a store may tell
+//! nothing but the sum), what they may have added at any time leaves no greatest sum, and what they may have taken off no least.
 
 use crate::evidence::{ListStep, choose, end, interval, list_steps, window_of, with_outcome};
 use crate::history::{History, Op, Outcome, Posting};
+use crate::hostile::{self, Elements};
 use crate::verdict::{CheckResult, Evidence, Verdict};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -49,6 +53,14 @@ struct Counter {
     adds: Vec<Add>,
     reads: Vec<Read>,
     ops: Vec<u32>,
+    /// Whether hostile processes leave no least sum, and whether they leave no greatest.
+    is_open: [bool; 2],
+}
+
+impl Counter {
+    fn is_judged(&self) -> bool {
+        self.is_open != [true; 2]
+    }
 }
 
 /// A read outside of its bounds.
@@ -84,10 +96,17 @@ pub fn check_counter(history: &History, deadline: Duration) -> CheckResult {
         .collect();
     let is_ok = |add: &&Add| matches!(history.ops[add.op as usize].outcome, Outcome::Ok(_));
     let adds_ok = counters.values().flat_map(|counter| &counter.adds).filter(is_ok).count();
-    let reads: usize = counters.values().map(|counter| counter.reads.len()).sum();
+    let bounded = counters.values().filter(|counter| counter.is_judged());
+    let reads: usize = bounded.map(|counter| counter.reads.len()).sum();
     let mut doubts = Vec::new();
     if judged < counters.len() {
         doubts.push(format!("out of time with {judged} of {} counters judged", counters.len()));
+    }
+    let unbounded = counters.values().filter(|counter| !counter.is_judged()).count();
+    if unbounded > 0 {
+        doubts.push(format!(
+            "{unbounded} counters have no bounds: hostile processes may have added to them and taken off"
+        ));
     }
     if reads == 0 || adds_ok == 0 {
         doubts.push(format!("{adds_ok} additions and {reads} reads succeeded: there is nothing to judge"));
@@ -114,10 +133,13 @@ pub fn check_counter(history: &History, deadline: Duration) -> CheckResult {
         ("reads_out_of_bounds", wrong.len()),
     ];
     let numbers = numbers.map(|(name, count)| (name.to_string(), count as f64)).into();
+    let summary = hostile::said(summary, history);
     CheckResult { numbers, evidence, ..CheckResult::new("counter", verdict, reads as u64, summary) }
 }
 
 fn counters(history: &History) -> BTreeMap<u64, Counter> {
+    let hostile = hostile::elements(history);
+    let told = told_apart(history, &hostile);
     let mut counters: BTreeMap<u64, Counter> = BTreeMap::new();
     for (position, op) in (0..).zip(&history.ops) {
         for step in list_steps(op) {
@@ -127,6 +149,7 @@ fn counters(history: &History) -> BTreeMap<u64, Counter> {
                 counter.ops.push(position);
             }
             match step {
+                _ if op.is_hostile => {}
                 ListStep::Append { value, .. } => {
                     if !matches!(op.outcome, Outcome::Fail(_)) {
                         counter.adds.push(Add {
@@ -137,12 +160,56 @@ fn counters(history: &History) -> BTreeMap<u64, Counter> {
                     }
                 }
                 ListStep::Read { list, .. } => {
-                    counter.reads.push(Read { op: position, sum: sum(list) });
+                    let taken_off = hostile.get(&key).filter(|_| told.contains(&key));
+                    let sum = match taken_off {
+                        None => sum(list),
+                        Some(hostile) => list
+                            .iter()
+                            .filter(|value| !hostile.contains(value))
+                            .map(|value| Posting::of(*value).amount)
+                            .sum(),
+                    };
+                    counter.reads.push(Read { op: position, sum });
                 }
             }
         }
     }
+    for (key, elements) in &hostile {
+        if let Some(counter) = counters.get_mut(key).filter(|_| !told.contains(key)) {
+            let has = |sign: i64| elements.iter().any(|value| Posting::of(*value).amount * sign > 0);
+            counter.is_open = [has(-1), has(1)];
+        }
+    }
+    counters.retain(|_, counter| counter.ops.iter().any(|op| !history.ops[*op as usize].is_hostile));
     counters
+}
+
+/// Of the counters that hostile processes post to, those where each posting that was read is known to be theirs or not.
+fn told_apart(history: &History, hostile: &Elements) -> FxHashSet<u64> {
+    let mut others: FxHashMap<u64, FxHashSet<u64>> = FxHashMap::default();
+    let steps = || history.ops.iter().filter(|op| !op.is_hostile).flat_map(list_steps);
+    for step in steps() {
+        if let ListStep::Append { key, value } = step
+            && hostile.contains_key(&key)
+        {
+            others.entry(key).or_default().insert(value);
+        }
+    }
+    let mut told: FxHashSet<u64> = hostile.keys().copied().collect();
+    told.retain(|key| others.get(key).is_none_or(|others| others.is_disjoint(&hostile[key])));
+    for step in steps() {
+        if let ListStep::Read { key, list } = step
+            && let Some(hostile) = hostile.get(&key)
+        {
+            let is_known = |value: &u64| {
+                hostile.contains(value) || others.get(&key).is_some_and(|all| all.contains(value))
+            };
+            if !list.iter().all(is_known) {
+                told.remove(&key);
+            }
+        }
+    }
+    told
 }
 
 fn sum(list: &[u64]) -> i64 {
@@ -170,7 +237,9 @@ impl Counter {
                 Moment::ReadReturned { read } => {
                     let marks = begun.remove(&read).expect("it was invoked");
                     let read = self.reads[read];
-                    let wrong = floors.iter().zip(&marks).find_map(|(floor, mark)| floor.judge(read, mark));
+                    let closed = floors.iter().zip(&marks).zip(self.is_open).filter(|(_, is_open)| !is_open);
+                    let wrong =
+                        closed.map(|(judges, _)| judges).find_map(|(floor, mark)| floor.judge(read, mark));
                     outside.extend(wrong);
                     if wrong.is_none() {
                         // One that is wrong would make others look wrong.

@@ -226,7 +226,7 @@ pub(crate) fn window_of(
         WindowOp {
             index: op.index,
             process: op.process.0,
-            label: label(op),
+            label: if op.is_hostile { format!("{} (hostile)", label(op)) } else { label(op) },
             invoked: op.invoked,
             returned: end(op),
             culprit: culprits.contains(&position),

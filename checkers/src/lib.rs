@@ -3,6 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `history/` | what clients asked and were answered, and its file |
+//! | `hostile.rs` | what hostile processes may have put where |
 //! | `verdict.rs`, `evidence.rs` | [`CheckResult`]: what a checker says, in words and in ops that can be drawn |
 //! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether its faults took effect |
 //! | `linearizability/`, `append/` | registers, records, lists, transactions |
@@ -19,6 +20,7 @@ pub mod faults;
 pub mod final_reads;
 mod growing;
 pub mod history;
+mod hostile;
 pub mod linearizability;
 pub mod set;
 pub mod stats;

@@ -8,6 +8,7 @@
 use crate::evidence::{ListStep, View, choose, list_steps, window};
 use crate::growing::{Fault, Growing, Tally, Words};
 use crate::history::History;
+use crate::hostile;
 use crate::verdict::{CheckResult, Evidence, Verdict};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -74,6 +75,7 @@ pub fn check_set(history: &History, deadline: Duration) -> CheckResult {
             ),
         ),
     };
+    let summary = hostile::said(summary, history);
     CheckResult { numbers, evidence, ..CheckResult::new("set", verdict, tally.judged(), summary) }
 }
 
@@ -90,17 +92,24 @@ fn sets<'a>(history: &'a History, doubts: &mut Vec<String>) -> BTreeMap<u64, Set
             if set.ops.last() != Some(&position) {
                 set.ops.push(position);
             }
-            match step {
-                ListStep::Append { value, .. } => {
-                    if let Err(repeated) = set.growing.addition(position, value) {
-                        doubts.push(format!("element {} was added to set {key} twice", repeated.element));
-                        set.is_ambiguous = true;
-                    }
+            let added = match step {
+                ListStep::Append { value, .. } if op.is_hostile => {
+                    set.growing.hostile_addition(position, value)
                 }
-                ListStep::Read { list, .. } => set.growing.read(position, list),
+                ListStep::Append { value, .. } => set.growing.addition(position, value),
+                ListStep::Read { .. } if op.is_hostile => Ok(()),
+                ListStep::Read { list, .. } => {
+                    set.growing.read(position, list);
+                    Ok(())
+                }
+            };
+            if let Err(repeated) = added {
+                doubts.push(format!("element {} was added to set {key} twice", repeated.element));
+                set.is_ambiguous = true;
             }
         }
     }
+    sets.retain(|_, set| set.ops.iter().any(|op| !history.ops[*op as usize].is_hostile));
     sets
 }
 

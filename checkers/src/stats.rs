@@ -2,6 +2,7 @@
 
 use crate::evidence::{View, choose, interval, label, window};
 use crate::history::{Answer, Call, Ending, History, Op, OpKind, Outcome, Phase};
+use crate::hostile;
 use crate::verdict::{CheckResult, Evidence, Verdict};
 use std::collections::BTreeMap;
 
@@ -70,7 +71,7 @@ impl Tally {
 /// Judges counts. Invalid if the run phase is empty, if a kind succeeded less often than it must, or if any answer of
 /// the whole history is corrupt. A cas that is refused was answered, and counts as ok, but not as one that succeeded. Unknown if
 /// less was answered a second than [`StatsLimits::ok_per_s_min`], or if too little succeeded in a run that did not come to its end
-/// or whose history is cut.
+/// or whose history is cut. Ops of hostile processes do not count.
 ///
 /// Numbers: `read_ok`, `read_fail`, `read_info`, … of the run phase, `cas_refused` (of `cas_ok`), `read_corrupt`, … where there are any, and
 /// `load_ok`, `run_ok`, `final_ok`, … of all kinds together.
@@ -81,7 +82,7 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
     for kind in &limits.expected_kinds {
         kinds.insert(*kind, Tally::default());
     }
-    for op in &history.ops {
+    for op in history.ops.iter().filter(|op| !op.is_hostile) {
         phases.entry(op.phase).or_default().count(op);
         if op.phase == Phase::Run {
             kinds.entry(op.call.kind()).or_default().count(op);
@@ -132,8 +133,8 @@ pub fn check_stats(history: &History, limits: &StatsLimits) -> CheckResult {
     }
     let summary = if words.is_empty() { answered(run) } else { words.join("; ") };
     let evidence = corrupt.iter().take(EVIDENCE_MAX).map(|op| corrupt_evidence(history, *op)).collect();
-    let summary = with_ending(summary, &history.ending);
-    let judged = history.ops.len() as u64;
+    let summary = hostile::said(with_ending(summary, &history.ending), history);
+    let judged = history.ops.iter().filter(|op| !op.is_hostile).count() as u64;
     CheckResult { numbers, evidence, ..CheckResult::new("stats", verdict, judged, summary) }
 }
 
@@ -149,7 +150,7 @@ fn answered(run: Tally) -> String {
 /// Why the run phase says little, if less was answered in it than should have been.
 fn too_slow(history: &History, ok: u64, ok_per_s_min: f64) -> Option<String> {
     let begin = history.phases.iter().find(|(_, phase)| *phase == Phase::Run).map_or(0, |(time, _)| *time);
-    let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run);
+    let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run && !op.is_hostile);
     let end = in_run.map(|op| op.returned.unwrap_or(op.invoked)).max().unwrap_or(begin);
     let length_s = end.saturating_sub(begin) as f64 / 1e9;
     let is_slow = (ok as f64) < ok_per_s_min * length_s;
@@ -172,7 +173,7 @@ fn with_ending(summary: String, ending: &Ending) -> String {
 }
 
 fn is_corrupt(op: &Op) -> bool {
-    matches!(op.outcome, Outcome::Ok(Answer::Corrupt(_)))
+    !op.is_hostile && matches!(op.outcome, Outcome::Ok(Answer::Corrupt(_)))
 }
 
 fn corrupt_evidence(history: &History, culprit: u32) -> Evidence {

@@ -3,6 +3,7 @@
 mod append;
 mod counting;
 mod history_file;
+mod hostile;
 mod linearizability;
 mod models;
 mod mutations;

@@ -5,6 +5,7 @@
 //! lists have left, so it need not explain a flood of simple faults.
 
 use crate::history::{Answer, Call, History, MicroAnswer, MicroCall, Op, Outcome};
+use crate::hostile::{self, Elements};
 use adya::history::{Id, Interner, Mop, Op as Entry, OpType, ReadValue, Scalar};
 use adya::{Anomaly, Opts, Report, Valid, Workload};
 use std::panic::resume_unwind;
@@ -102,9 +103,10 @@ fn circles(history: &History, report: Report) -> Vec<Circle> {
 }
 
 /// The transactions as `adya` wants them: entries by time, an invocation before a return at one instant. An entry's index is
-/// that of our op.
+/// that of our op. Elements of hostile processes are left out of what was read: they order nothing.
 fn translate(history: &History, transactions: &[u32]) -> adya::History {
     let mut interner = Interner::default();
+    let hostile = hostile::elements(history);
     let mut entries: Vec<(u64, bool, Entry)> = Vec::with_capacity(2 * transactions.len());
     for position in transactions {
         let op = &history.ops[*position as usize];
@@ -122,9 +124,9 @@ fn translate(history: &History, transactions: &[u32]) -> adya::History {
             value,
             time: time.and_then(|time| i64::try_from(time).ok()),
         };
-        let invocation = micro_ops(op, false, &mut interner);
+        let invocation = micro_ops(op, false, &hostile, &mut interner);
         entries.push((op.invoked, false, entry(OpType::Invoke, Some(op.invoked), invocation)));
-        let completion = micro_ops(op, kind == OpType::Ok, &mut interner);
+        let completion = micro_ops(op, kind == OpType::Ok, &hostile, &mut interner);
         let at = if kind == OpType::Info { None } else { op.returned };
         entries.push((at.unwrap_or(u64::MAX), true, entry(kind, at, completion)));
     }
@@ -133,7 +135,7 @@ fn translate(history: &History, transactions: &[u32]) -> adya::History {
 }
 
 /// The steps on lists.
-fn micro_ops(op: &Op, is_ok: bool, interner: &mut Interner) -> Vec<Mop> {
+fn micro_ops(op: &Op, is_ok: bool, hostile: &Elements, interner: &mut Interner) -> Vec<Mop> {
     let Call::Txn(steps) = &op.call else { return Vec::new() };
     let answers: &[MicroAnswer] = match &op.outcome {
         Outcome::Ok(Answer::Txn(answers)) if is_ok => answers,
@@ -146,10 +148,14 @@ fn micro_ops(op: &Op, is_ok: bool, interner: &mut Interner) -> Vec<Mop> {
     let mops = steps.iter().enumerate().filter_map(|(at, step)| match step {
         MicroCall::Append { key, value } => Some(Mop::Append { key: id(*key), value: id(*value) }),
         MicroCall::ReadList { key } => {
+            let hostile = hostile.get(key);
             let key = id(*key);
             let value = match answers.get(at) {
                 Some(MicroAnswer::List(list)) => {
-                    ReadValue::List(list.iter().map(|element| id(*element)).collect())
+                    let elements = list
+                        .iter()
+                        .filter(|element| hostile.is_none_or(|hostile| !hostile.contains(element)));
+                    ReadValue::List(elements.map(|element| id(*element)).collect())
                 }
                 Some(MicroAnswer::Value(_) | MicroAnswer::Done) | None => ReadValue::Nil,
             };

@@ -12,6 +12,9 @@
 //!    later a version. An acknowledged append that nobody saw comes after all versions that were seen.
 //!
 //! Given unique elements these conditions are exact for one list.
+//!
+//! Elements of hostile processes may stand anywhere, any number of times, but not among those of one transaction; and what was
+//! read once stays in its place.
 
 use crate::evidence::key_of;
 use crate::history::{Answer, History, MicroAnswer, MicroCall, Op, Outcome};
@@ -75,6 +78,8 @@ pub(super) struct List<'a> {
     history: &'a History,
     reads: Vec<Read<'a>>,
     appends: FxHashMap<u64, Append>,
+    /// Elements that hostile processes may have appended, and an op that did.
+    hostile: FxHashMap<u64, u32>,
     /// Elements in the order of the longest read.
     order: &'a [u64],
     /// The place of each of them.
@@ -108,11 +113,18 @@ impl<'a> List<'a> {
             history,
             reads: Vec::new(),
             appends: FxHashMap::default(),
+            hostile: FxHashMap::default(),
             order: &[],
             places: FxHashMap::default(),
         };
         for &position in ops {
-            list.add(position, key)?;
+            match history.ops[position as usize].is_hostile {
+                true => list.add_hostile(position, key),
+                false => list.add(position, key)?,
+            }
+        }
+        if let Some(element) = list.hostile.keys().find(|element| list.appends.contains_key(element)) {
+            return Err(Repeated { element: *element });
         }
         let longest = list.reads.iter().map(|read| read.list).max_by_key(|list| list.len());
         list.order = longest.unwrap_or_default();
@@ -143,8 +155,21 @@ impl<'a> List<'a> {
         Ok(())
     }
 
+    fn add_hostile(&mut self, op: u32, key: u64) {
+        for (step, _) in steps_on(&self.history.ops[op as usize], key) {
+            if let MicroCall::Append { value, .. } = step {
+                self.hostile.insert(*value, op);
+            }
+        }
+    }
+
     fn op(&self, op: u32) -> &'a Op {
         &self.history.ops[op as usize]
+    }
+
+    /// Whether hostile processes may have appended to it.
+    pub(super) fn has_hostile(&self) -> bool {
+        !self.hostile.is_empty()
     }
 
     /// The elements, in the order of the longest read.
@@ -172,6 +197,7 @@ impl<'a> List<'a> {
             seen.clear();
             for &element in read.list {
                 match self.appends.get(&element) {
+                    None if self.hostile.contains_key(&element) => {}
                     None => return Err(Wrong::NeverAppended { read: read.op, element }),
                     Some(append) if matches!(self.op(append.op).outcome, Outcome::Fail(_)) => {
                         return Err(Wrong::Aborted { read: read.op, append: append.op, element });
@@ -219,17 +245,17 @@ impl<'a> List<'a> {
     fn check_whole(&self) -> Result<(), Wrong> {
         for read in &self.reads {
             let found = &read.list[..read.list.len() - read.own.len()];
-            if let Some(&element) = found.last() {
-                let Append { op: append, next, .. } = self.appends[&element];
-                if let Some(missing) = next.filter(|_| append != read.op) {
-                    return Err(Wrong::Partial { append, read: read.op, element, missing });
-                }
+            let last = found.last().and_then(|element| Some((*element, self.appends.get(element)?)));
+            if let Some((element, &Append { op: append, next, .. })) = last
+                && let Some(missing) = next.filter(|_| append != read.op)
+            {
+                return Err(Wrong::Partial { append, read: read.op, element, missing });
             }
         }
         // What holds for every element of the longest read holds for all reads, which begin it.
         let Some(longest) = self.reads.iter().find(|read| read.list == self.order) else { return Ok(()) };
         for (place, &element) in self.order.iter().enumerate() {
-            let Append { op: append, previous, next } = self.appends[&element];
+            let Some(&Append { op: append, previous, next }) = self.appends.get(&element) else { continue };
             let before = place.checked_sub(1).map(|before| self.order[before]);
             let after = self.order.get(place + 1).copied();
             let torn = if previous.is_some() && previous != before {
@@ -261,7 +287,8 @@ impl<'a> List<'a> {
             }
             if found < self.order.len() {
                 let between = self.order[found];
-                let by = self.appends[&between].op;
+                let by =
+                    self.appends.get(&between).map_or_else(|| self.hostile[&between], |append| append.op);
                 return Err(Wrong::Overtaken { op, element, by, between });
             }
             if let Some((one, element)) = added.replace((op, element)) {

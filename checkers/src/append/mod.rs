@@ -18,6 +18,7 @@ use self::cycles::Cycles;
 use self::lists::{List, Wrong};
 use crate::evidence::key_of;
 use crate::history::{Call, History, MicroCall, Outcome};
+use crate::hostile;
 use crate::verdict::{CheckResult, Evidence, Verdict};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -29,7 +30,8 @@ const EVIDENCE_MAX: usize = 3;
 /// Judges transactions of list appends and reads: each list by itself, then, if every list is right, all together for
 /// strict serializability.
 ///
-/// Failed transactions must have left nothing. Those of unknown outcome count as far as somebody saw their appends.
+/// Failed transactions must have left nothing. Those of unknown outcome count as far as somebody saw their appends. Elements of
+/// hostile processes may stand in lists at any time.
 /// Steps on registers are not judged. What is not decided within `deadline` is unknown.
 #[must_use]
 pub fn check_append(history: &History, deadline: Duration) -> CheckResult {
@@ -39,7 +41,9 @@ pub fn check_append(history: &History, deadline: Duration) -> CheckResult {
     let mut lists: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for (position, op) in (0..).zip(&history.ops) {
         let Call::Txn(steps) = &op.call else { continue };
-        transactions.push(position);
+        if !op.is_hostile {
+            transactions.push(position);
+        }
         for step in steps {
             match step {
                 MicroCall::Append { .. } | MicroCall::ReadList { .. } => {
@@ -48,15 +52,19 @@ pub fn check_append(history: &History, deadline: Duration) -> CheckResult {
                         ops.push(position);
                     }
                 }
-                MicroCall::Read { .. } | MicroCall::Write { .. } => register_steps += 1,
+                MicroCall::Read { .. } | MicroCall::Write { .. } => {
+                    register_steps += u64::from(!op.is_hostile);
+                }
             }
         }
     }
+    lists.retain(|_, ops| ops.iter().any(|op| !history.ops[*op as usize].is_hostile));
     let Judgement { verdict, mut summary, lists_invalid, evidence } =
         judge(history, &transactions, &lists, end);
     if register_steps > 0 {
         summary = format!("{summary}; {register_steps} steps on registers were not judged");
     }
+    summary = hostile::said(summary, history);
     let is_ok = |position: &&u32| matches!(history.ops[**position as usize].outcome, Outcome::Ok(_));
     let ok = transactions.iter().filter(is_ok).count();
     let numbers = [

@@ -138,13 +138,10 @@ fn tell(history: &History, key: u64, wrong: &Wrong) -> String {
 
 /// What the list can have been before the window: the elements, in the order of the longest read, up to the first that a
 /// transaction of the window appended.
-fn beginning(history: &History, key: u64, ops: &[u32], chosen: &[u32]) -> Vec<u64> {
+fn beginning(history: &History, key: u64, list: &List<'_>, chosen: &[u32]) -> Vec<u64> {
     let appended: FxHashSet<u64> =
         chosen.iter().flat_map(|op| appends(&history.ops[*op as usize], key)).collect();
-    match List::new(history, key, ops) {
-        Ok(list) => list.order().iter().copied().take_while(|element| !appended.contains(element)).collect(),
-        Err(_) => Vec::new(),
-    }
+    list.order().iter().copied().take_while(|element| !appended.contains(element)).collect()
 }
 
 fn appends(op: &Op, key: u64) -> Vec<u64> {
@@ -157,7 +154,7 @@ fn appends(op: &Op, key: u64) -> Vec<u64> {
 }
 
 /// The longest orders of the window's transactions on the list, if there is none of all of them. Notes what the list
-/// is along the first.
+/// is along the first. None are shown where hostile processes may have appended something in between.
 fn prefixes(
     history: &History,
     key: u64,
@@ -178,7 +175,11 @@ fn prefixes(
     };
     let spans: Vec<Span> = part.iter().map(span).collect();
     let limits = Limits { deadline: Instant::now() + WINDOW_SEARCH, memory_bytes_max: WINDOW_SEARCH_BYTES };
-    let mut model = ListModel::new(history, key, &part, &beginning(history, key, ops, chosen));
+    let Ok(list) = List::new(history, key, ops) else { return Vec::new() };
+    if list.has_hostile() {
+        return Vec::new();
+    }
+    let mut model = ListModel::new(history, key, &part, &beginning(history, key, &list, chosen));
     let Found::None(stuck) = wgl::search(&mut model, &spans, &limits) else { return Vec::new() };
     let mut state = model.initial();
     for op in stuck.prefixes.first().into_iter().flatten() {

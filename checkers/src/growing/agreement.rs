@@ -28,8 +28,9 @@ impl Model for SetModel {
     }
 }
 
-/// A history of a set that was there, or, in half of them, one lie about it.
-fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
+/// A history of a set that was there, or, in half of them, one lie about it. A share of the ops are additions by hostile
+/// processes: their elements come at any time, any number of times, or never.
+fn random(count: u64, time: u64, span: u64, hostile: f64, chance: &mut impl Rng) -> History {
     let mut instants: Vec<(u64, u64, u64)> = (0..count)
         .map(|_| {
             let invoked = chance.random_range(0..time);
@@ -40,12 +41,17 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
     instants.sort_unstable();
     let mut order: Vec<usize> = (0..instants.len()).collect();
     order.sort_by_key(|at| instants[*at].2);
+    let hostile: Vec<u64> = (0..count).filter(|_| chance.random_bool(hostile)).collect();
     let mut set = Vec::new();
     let mut ops: Vec<Option<Op>> = vec![None; instants.len()];
     for at in order {
         let (invoked, returned, _) = instants[at];
         let element = at as u64;
-        let (step, answer) = if chance.random_bool(0.5) {
+        let is_hostile = hostile.contains(&element);
+        if !hostile.is_empty() && chance.random_bool(0.3) {
+            set.push(hostile[chance.random_range(0..hostile.len())]);
+        }
+        let (step, answer) = if !is_hostile && chance.random_bool(0.5) {
             let mut seen: Vec<u64> = set.clone();
             if chance.random_bool(0.15) {
                 match chance.random_bool(0.5) {
@@ -68,14 +74,14 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
             Outcome::Fail(_) => false,
             Outcome::Info(_) => chance.random_bool(0.5),
         };
-        if is_addition && happens {
+        if is_addition && happens && !is_hostile {
             set.push(element);
         }
         ops[at] = Some(Op {
             index: element,
             process: ProcessId(at as u32),
             phase: Phase::Run,
-            is_hostile: false,
+            is_hostile,
             to: None,
             by: Vec::new(),
             call: Call::Txn(vec![step]),
@@ -92,16 +98,28 @@ fn random(count: u64, time: u64, span: u64, chance: &mut impl Rng) -> History {
 fn searched(history: &History) -> bool {
     let mut model = SetModel(Vec::new());
     let mut spans = Vec::new();
+    let hostile: FxHashSet<u64> =
+        history.ops.iter().filter(|op| op.is_hostile).map(|op| u64::from(op.process.0)).collect();
     for op in &history.ops {
         let Call::Txn(steps) = &op.call else { panic!("{op:?}") };
         let item = match (&steps[0], &op.outcome) {
+            (MicroCall::Append { value, .. }, _) if op.is_hostile => {
+                model.0.push((Some(*value), 0));
+                spans.push(Span { invoked: 0, returned: None });
+                continue;
+            }
             (_, Outcome::Fail(_)) => continue,
             (MicroCall::Append { value, .. }, _) => (Some(*value), 0),
             (_, Outcome::Ok(Answer::Txn(answers))) => {
                 let MicroAnswer::List(seen) = &answers[0] else { panic!("{op:?}") };
                 let set = seen.iter().fold(0, |set, element| set | 1 << element);
-                // What a read has twice, no set has.
-                let distinct = u32::count_ones(set) as usize == seen.len();
+                // What a read has twice, no set has, but for what hostile processes may have added twice.
+                let mut others: Vec<&u64> =
+                    seen.iter().filter(|element| !hostile.contains(element)).collect();
+                let all = others.len();
+                others.sort_unstable();
+                others.dedup();
+                let distinct = others.len() == all;
                 (None, if distinct { set } else { u32::MAX })
             }
             _ => continue,
@@ -120,14 +138,18 @@ fn searched(history: &History) -> bool {
 #[test]
 fn sets_are_judged_as_the_search_judges_them() {
     let mut kinds = FxHashSet::default();
-    for (count, time, span) in [(5, 10, 6), (7, 10, 10), (8, 4, 1), (12, 30, 12)] {
+    let shapes = [(5, 10, 6), (7, 10, 10), (8, 4, 1), (12, 30, 12)];
+    for ((count, time, span), hostile) in shapes.into_iter().flat_map(|shape| [(shape, 0.0), (shape, 0.2)]) {
         let mut valid = 0;
         for seed in 0..10_000 {
-            let history = random(count, time, span, &mut Xoshiro256PlusPlus::seed_from_u64(seed));
+            let history = random(count, time, span, hostile, &mut Xoshiro256PlusPlus::seed_from_u64(seed));
             let mut growing = Growing::new(&history);
             for (at, op) in (0..).zip(&history.ops) {
                 match (&op.call, &op.outcome) {
                     (Call::Txn(steps), outcome) => match (&steps[0], outcome) {
+                        (MicroCall::Append { value, .. }, _) if op.is_hostile => {
+                            growing.hostile_addition(at, *value).expect("elements are unique");
+                        }
                         (MicroCall::Append { value, .. }, _) => {
                             growing.addition(at, *value).expect("elements are unique");
                         }

@@ -9,6 +9,9 @@
 //!    seen behind all reads), nothing returned before what comes before it was invoked.
 //!
 //! Elements being unique, this is exact: there is an order of additions and reads if and only if nothing is found.
+//!
+//! What hostile processes add may be in the set from any time on, any number of times, or never; but a set only grows: once it
+//! was read, it is known like all others.
 
 #[cfg(test)]
 mod agreement;
@@ -28,6 +31,8 @@ struct Read<'a> {
 pub(crate) struct Growing<'a> {
     history: &'a History,
     additions: FxHashMap<u64, u32>,
+    /// Elements that hostile processes may have added, and an op that did.
+    hostile: FxHashMap<u64, u32>,
     reads: Vec<Read<'a>>,
 }
 
@@ -126,16 +131,23 @@ struct Life {
 
 impl<'a> Growing<'a> {
     pub(crate) fn new(history: &'a History) -> Self {
-        Self { history, additions: FxHashMap::default(), reads: Vec::new() }
+        Self { history, additions: FxHashMap::default(), hostile: FxHashMap::default(), reads: Vec::new() }
     }
 
     /// # Errors
     /// If another op adds the element too.
     pub(crate) fn addition(&mut self, op: u32, element: u64) -> Result<(), Repeated> {
-        match self.additions.insert(element, op) {
-            None => Ok(()),
-            Some(_) => Err(Repeated { element }),
-        }
+        let is_new = self.additions.insert(element, op).is_none() && !self.hostile.contains_key(&element);
+        if is_new { Ok(()) } else { Err(Repeated { element }) }
+    }
+
+    /// A hostile process may have added the element, any number of times.
+    ///
+    /// # Errors
+    /// If another process adds it too.
+    pub(crate) fn hostile_addition(&mut self, op: u32, element: u64) -> Result<(), Repeated> {
+        self.hostile.insert(element, op);
+        if self.additions.contains_key(&element) { Err(Repeated { element }) } else { Ok(()) }
     }
 
     /// A read that returned these elements.
@@ -152,19 +164,34 @@ impl<'a> Growing<'a> {
         &self.history.ops[op as usize]
     }
 
+    /// The position of an op that added the element.
+    fn adder(&self, element: u64) -> u32 {
+        self.additions.get(&element).or_else(|| self.hostile.get(&element)).copied().expect("it was added")
+    }
+
     fn addition_of(&self, element: u64) -> &'a Op {
-        self.op(self.additions[&element])
+        self.op(self.adder(element))
+    }
+
+    /// When the addition of an element was acknowledged, if it was and that says anything.
+    fn acknowledged(&self, element: u64) -> Option<u64> {
+        self.additions.get(&element).and_then(|op| end(self.op(*op)))
     }
 
     /// Everything that is wrong with elements; if nothing is, what is wrong with their order.
     pub(crate) fn judge(&mut self) -> (Tally, Vec<Fault>) {
         let history = self.history;
         self.reads.sort_by_key(|read| (history.ops[read.op as usize].invoked, read.op));
+        self.drop_repeated();
         let (mut tally, mut faults) = (Tally::default(), Vec::new());
         let lives = self.lives(&mut tally, &mut faults);
         for (element, op) in &self.additions {
             let (op, life) = (self.op(*op), lives.get(element).copied().unwrap_or_default());
             faults.extend(self.judge_element(*element, op, life, &mut tally));
+        }
+        for element in self.hostile.keys() {
+            let life = lives.get(element).copied().unwrap_or_default();
+            faults.extend(self.missed(*element, life.seen_at, life, &mut tally));
         }
         if faults.is_empty() {
             faults.extend(self.misordered());
@@ -172,10 +199,22 @@ impl<'a> Growing<'a> {
         (tally, faults)
     }
 
+    /// Elements of hostile processes may be there several times: they are kept once.
+    fn drop_repeated(&mut self) {
+        if self.hostile.is_empty() {
+            return;
+        }
+        for read in &mut self.reads {
+            let mut seen = FxHashSet::default();
+            let is_kept = |element: &u64| !self.hostile.contains_key(element) || seen.insert(*element);
+            read.elements = Cow::Owned(read.elements.iter().copied().filter(is_kept).collect());
+        }
+    }
+
     /// What became of each element that was added, also of those that no read has.
     fn lives(&self, tally: &mut Tally, faults: &mut Vec<Fault>) -> FxHashMap<u64, Life> {
-        let mut lives: FxHashMap<u64, Life> =
-            self.additions.keys().map(|element| (*element, Life::default())).collect();
+        let all = || self.additions.keys().chain(self.hostile.keys()).copied();
+        let mut lives: FxHashMap<u64, Life> = all().map(|element| (element, Life::default())).collect();
         let (mut strange, mut twice) = (FxHashSet::default(), FxHashSet::default());
         for (at, read) in self.reads.iter().enumerate() {
             let returned = self.op(read.op).returned.expect("a read that succeeded has returned");
@@ -192,7 +231,8 @@ impl<'a> Growing<'a> {
                     }
                     continue;
                 }
-                if matches!(self.addition_of(element).outcome, Outcome::Fail(_)) && strange.insert(element) {
+                let failed = matches!(self.addition_of(element).outcome, Outcome::Fail(_));
+                if failed && !self.hostile.contains_key(&element) && strange.insert(element) {
                     faults.push(Fault::Aborted { read: read.op, element });
                 }
                 life.present_last = Some(at);
@@ -203,7 +243,7 @@ impl<'a> Growing<'a> {
         tally.duplicated = twice.len() as u64;
         // From the last read back: those that were in all reads so far are looked for in the next. So an element is looked
         // at once more than there are reads that have it.
-        let mut always: Vec<u64> = self.additions.keys().copied().collect();
+        let mut always: Vec<u64> = all().collect();
         let mut here = FxHashSet::default();
         for (at, read) in self.reads.iter().enumerate().rev() {
             here.clear();
@@ -236,17 +276,8 @@ impl<'a> Growing<'a> {
             }
         };
         let known = acknowledged.into_iter().chain(life.seen_at).min();
-        let missed = life
-            .absent_last
-            .filter(|at| known.is_some_and(|known| known < self.op(self.reads[*at].op).invoked));
-        if let Some(absent_last) = missed {
-            let read = self.reads[absent_last].op;
-            if life.present_last.is_some_and(|present| present > absent_last) {
-                tally.stale += 1;
-                return Some(Fault::Stale { read, element });
-            }
-            tally.lost += 1;
-            return Some(Fault::Lost { read, element });
+        if let Some(fault) = self.missed(element, known, life, tally) {
+            return Some(fault);
         }
         if life.seen_at.is_some() {
             tally.stable += 1;
@@ -257,10 +288,24 @@ impl<'a> Growing<'a> {
         None
     }
 
+    /// Whether a read lacks an element although it was known by then.
+    fn missed(&self, element: u64, known: Option<u64>, life: Life, tally: &mut Tally) -> Option<Fault> {
+        let absent_last = life
+            .absent_last
+            .filter(|at| known.is_some_and(|known| known < self.op(self.reads[*at].op).invoked))?;
+        let read = self.reads[absent_last].op;
+        if life.present_last.is_some_and(|present| present > absent_last) {
+            tally.stale += 1;
+            return Some(Fault::Stale { read, element });
+        }
+        tally.lost += 1;
+        Some(Fault::Lost { read, element })
+    }
+
     /// The same fault as it first showed: to be told, not for all of them.
     pub(crate) fn first_shown(&self, fault: &Fault) -> Fault {
         let first = |element: u64, found: u32| {
-            let acknowledged = end(self.addition_of(element));
+            let acknowledged = self.acknowledged(element);
             let has = |read: &&Read<'_>| read.elements.contains(&element);
             let seen = self.reads.iter().filter(has).filter_map(|read| self.op(read.op).returned).min();
             let known = acknowledged.into_iter().chain(seen).min().expect("it was known when it was missed");
@@ -356,9 +401,9 @@ impl<'a> Growing<'a> {
             Fault::Unexpected { read, .. } => vec![*read],
             Fault::Aborted { read, element }
             | Fault::Duplicated { read, element }
-            | Fault::Early { read, element } => vec![*read, self.additions[element]],
+            | Fault::Early { read, element } => vec![*read, self.adder(*element)],
             Fault::Lost { read, element } | Fault::Stale { read, element } => {
-                let mut culprits = vec![*read, self.additions[element]];
+                let mut culprits = vec![*read, self.adder(*element)];
                 culprits.extend(self.witness(*read, *element));
                 culprits
             }
@@ -443,7 +488,7 @@ impl<'a> Growing<'a> {
     /// Why the element was known when `read` was invoked.
     fn known(&self, read: u32, element: u64) -> String {
         let addition = self.addition_of(element);
-        match end(addition).filter(|time| *time < self.op(read).invoked) {
+        match self.acknowledged(element).filter(|time| *time < self.op(read).invoked) {
             Some(time) => {
                 format!(
                     "its addition by process {} had been acknowledged at {} ms",

@@ -1,18 +1,32 @@
 //! Zones, search and brute force must say the same about many thousands of small random registers.
 
+use super::objects::RegisterOps;
 use super::register::{Action, Judgement, NEVER, Numbered, Register, RegisterOp, judge, spans};
 use super::wgl::{self, Found, Limits};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rustc_hash::FxHashSet;
 use std::time::{Duration, Instant};
 
 fn limits() -> Limits {
     Limits { deadline: Instant::now() + Duration::from_secs(60), memory_bytes_max: 1 << 30 }
 }
 
+/// What a register holds after an op, if it can have been answered so: a hostile process may have written just before.
+fn after(action: Action, value: Option<u64>, hostile: &FxHashSet<u64>) -> Option<Option<u64>> {
+    match action {
+        Action::Read(read) if read == value => Some(value),
+        Action::Read(read) => read.filter(|read| hostile.contains(read)).map(Some),
+        Action::Write(written) => Some(Some(written)),
+        Action::Cas { from, to } => (value == Some(from) || hostile.contains(&from)).then_some(Some(to)),
+        Action::Refused(from) if value != Some(from) => Some(value),
+        Action::Refused(from) => hostile.iter().find(|other| **other != from).map(|other| Some(*other)),
+    }
+}
+
 /// Tries every order.
-fn brute_force(ops: &[RegisterOp]) -> bool {
-    fn go(ops: &[RegisterOp], left: &mut Vec<usize>, value: Option<u64>) -> bool {
+fn brute_force(ops: &[RegisterOp], hostile: &FxHashSet<u64>) -> bool {
+    fn go(ops: &[RegisterOp], hostile: &FxHashSet<u64>, left: &mut Vec<usize>, value: Option<u64>) -> bool {
         if left.iter().all(|op| !ops[*op].is_known()) {
             return true;
         }
@@ -21,15 +35,9 @@ fn brute_force(ops: &[RegisterOp]) -> bool {
             if left.iter().any(|other| ops[*other].returned < op.invoked) {
                 continue;
             }
-            let after = match op.action {
-                Action::Read(read) if read == value => value,
-                Action::Write(written) => Some(written),
-                Action::Cas { from, to } if value == Some(from) => Some(to),
-                Action::Refused(from) if value != Some(from) => value,
-                Action::Read(_) | Action::Cas { .. } | Action::Refused(_) => continue,
-            };
+            let Some(after) = after(op.action, value, hostile) else { continue };
             let taken = left.remove(at);
-            let works = go(ops, left, after);
+            let works = go(ops, hostile, left, after);
             left.insert(at, taken);
             if works {
                 return true;
@@ -37,7 +45,7 @@ fn brute_force(ops: &[RegisterOp]) -> bool {
         }
         false
     }
-    go(ops, &mut (0..ops.len()).collect(), None)
+    go(ops, hostile, &mut (0..ops.len()).collect(), None)
 }
 
 /// What random registers look like.
@@ -53,9 +61,14 @@ struct Shape {
     refused: bool,
     /// Whether answers come from a register that was there, or from a hat.
     real: bool,
+    /// Whether hostile processes write [`HOSTILE`].
+    hostile: bool,
 }
 
-fn random(shape: Shape, chance: &mut impl Rng) -> Vec<RegisterOp> {
+/// Values that nobody else writes.
+const HOSTILE: [u64; 2] = [100, 101];
+
+fn random(shape: Shape, chance: &mut impl Rng) -> RegisterOps {
     let mut ops: Vec<RegisterOp> = Vec::new();
     let mut written = 0;
     for position in 0..shape.ops as u32 {
@@ -66,7 +79,10 @@ fn random(shape: Shape, chance: &mut impl Rng) -> Vec<RegisterOp> {
             if shape.unique { written } else { chance.random_range(1..=3) }
         };
         let to = fresh();
-        let seen = chance.random_range(0..=written + 1);
+        let mut seen = chance.random_range(0..=written + 1);
+        if shape.hostile && chance.random_bool(0.3) {
+            seen = HOSTILE[chance.random_range(0..HOSTILE.len())];
+        }
         let action = match chance.random_range(0..if shape.refused { 8 } else { 6 }) {
             0 | 1 => Action::Write(to),
             2 => Action::Cas { from: seen.max(1), to },
@@ -76,7 +92,7 @@ fn random(shape: Shape, chance: &mut impl Rng) -> Vec<RegisterOp> {
         ops.push(RegisterOp { position, action, invoked, returned });
     }
     if shape.real {
-        answer(&mut ops, chance);
+        answer(&mut ops, shape.hostile, chance);
     }
     for op in &mut ops {
         if chance.random_bool(shape.unknown) && !matches!(op.action, Action::Read(_) | Action::Refused(_)) {
@@ -84,16 +100,20 @@ fn random(shape: Shape, chance: &mut impl Rng) -> Vec<RegisterOp> {
         }
     }
     ops.sort_by_key(|op| op.invoked);
-    ops
+    let hostile = HOSTILE.into_iter().filter(|_| shape.hostile).collect();
+    RegisterOps { ops, hostile }
 }
 
 /// Gives the ops answers of a register at one instant of each; then lies once in two histories.
-fn answer(ops: &mut [RegisterOp], chance: &mut impl Rng) {
+fn answer(ops: &mut [RegisterOp], hostile: bool, chance: &mut impl Rng) {
     let mut order: Vec<(u64, usize)> =
         ops.iter().enumerate().map(|(at, op)| (chance.random_range(op.invoked..=op.returned), at)).collect();
     order.sort_unstable();
     let mut value = None;
     for (_, at) in order {
+        if hostile && chance.random_bool(0.3) {
+            value = Some(HOSTILE[chance.random_range(0..HOSTILE.len())]);
+        }
         ops[at].action = match ops[at].action {
             Action::Read(_) => Action::Read(value),
             Action::Write(to) => {
@@ -123,51 +143,46 @@ fn answer(ops: &mut [RegisterOp], chance: &mut impl Rng) {
     }
 }
 
-fn check(ops: &[RegisterOp]) -> bool {
-    let expected = brute_force(ops);
-    let numbered = Numbered::new(ops);
-    let mut model = Register::new(&numbered.steps);
+fn check(register: &RegisterOps) -> bool {
+    let RegisterOps { ops, hostile } = register;
+    let expected = brute_force(ops, hostile);
+    let numbered = Numbered::new(ops, hostile);
+    let mut model = Register::new(&numbered);
     let searched = wgl::search(&mut model, &spans(ops), &limits());
     match &searched {
-        Found::Order(order) => assert!(is_explained(ops, order), "{order:?} explains nothing: {ops:#?}"),
-        Found::None(stuck) => assert!(!expected && is_stuck(ops, stuck), "{stuck:?} {ops:#?}"),
+        Found::Order(order) => assert!(is_explained(register, order), "{order:?} explains nothing: {ops:#?}"),
+        Found::None(stuck) => assert!(!expected && is_stuck(register, stuck), "{stuck:?} {ops:#?}"),
         Found::Exhausted { .. } => panic!("a small search needs little"),
     }
     assert_eq!(matches!(searched, Found::Order(_)), expected, "the search disagrees: {ops:#?}");
-    let judged = judge(ops, &limits());
+    let judged = judge(register, &limits());
     assert_eq!(matches!(judged, Judgement::Linearizable), expected, "zones disagree: {ops:#?}");
     expected
 }
 
 /// Whether ops in this order are in real time and follow from one another.
-fn is_in_order(ops: &[RegisterOp], order: &[u32]) -> bool {
+fn is_in_order(register: &RegisterOps, order: &[u32]) -> bool {
     let mut value = None;
     let mut latest = 0;
     order.iter().all(|op| {
-        let op = &ops[*op as usize];
+        let op = &register.ops[*op as usize];
         latest = latest.max(op.invoked);
-        let fits = match op.action {
-            Action::Read(read) => read == value,
-            Action::Write(_) => true,
-            Action::Cas { from, .. } => value == Some(from),
-            Action::Refused(from) => value != Some(from),
-        };
-        if let Action::Write(to) | Action::Cas { to, .. } = op.action {
-            value = Some(to);
-        }
-        fits && latest <= op.returned
+        let after = after(op.action, value, &register.hostile);
+        value = after.unwrap_or(value);
+        after.is_some() && latest <= op.returned
     })
 }
 
-fn is_explained(ops: &[RegisterOp], order: &[u32]) -> bool {
-    let missing = (0..ops.len() as u32).filter(|op| !order.contains(op));
-    let mut missing = missing.map(|op| &ops[op as usize]);
-    is_in_order(ops, order) && missing.all(|op| !op.is_known())
+fn is_explained(register: &RegisterOps, order: &[u32]) -> bool {
+    let missing = (0..register.ops.len() as u32).filter(|op| !order.contains(op));
+    let mut missing = missing.map(|op| &register.ops[op as usize]);
+    is_in_order(register, order) && missing.all(|op| !op.is_known())
 }
 
 /// Whether a stuck search is right: the prefixes are orders, and the ops up to the stuck one's return cannot be explained
 /// while those before can.
-fn is_stuck(ops: &[RegisterOp], stuck: &wgl::Stuck) -> bool {
+fn is_stuck(register: &RegisterOps, stuck: &wgl::Stuck) -> bool {
+    let RegisterOps { ops, hostile } = register;
     let until = ops[stuck.op as usize].returned;
     let cut = |until: u64, with: bool| -> Vec<RegisterOp> {
         let begun = ops.iter().filter(|op| op.invoked <= until);
@@ -178,10 +193,10 @@ fn is_stuck(ops: &[RegisterOp], stuck: &wgl::Stuck) -> bool {
         });
         cut.filter(|op| op.is_known() || matches!(op.action, Action::Write(_) | Action::Cas { .. })).collect()
     };
-    stuck.prefixes.iter().all(|prefix| is_in_order(ops, prefix))
+    stuck.prefixes.iter().all(|prefix| is_in_order(register, prefix))
         && !stuck.prefixes.is_empty()
-        && !brute_force(&cut(until, true))
-        && brute_force(&cut(until, false))
+        && !brute_force(&cut(until, true), hostile)
+        && brute_force(&cut(until, false), hostile)
 }
 
 fn compare(shape: Shape, histories: u64) {
@@ -194,8 +209,16 @@ fn compare(shape: Shape, histories: u64) {
     assert!(valid > histories / 50 && valid < histories * 49 / 50, "{valid} of {histories} are valid");
 }
 
-const SMALL: Shape =
-    Shape { ops: 6, time: 12, span: 6, unique: true, unknown: 0.0, refused: false, real: true };
+const SMALL: Shape = Shape {
+    ops: 6,
+    time: 12,
+    span: 6,
+    unique: true,
+    unknown: 0.0,
+    refused: false,
+    real: true,
+    hostile: false,
+};
 
 #[test]
 fn unique_values() {
@@ -224,6 +247,18 @@ fn repeated_values() {
     compare(Shape { unique: false, refused: true, ..SMALL }, 10_000);
     compare(Shape { unique: false, refused: true, unknown: 0.3, ..SMALL }, 10_000);
     compare(Shape { unique: false, refused: true, unknown: 0.3, ops: 4, real: false, ..SMALL }, 10_000);
+}
+
+#[test]
+fn values_that_hostile_processes_may_have_written_at_any_time() {
+    let hostile = Shape { hostile: true, ..SMALL };
+    compare(hostile, 20_000);
+    compare(Shape { unknown: 0.3, ..hostile }, 20_000);
+    compare(Shape { refused: true, ..hostile }, 20_000);
+    compare(Shape { refused: true, unknown: 0.3, ..hostile }, 20_000);
+    compare(Shape { refused: true, unknown: 0.2, ops: 8, span: 12, ..hostile }, 5_000);
+    compare(Shape { refused: true, unknown: 0.2, ops: 4, real: false, ..hostile }, 20_000);
+    compare(Shape { refused: true, unknown: 0.3, unique: false, ..hostile }, 10_000);
 }
 
 #[test]

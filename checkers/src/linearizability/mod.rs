@@ -30,6 +30,7 @@ use self::story::Scene;
 use self::wgl::{Limits, Stuck};
 use self::zones::Violation;
 use crate::history::{History, Outcome};
+use crate::hostile;
 use crate::verdict::{CheckResult, Evidence, Verdict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +72,7 @@ enum Verdicts {
 ///
 /// Registers begin unwritten. Ops that failed are left out. Writes of unknown outcome may take effect at any time or
 /// never; reads of unknown outcome say nothing. The read and the write of a read-modify-write both lie in
-/// its interval, in any order. Scans and transactions are not judged here.
+/// its interval, in any order. Values of hostile processes may be found at any time. Scans and transactions are not judged here.
 #[must_use]
 pub fn check_linearizable(history: &History, options: &LinearizabilityOptions) -> CheckResult {
     let objects = Objects::of(history);
@@ -88,7 +89,7 @@ pub fn check_linearizable(history: &History, options: &LinearizabilityOptions) -
             }
         }
     }
-    let judged: usize = objects.all.iter().map(|object| object.ops.len()).sum();
+    let judged: usize = objects.all.iter().map(|object| object.judged).sum();
     let verdict = match (invalid.is_empty(), unknown.is_empty() && judged > 0) {
         (false, _) => Verdict::Invalid,
         (true, false) => Verdict::Unknown,
@@ -98,7 +99,7 @@ pub fn check_linearizable(history: &History, options: &LinearizabilityOptions) -
         invalid.iter().take(EVIDENCE_MAX).map(|(object, wrong)| show(history, object, wrong)).collect();
     evidence.sort_by_key(first_culprit);
     let keys = (objects.all.len() - unknown.len()) as u64;
-    let summary = summary(&objects, judged, &evidence, invalid.len(), &unknown);
+    let summary = hostile::said(summary(&objects, judged, &evidence, invalid.len(), &unknown), history);
     CheckResult {
         numbers: numbers(history, &objects, judged, invalid.len(), unknown.len()),
         evidence,

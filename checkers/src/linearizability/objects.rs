@@ -2,7 +2,7 @@
 
 use super::register::{Action, NEVER, RegisterOp};
 use crate::history::{Answer, Call, FIELD_NEVER_WRITTEN, History, Op, Outcome};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What an op is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,16 @@ pub(super) enum ObjectId {
 pub(super) struct Object {
     pub id: ObjectId,
     pub ops: Vec<u32>,
+    /// How many of them are to be judged: those of processes that are not hostile.
+    pub judged: usize,
+}
+
+/// The ops on one register.
+#[derive(Default)]
+pub(super) struct RegisterOps {
+    pub ops: Vec<RegisterOp>,
+    /// The values that hostile processes may have written, at any time and any number of times.
+    pub hostile: FxHashSet<u64>,
 }
 
 /// A history's objects.
@@ -36,77 +46,106 @@ impl Objects {
         let mut places: FxHashMap<ObjectId, usize> = FxHashMap::default();
         let mut objects = Self { all: Vec::new(), fields: 1, scans: 0, transactions: 0 };
         for (position, op) in (0..).zip(&history.ops) {
+            // A field that only hostile processes know of is nobody's.
+            let is_judged = !op.is_hostile;
             let id = match &op.call {
                 Call::Read { key } | Call::Write { key, .. } | Call::Cas { key, .. } => {
                     ObjectId::Register(*key)
                 }
                 Call::Insert { key, .. } | Call::ReadRecord { key } => ObjectId::Record(*key),
                 Call::Update { key, field, .. } | Call::ReadModifyWrite { key, field, .. } => {
-                    objects.fields = objects.fields.max(field + 1);
+                    if is_judged {
+                        objects.fields = objects.fields.max(field + 1);
+                    }
                     ObjectId::Record(*key)
                 }
                 Call::Scan { .. } => {
-                    objects.scans += 1;
+                    objects.scans += u64::from(is_judged);
                     continue;
                 }
                 Call::Txn(_) => {
-                    objects.transactions += 1;
+                    objects.transactions += u64::from(is_judged);
                     continue;
                 }
             };
-            if let Outcome::Ok(Answer::Fields(Some(fields))) = &op.outcome {
+            if let Outcome::Ok(Answer::Fields(Some(fields))) = &op.outcome
+                && is_judged
+            {
                 objects.fields = objects.fields.max(fields.len() as u32);
             }
             let place = *places.entry(id).or_insert_with(|| {
-                objects.all.push(Object { id, ops: Vec::new() });
+                objects.all.push(Object { id, ops: Vec::new(), judged: 0 });
                 objects.all.len() - 1
             });
             objects.all[place].ops.push(position);
+            objects.all[place].judged += usize::from(is_judged);
         }
+        objects.all.retain(|object| object.judged > 0);
         objects.all.sort_by_key(|object| (std::cmp::Reverse(object.ops.len()), object.id));
         objects
     }
 }
 
 /// The ops on one register: an object of the register workload, or one field of a record.
-pub(super) fn register_ops(history: &History, object: &Object, field: u32) -> Vec<RegisterOp> {
-    let mut ops = Vec::with_capacity(object.ops.len());
+pub(super) fn register_ops(history: &History, object: &Object, field: u32) -> RegisterOps {
+    let mut ops = RegisterOps::with_capacity(object.judged);
     for &position in &object.ops {
-        add(&mut ops, position, &history.ops[position as usize], field);
+        ops.add(position, &history.ops[position as usize], field);
     }
     ops
 }
 
 /// The ops on each field of a record, in one pass.
-pub(super) fn field_ops(history: &History, object: &Object, fields: u32) -> Vec<Vec<RegisterOp>> {
-    let mut all: Vec<Vec<RegisterOp>> = (0..fields).map(|_| Vec::with_capacity(object.ops.len())).collect();
+pub(super) fn field_ops(history: &History, object: &Object, fields: u32) -> Vec<RegisterOps> {
+    let mut all: Vec<RegisterOps> = (0..fields).map(|_| RegisterOps::with_capacity(object.judged)).collect();
     for &position in &object.ops {
         let op = &history.ops[position as usize];
         for (field, ops) in (0..).zip(&mut all) {
-            add(ops, position, op, field);
+            ops.add(position, op, field);
         }
     }
     all
 }
 
-/// Adds what an op did to a field.
-fn add(ops: &mut Vec<RegisterOp>, position: u32, op: &Op, field: u32) {
-    let (read, write) = actions(op, field);
-    let invoked = op.invoked.saturating_add(1);
-    let known = match &op.outcome {
-        Outcome::Ok(answer) if fits(&op.call, answer) => {
-            op.returned.map(|returned| returned.saturating_add(1).min(NEVER - 1))
-        }
-        // An answer that no call of this kind can have says that the op ended, not what it did.
-        Outcome::Ok(_) | Outcome::Info(_) => None,
-        Outcome::Fail(_) => return,
-    };
-    // What was read is known only if the op returned.
-    if let (Some(action), Some(returned)) = (read, known) {
-        ops.push(RegisterOp { position, action, invoked, returned });
+impl RegisterOps {
+    fn with_capacity(capacity: usize) -> Self {
+        Self { ops: Vec::with_capacity(capacity), hostile: FxHashSet::default() }
     }
-    if let Some(action) = write {
-        ops.push(RegisterOp { position, action, invoked, returned: known.unwrap_or(NEVER) });
+
+    /// Adds what an op did to a field.
+    fn add(&mut self, position: u32, op: &Op, field: u32) {
+        if op.is_hostile {
+            self.hostile.extend(written(&op.call, field));
+            return;
+        }
+        let (read, write) = actions(op, field);
+        let invoked = op.invoked.saturating_add(1);
+        let known = match &op.outcome {
+            Outcome::Ok(answer) if fits(&op.call, answer) => {
+                op.returned.map(|returned| returned.saturating_add(1).min(NEVER - 1))
+            }
+            // An answer that no call of this kind can have says that the op ended, not what it did.
+            Outcome::Ok(_) | Outcome::Info(_) => None,
+            Outcome::Fail(_) => return,
+        };
+        // What was read is known only if the op returned.
+        if let (Some(action), Some(returned)) = (read, known) {
+            self.ops.push(RegisterOp { position, action, invoked, returned });
+        }
+        if let Some(action) = write {
+            self.ops.push(RegisterOp { position, action, invoked, returned: known.unwrap_or(NEVER) });
+        }
+    }
+}
+
+/// The value that a call would write to a register or a field.
+pub(super) fn written(call: &Call, field: u32) -> Option<u64> {
+    match call {
+        Call::Write { value, .. } | Call::Insert { value, .. } | Call::Cas { to: value, .. } => Some(*value),
+        Call::Update { field: written, value, .. } | Call::ReadModifyWrite { field: written, value, .. } => {
+            (*written == field).then_some(*value)
+        }
+        Call::Read { .. } | Call::ReadRecord { .. } | Call::Scan { .. } | Call::Txn(_) => None,
     }
 }
 

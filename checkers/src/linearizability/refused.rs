@@ -44,7 +44,7 @@ pub(super) fn guided(ops: &[RegisterOp], numbered: &Numbered, zones: &Zones, lim
 struct NextWrites {
     /// For each rank: the two least invocations, with their ranks, of the blocks from there on.
     least: Vec<[(u64, u32); 2]>,
-    /// The least invocation of a write that takes no part: it may have happened at any time since.
+    /// The least invocation of a write that takes no part, or of a hostile one: it may have happened at any time since.
     unseen: u64,
     /// For each value, the least invocation of a cas from it that takes no part.
     unseen_cas: Vec<u64>,
@@ -58,7 +58,8 @@ impl NextWrites {
             three.sort_unstable();
             least[rank] = [three[0], three[1]];
         }
-        let mut unseen = NEVER;
+        // Hostile processes may have written at any time.
+        let mut unseen = if numbered.hostile.is_some() { 0 } else { NEVER };
         let mut unseen_cas = vec![NEVER; numbered.values.len()];
         for (at, step) in numbered.steps.iter().enumerate().filter(|(at, _)| !zones.is_effective(*at)) {
             match *step {
@@ -106,7 +107,7 @@ impl<'a> Guided<'a> {
                 needed[value as usize] += 1;
             }
         }
-        let register = Register::new(&numbered.steps);
+        let register = Register::new(numbered);
         let (steps, is_taken) = (&numbered.steps[..], vec![false; zones.blocks.len()]);
         let mut guided = Self { register, steps, zones, needed, is_taken, first_left: 0 };
         // The block of the initial value is there from the start.

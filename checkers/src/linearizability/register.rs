@@ -1,9 +1,10 @@
 //! One register: what was done to it, and its judgement.
 
+use super::objects::RegisterOps;
 use super::refused::guided;
 use super::wgl::{self, Found, Limits, Model, Span, State, Stuck};
 use super::zones::{self, Violation, Zones};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::{Duration, Instant};
 
 /// An op on a register. Times are the history's plus one, so that zero is before everything.
@@ -75,6 +76,10 @@ impl Step {
 }
 
 /// The ops of a register with their values numbered.
+///
+/// Where hostile processes may have written, whoever finds a value of theirs may have found it just written: it takes the
+/// place of a write of a value that nobody else finds. Whatever order the others have is an order of all with a hostile write before
+/// each such op, and the other way round.
 pub(super) struct Numbered {
     pub steps: Vec<Step>,
     /// The values by number.
@@ -83,24 +88,29 @@ pub(super) struct Numbered {
     pub is_unique: bool,
     /// Whether there is a cas that was refused.
     pub has_refused: bool,
+    /// What the register holds where hostile processes have overwritten it and nobody has found that; `None` if there are none.
+    pub hostile: Option<ValueId>,
 }
 
 impl Numbered {
-    pub(super) fn new(ops: &[RegisterOp]) -> Self {
+    pub(super) fn new(ops: &[RegisterOp], hostile: &FxHashSet<u64>) -> Self {
         let mut numbers: FxHashMap<u64, ValueId> = FxHashMap::default();
         let mut values = vec![None];
         let mut number = |value: u64| {
-            *numbers.entry(value).or_insert_with(|| {
+            let mut fresh = || {
                 values.push(Some(value));
                 values.len() as ValueId - 1
-            })
+            };
+            if hostile.contains(&value) { fresh() } else { *numbers.entry(value).or_insert_with(fresh) }
         };
         let mut has_refused = false;
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             steps.push(match op.action {
+                Action::Read(Some(value)) if hostile.contains(&value) => Step::Write(number(value)),
                 Action::Read(value) => Step::Read(value.map_or(0, &mut number)),
                 Action::Write(value) => Step::Write(number(value)),
+                Action::Cas { from, to } if hostile.contains(&from) => Step::Write(number(to)),
                 Action::Cas { from, to } => Step::Cas { from: number(from), to: number(to) },
                 Action::Refused(from) => {
                     has_refused = true;
@@ -108,6 +118,10 @@ impl Numbered {
                 }
             });
         }
+        let hostile = (!hostile.is_empty()).then(|| {
+            values.push(None);
+            values.len() as ValueId - 1
+        });
         let mut is_written = vec![false; values.len()];
         let is_unique = steps.iter().filter_map(|step| step.makes()).all(|value| {
             let was_written = std::mem::replace(&mut is_written[value as usize], true);
@@ -116,7 +130,7 @@ impl Numbered {
         // A cas that puts back what it found writes a value twice too.
         let is_unique =
             is_unique && !steps.iter().any(|step| matches!(step, Step::Cas { from, to } if from == to));
-        Self { steps, values, is_unique, has_refused }
+        Self { steps, values, is_unique, has_refused, hostile }
     }
 }
 
@@ -136,8 +150,9 @@ pub(super) enum Judgement {
 }
 
 /// Judges a register: by zones if no value was written twice, by search where zones do not decide.
-pub(super) fn judge(ops: &[RegisterOp], limits: &Limits) -> Judgement {
-    judge_numbered(ops, &Numbered::new(ops), limits).0
+pub(super) fn judge(register: &RegisterOps, limits: &Limits) -> Judgement {
+    let RegisterOps { ops, hostile } = register;
+    judge_numbered(ops, &Numbered::new(ops, hostile), limits).0
 }
 
 /// The same, with the zones if they fit.
@@ -151,7 +166,7 @@ pub(super) fn judge_numbered(
         if !numbered.has_refused {
             drop_unseen(ops, numbered, &mut spans);
         }
-        return (judgement(wgl::search(&mut Register::new(&numbered.steps), &spans, limits)), None);
+        return (judgement(wgl::search(&mut Register::new(numbered), &spans, limits)), None);
     }
     let zones = match zones::judge(ops, numbered) {
         Ok(zones) => zones,
@@ -199,7 +214,7 @@ fn drop_unseen(ops: &[RegisterOp], numbered: &Numbered, spans: &mut [Span]) {
 /// Where orders get stuck if they are not kept from what cannot succeed in the end: a better story.
 fn unguided(ops: &[RegisterOp], numbered: &Numbered, limits: &Limits) -> Option<Stuck> {
     let limits = Limits { deadline: limits.deadline.min(Instant::now() + UNGUIDED_SEARCH), ..*limits };
-    match wgl::search(&mut Register::new(&numbered.steps), &spans(ops), &limits) {
+    match wgl::search(&mut Register::new(numbered), &spans(ops), &limits) {
         Found::None(stuck) => Some(stuck),
         Found::Order(_) | Found::Exhausted { .. } => None,
     }
@@ -222,12 +237,13 @@ pub(super) fn spans(ops: &[RegisterOp]) -> Vec<Span> {
 /// A register for the general search: a state is a value's number.
 pub(super) struct Register<'a> {
     steps: &'a [Step],
+    hostile: Option<ValueId>,
 }
 
 impl<'a> Register<'a> {
     /// A register that holds the initial value.
-    pub(super) fn new(steps: &'a [Step]) -> Self {
-        Self { steps }
+    pub(super) fn new(numbered: &'a Numbered) -> Self {
+        Self { steps: &numbered.steps, hostile: numbered.hostile }
     }
 }
 
@@ -239,7 +255,9 @@ impl Model for Register<'_> {
     fn step(&mut self, state: State, op: usize) -> Option<State> {
         match self.steps[op] {
             Step::Read(value) => (state == State(value)).then_some(state),
-            Step::Refused(value) => (state != State(value)).then_some(state),
+            Step::Refused(value) if state != State(value) => Some(state),
+            // A hostile process may just have overwritten the value.
+            Step::Refused(_) => self.hostile.map(State),
             Step::Write(value) => Some(State(value)),
             Step::Cas { from, to } => (state == State(from)).then_some(State(to)),
         }

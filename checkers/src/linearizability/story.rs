@@ -1,6 +1,6 @@
 //! A violation as evidence: in words, and in a window of ops.
 
-use super::objects::{Object, ObjectId, register_ops};
+use super::objects::{Object, ObjectId, RegisterOps, register_ops, written};
 use super::records::{Link, Why};
 use super::refused::guided;
 use super::register::{Action, Numbered, Register, RegisterOp, Step, ValueId, spans};
@@ -24,12 +24,15 @@ pub(super) struct Scene<'a> {
     object: &'a Object,
     field: u32,
     ops: Vec<RegisterOp>,
+    /// The values that hostile processes may have written.
+    hostile: FxHashSet<u64>,
 }
 
 impl<'a> Scene<'a> {
     /// A register, or one field of a record.
     pub(super) fn new(history: &'a History, object: &'a Object, field: u32) -> Self {
-        Self { history, object, field, ops: register_ops(history, object, field) }
+        let RegisterOps { ops, hostile } = register_ops(history, object, field);
+        Self { history, object, field, ops, hostile }
     }
 
     /// Evidence for what zones found.
@@ -191,7 +194,8 @@ impl<'a> Scene<'a> {
         let chosen = (0..self.ops.len() as u32).filter(is_chosen).collect();
         let mut inside = self.explainable(chosen, is_culprit);
         let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
-        match wgl::search(&mut Register::new(&Numbered::new(&ops).steps), &spans(&ops), &window_limits()) {
+        let numbered = Numbered::new(&ops, &self.hostile);
+        match wgl::search(&mut Register::new(&numbered), &spans(&ops), &window_limits()) {
             Found::None(stuck) => {
                 let outside = |prefix: Vec<u32>| prefix.into_iter().map(|op| inside[op as usize]).collect();
                 stuck.prefixes.into_iter().map(outside).collect()
@@ -216,7 +220,7 @@ impl<'a> Scene<'a> {
     fn explainable(&self, mut inside: Vec<u32>, is_culprit: impl Fn(&u32) -> bool) -> Vec<u32> {
         loop {
             let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
-            let steps = Numbered::new(&ops).steps;
+            let steps = Numbered::new(&ops, &self.hostile).steps;
             let made: FxHashSet<ValueId> = steps.iter().filter_map(|step| step.makes()).collect();
             let is_explainable = |step: &Step| match step {
                 Step::Refused(_) => false,
@@ -238,7 +242,7 @@ impl<'a> Scene<'a> {
     /// An order of ops, up to the first that was invoked after `until`, if their values are unique and there is one.
     fn order_before(&self, inside: &[u32], until: u64) -> Option<Vec<u32>> {
         let ops: Vec<RegisterOp> = inside.iter().map(|op| self.ops[*op as usize]).collect();
-        let numbered = Numbered::new(&ops);
+        let numbered = Numbered::new(&ops, &self.hostile);
         if !numbered.is_unique {
             return None;
         }
@@ -337,18 +341,9 @@ impl<'a> Scene<'a> {
             Action::Cas { from, .. } => from,
             Action::Write(_) | Action::Refused(_) => return None,
         };
-        let wrote = |op: &Op| match op.call {
-            Call::Write { value, .. } | Call::Insert { value, .. } | Call::Cas { to: value, .. } => {
-                Some(value)
-            }
-            Call::Update { field, value, .. } | Call::ReadModifyWrite { field, value, .. } => {
-                (field == self.field).then_some(value)
-            }
-            Call::Read { .. } | Call::ReadRecord { .. } | Call::Scan { .. } | Call::Txn(_) => None,
-        };
         let mut failed = self.object.ops.iter().copied().filter(|position| {
             let op = &self.history.ops[*position as usize];
-            matches!(op.outcome, Outcome::Fail(_)) && wrote(op) == Some(wanted)
+            matches!(op.outcome, Outcome::Fail(_)) && written(&op.call, self.field) == Some(wanted)
         });
         failed.next()
     }

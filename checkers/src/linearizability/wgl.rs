@@ -32,7 +32,7 @@ pub trait Model {
     /// where it can tell that no order of the ops left can succeed from there.
     fn step(&mut self, state: State, op: usize) -> Option<State>;
 
-    /// Whether the op changes no state, whatever the state.
+    /// Whether the op, where it fits and changes nothing, may as well come at once: always if it changes no state.
     fn is_read_only(&self, op: usize) -> bool;
 
     /// Ops of unknown outcome with equal effects can stand for one another.

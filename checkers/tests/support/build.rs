@@ -13,8 +13,19 @@ pub(crate) fn history(ops: impl IntoIterator<Item = Written>) -> History {
     phased([(Phase::Run, ops.into_iter().collect())])
 }
 
+/// The same, with a process that is hostile from the beginning on.
+pub(crate) fn with_hostile(process: u32, ops: impl IntoIterator<Item = Written>) -> History {
+    let mark = Entry::Hostile { time: 0, process: ProcessId(process) };
+    let entries = entries([(Phase::Run, ops.into_iter().collect())]);
+    History::from_entries([mark].into_iter().chain(entries)).expect("a history written by hand pairs")
+}
+
 /// The same, phase by phase; each phase's times lie after those of the phase before.
 pub(crate) fn phased(phases: impl IntoIterator<Item = (Phase, Vec<Written>)>) -> History {
+    History::from_entries(entries(phases)).expect("a history written by hand pairs")
+}
+
+fn entries(phases: impl IntoIterator<Item = (Phase, Vec<Written>)>) -> Vec<Entry> {
     let mut all = Vec::new();
     for (phase, ops) in phases {
         let start = ops.iter().map(|op| op.1 * MS).min().unwrap_or(0);
@@ -28,7 +39,7 @@ pub(crate) fn phased(phases: impl IntoIterator<Item = (Phase, Vec<Written>)>) ->
         entries.sort_by_key(|(time, rank, _)| (*time, *rank));
         all.extend(entries.into_iter().map(|(_, _, entry)| entry));
     }
-    History::from_entries(all).expect("a history written by hand pairs")
+    all
 }
 
 pub(crate) fn read(key: u64, value: impl Into<Option<u64>>) -> (Call, Outcome) {

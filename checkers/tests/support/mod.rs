@@ -10,3 +10,4 @@ pub(crate) mod foreign;
 pub(crate) mod jsonl;
 pub(crate) mod simulate;
 pub(crate) mod stored;
+pub(crate) mod transactions;

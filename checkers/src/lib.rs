@@ -8,11 +8,13 @@
 //! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether its faults took effect |
 //! | `linearizability/`, `append/` | registers, records, lists, transactions |
 //! | `set.rs`, `counter.rs`, `bank.rs`, `growing/` | what is counted: elements, sums, balances |
+//! | `convergence.rs` | registers of replicas that merge what they hear |
 //! | `digests.rs` | whether replicas agree on their state |
 //! | `final_reads.rs` | whether everything was read once more, from every replica that must answer for itself |
 
 mod append;
 pub mod bank;
+pub mod convergence;
 pub mod counter;
 pub mod digests;
 mod evidence;

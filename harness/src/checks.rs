@@ -22,6 +22,8 @@ pub(crate) enum Check {
     Counter,
     /// Transfers between accounts.
     Bank,
+    /// Registers of replicas that merge what they hear.
+    Convergence,
     /// Replicas that say equal marks have equal states, and all come to one.
     Agreement,
     /// A healed quorum serves, and comes to rest.
@@ -36,7 +38,7 @@ pub(crate) enum Check {
 
 impl Check {
     /// All of them, the most telling first: what is found by one that stands before another is told first.
-    pub(crate) const ALL: [Check; 12] = [
+    pub(crate) const ALL: [Check; 13] = [
         Check::Invariants,
         Check::Replicas,
         Check::Linearizability,
@@ -44,6 +46,7 @@ impl Check {
         Check::Set,
         Check::Counter,
         Check::Bank,
+        Check::Convergence,
         Check::Agreement,
         Check::Liveness,
         Check::Run,
@@ -62,6 +65,7 @@ impl Check {
             Check::Set => "set",
             Check::Counter => "counter",
             Check::Bank => "bank",
+            Check::Convergence => "convergence",
             Check::Agreement => "agreement",
             Check::Liveness => "liveness",
             Check::Run => "run",
@@ -91,6 +95,7 @@ impl Check {
             Check::Append | Check::Set | Check::Counter | Check::Bank => {
                 &[Detector::Effects, Detector::Linearizability]
             }
+            Check::Convergence => &[Detector::Effects, Detector::Divergence],
             Check::Agreement => &[Detector::Divergence],
             Check::Liveness => &[Detector::Liveness],
             // A node that stops by itself stops on an invariant.
@@ -110,7 +115,10 @@ pub(crate) fn consistency(promise: Promise, workload: &Spec) -> Option<Check> {
             Spec::Counter(_) => Check::Counter,
             Spec::Bank(_) => Check::Bank,
         }),
-        Promise::Convergent => None,
+        Promise::Convergent => match workload {
+            Spec::Register(_) | Spec::Put(_) => Some(Check::Convergence),
+            Spec::Append(_) | Spec::Set(_) | Spec::Counter(_) | Spec::Bank(_) | Spec::Ycsb(_) => None,
+        },
     }
 }
 

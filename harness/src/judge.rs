@@ -5,8 +5,10 @@ use crate::panics;
 use crate::plan::{Checks, Plan};
 use crate::sim;
 use crate::store::{HISTORY, STATUSES};
+use crate::subject::ClientKind;
 use anyhow::Context;
 use checkers::bank::check_bank;
+use checkers::convergence::check_convergence;
 use checkers::counter::check_counter;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
@@ -44,19 +46,25 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         expected_kinds: workload.expected_kinds(),
         came_to_its_end: info.outcome == RunOutcome::Completed,
     };
+    let subject = plan.subjects.first().context("the plan has no subject")?;
+    let statuses = read_json::<Statuses>(&dir.join(STATUSES));
+    let reads_alone = subject.system.properties().client != ClientKind::Matching;
+    let readers = match &statuses {
+        Ok(statuses) if reads_alone && workload.reads_each_replica() => asked_in_the_end(statuses),
+        Ok(_) | Err(_) => Vec::new(),
+    };
     let mut checks = vec![
-        guarded(Check::Run, || check_run(&info, &history)),
+        guarded(Check::Run, || check_run(&info, &history, &readers)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
     ];
     checks.extend(guarded(Check::Faults, || check_faults(&history, &[])));
-    let subject = plan.subjects.first().context("the plan has no subject")?;
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
         checks.extend(promised.map(|check| {
             check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
         }));
         if checks::compares_states(subject, info.replicas) {
-            checks.extend(guarded(Check::Agreement, || agreement(dir, &history.liars)));
+            checks.extend(guarded(Check::Agreement, || agreement(&statuses, &history.liars)));
         }
     }
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
@@ -98,15 +106,16 @@ pub(crate) fn check_consistency(
     checks: &Checks,
 ) -> CheckResult {
     let deadline = checks.deadline;
-    guarded(check, || match workload {
-        Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_) => {
+    guarded(check, || match (check, workload) {
+        (Check::Convergence, _) => check_convergence(history),
+        (_, Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_)) => {
             let memory_bytes_max = checks.memory_mib_max << 20;
             check_linearizable(history, &LinearizabilityOptions { deadline, memory_bytes_max })
         }
-        Spec::Append(_) => check_append(history, deadline),
-        Spec::Set(_) => check_set(history, deadline),
-        Spec::Counter(_) => check_counter(history, deadline),
-        Spec::Bank(bank) => check_bank(history, &bank.judged_by(), deadline),
+        (_, Spec::Append(_)) => check_append(history, deadline),
+        (_, Spec::Set(_)) => check_set(history, deadline),
+        (_, Spec::Counter(_)) => check_counter(history, deadline),
+        (_, Spec::Bank(bank)) => check_bank(history, &bank.judged_by(), deadline),
     })
 }
 
@@ -122,9 +131,9 @@ fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
 }
 
 /// Whether the replicas agreed on their states; `None` if there was one.
-fn agreement(dir: &Path, liars: &[(u64, u32)]) -> Option<CheckResult> {
-    match read_json::<Statuses>(&dir.join(STATUSES)) {
-        Ok(statuses) => check_agreement(&statuses, liars),
+fn agreement(statuses: &anyhow::Result<Statuses>, liars: &[(u64, u32)]) -> Option<CheckResult> {
+    match statuses {
+        Ok(statuses) => check_agreement(statuses, liars),
         Err(error) => {
             let summary = format!("what replicas said of their states: {error:#}");
             Some(Check::Agreement.says(Verdict::Unknown, 0, summary))
@@ -132,16 +141,22 @@ fn agreement(dir: &Path, liars: &[(u64, u32)]) -> Option<CheckResult> {
     }
 }
 
+/// The nodes that were members in the end, as far as they were asked for their states.
+fn asked_in_the_end(statuses: &Statuses) -> Vec<u32> {
+    let last = statuses.settled.iter().flat_map(|settled| &settled.last);
+    last.filter_map(|sighting| sighting.node.strip_prefix('n')?.parse().ok()).collect()
+}
+
 /// Whether the run went through all its steps: its history is whole, no node died by itself, everything was healed and
-/// read once more.
-fn check_run(info: &RunInfo, history: &History) -> CheckResult {
+/// read once more, by each of `readers`.
+fn check_run(info: &RunInfo, history: &History, readers: &[u32]) -> CheckResult {
     let mut unknown = Vec::new();
     if let Ending::Truncated { reason, .. } = &history.ending {
         unknown.push(format!("the history is truncated: {reason}"));
     }
     match &info.outcome {
         RunOutcome::Completed => {
-            unknown.extend(unread(history, &[]));
+            unknown.extend(unread(history, readers));
         }
         RunOutcome::Interrupted => unknown.push("the run was interrupted".into()),
         RunOutcome::Failed(why) => unknown.push(format!("the harness failed: {why}")),
@@ -304,26 +319,26 @@ mod tests {
     fn final_reads_that_nobody_answered_are_none() {
         let all = [Phase::Run, Phase::Final];
         let lost = read_in(&all, &Outcome::Info("timed out".into()));
-        let result = check_run(&info(), &lost);
+        let result = check_run(&info(), &lost, &[]);
         assert_eq!(
             (result.verdict, result.summary.as_str()),
             (Verdict::Unknown, "1 of 1 final reads were never answered")
         );
         let again = read_in(&[Phase::Final], &Outcome::Ok(Answer::Value(None)));
         let again = History { ops: [lost.ops.as_slice(), &again.ops].concat(), ..lost };
-        assert_eq!(check_run(&info(), &again).verdict, Verdict::Valid, "another client was answered");
+        assert_eq!(check_run(&info(), &again, &[]).verdict, Verdict::Valid, "another client was answered");
         let nothing = History { ops: Vec::new(), ..again };
-        assert_eq!(check_run(&info(), &nothing).verdict, Verdict::Unknown);
+        assert_eq!(check_run(&info(), &nothing, &[]).verdict, Verdict::Unknown);
     }
 
     #[test]
     fn a_run_without_its_final_heal_or_its_final_reads_is_unknown() {
         let all = [Phase::Load, Phase::Run, Phase::Final];
-        assert_eq!(check_run(&info(), &phases(&all)).verdict, Verdict::Valid);
-        let unread = check_run(&info(), &phases(&all[..2]));
+        assert_eq!(check_run(&info(), &phases(&all), &[]).verdict, Verdict::Valid);
+        let unread = check_run(&info(), &phases(&all[..2]), &[]);
         assert_eq!((unread.verdict, unread.summary.as_str()), (Verdict::Unknown, "there was no final read"));
         let unhealed = RunInfo { heal_problems: vec!["n2 is still paused".into()], ..info() };
-        let unhealed = check_run(&unhealed, &phases(&all));
+        let unhealed = check_run(&unhealed, &phases(&all), &[]);
         assert_eq!(
             (unhealed.verdict, unhealed.summary.as_str()),
             (Verdict::Unknown, "not healed: n2 is still paused")
@@ -335,25 +350,25 @@ mod tests {
         let all = phases(&[Phase::Load, Phase::Run, Phase::Final]);
         for outcome in [RunOutcome::Interrupted, RunOutcome::Failed("no disk".into())] {
             let run = RunInfo { outcome, ..info() };
-            assert_eq!(check_run(&run, &all).verdict, Verdict::Unknown);
+            assert_eq!(check_run(&run, &all, &[]).verdict, Verdict::Unknown);
         }
         let crashed = RunInfo { crashes: vec![("n1".into(), "signal 11".into())], ..info() };
-        let result = check_run(&crashed, &all);
+        let result = check_run(&crashed, &all, &[]);
         assert_eq!(
             (result.verdict, result.summary.as_str()),
             (Verdict::Invalid, "n1 ended by itself: signal 11")
         );
         let crashes = vec![("n1".into(), "writing the journal: No space left on device".into())];
-        let full = check_run(&RunInfo { disk_full: crashes, ..info() }, &all);
+        let full = check_run(&RunInfo { disk_full: crashes, ..info() }, &all, &[]);
         assert_eq!(full.verdict, Verdict::Unknown, "the machine's disk is not the system's fault");
         let cut = History { ending: Ending::Truncated { entries: 3, reason: "it is cut".into() }, ..all };
-        assert_eq!(check_run(&info(), &cut).verdict, Verdict::Unknown);
+        assert_eq!(check_run(&info(), &cut, &[]).verdict, Verdict::Unknown);
     }
 
     #[test]
     fn what_replicas_said_of_their_states_is_missing_is_unknown() {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let agreement = || agreement(dir.path(), &[]).expect("a row").verdict;
+        let agreement = || agreement(&read_json(&dir.path().join(STATUSES)), &[]).expect("a row").verdict;
         assert_eq!(agreement(), Verdict::Unknown);
         std::fs::write(dir.path().join(STATUSES), "{}").expect("the folder is writable");
         assert_eq!(agreement(), Verdict::Unknown, "a file that is none");

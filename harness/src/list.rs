@@ -46,6 +46,7 @@ fn subjects() -> String {
             quorums,
             replicas,
             leads,
+            client,
             changes_members,
             marks,
             clocks,
@@ -64,6 +65,7 @@ fn subjects() -> String {
             promise.name().to_owned(),
             format!("{crash} gone, {lie} lying; {serves} serve"),
             yes(*leads).to_owned(),
+            client.name().to_owned(),
             yes(*changes_members).to_owned(),
             yes(marks.is_ok()).to_owned(),
             clocks.name().to_owned(),
@@ -76,7 +78,7 @@ fn subjects() -> String {
     }
     let width = |column: usize| Modify::new(Columns::one(column)).with(Width::wrap(24).keep_words(true));
     let mut table = table.build();
-    table.with(Style::rounded()).with(width(7)).with(width(HEADER.len() - 1));
+    table.with(Style::rounded()).with(width(8)).with(width(HEADER.len() - 1));
     table.to_string()
 }
 
@@ -90,11 +92,12 @@ fn asked(can_have: fn(&Spec) -> Result<(), &'static str>) -> String {
 /// Of how many replicas the table says what they survive.
 const BUDGET_OF: u32 = 5;
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "subject",
     "promise",
     "of 5 replicas",
     "leader",
+    "clients ask",
     "members change",
     "states compared",
     "clocks for",

@@ -12,7 +12,7 @@ mod kind;
 mod properties;
 
 pub(crate) use kind::{Deployment, Drawn, Foreign, Kind, OwnSystem, System};
-pub(crate) use properties::{Clocks, Promise, Properties, any_workload};
+pub(crate) use properties::{ClientKind, Clocks, Promise, Properties, any_workload};
 
 use protocol::Bugs;
 use runtime::Durability;

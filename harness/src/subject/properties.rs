@@ -23,8 +23,10 @@ pub(crate) struct Properties {
     pub quorums: Quorums,
     /// How many replicas it has, if that is no plan's to say.
     pub replicas: Option<u32>,
-    /// Whether one of them leads, and clients go to that one.
+    /// Whether one of them leads.
     pub leads: bool,
+    /// Whom its clients ask.
+    pub client: ClientKind,
     /// Whether members can be replaced while it runs.
     pub changes_members: bool,
     /// Whether replicas can be compared by what they say of their states, or why not.
@@ -67,6 +69,15 @@ impl Promise {
     }
 }
 
+/// Whom clients ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientKind {
+    /// Whoever leads.
+    Leader,
+    /// Everybody; what enough of them say alike is the answer.
+    Matching,
+}
+
 /// What a subject uses clocks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clocks {
@@ -74,6 +85,17 @@ pub(crate) enum Clocks {
     None,
     /// For time-outs: clocks that are wrong cost service.
     Availability,
+}
+
+impl ClientKind {
+    /// In a word or two.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ClientKind::Leader => "the leader",
+            ClientKind::Matching => "all replicas",
+        }
+    }
 }
 
 impl Clocks {

@@ -6,7 +6,7 @@ use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
 use crate::sim::run::Simulated;
 use crate::subject::{
-    Clocks, Deployment, Foreign, Kind, Promise, Properties, Reads, Subject, System, any_workload,
+    ClientKind, Clocks, Deployment, Foreign, Kind, Promise, Properties, Reads, Subject, System, any_workload,
 };
 use crate::world::ports::Ports;
 use crate::world::recipes::Layout;
@@ -35,6 +35,7 @@ static PROPERTIES: Properties = Properties {
     quorums: Quorums::Majority,
     replicas: None,
     leads: true,
+    client: ClientKind::Leader,
     changes_members: false,
     marks: Err("etcd does not tell a digest of its state"),
     clocks: Clocks::Availability,

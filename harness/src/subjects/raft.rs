@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use crate::sim::settings::Knobs;
-use crate::subject::{Clocks, Drawn, OwnSystem, Promise, Properties, Reads, System, any_workload};
+use crate::subject::{ClientKind, Clocks, Drawn, OwnSystem, Promise, Properties, Reads, System, any_workload};
 use nemesis::Fault;
 use protocol::quorum::Quorums;
 use protocol::{Bug as _, BugInfo, ReplicaId};
@@ -30,6 +30,7 @@ impl OwnSystem for Raft {
         quorums: Quorums::Majority,
         replicas: None,
         leads: true,
+        client: ClientKind::Leader,
         changes_members: true,
         marks: Ok(()),
         clocks: Clocks::Availability,

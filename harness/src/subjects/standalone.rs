@@ -1,6 +1,6 @@
 //! The same key-value store on one node: the baseline.
 
-use crate::subject::{Clocks, OwnSystem, Promise, Properties, Reads, System, any_workload};
+use crate::subject::{ClientKind, Clocks, OwnSystem, Promise, Properties, Reads, System, any_workload};
 use protocol::quorum::Quorums;
 use runtime::Durability;
 
@@ -21,6 +21,7 @@ impl OwnSystem for Standalone {
         quorums: Quorums::Majority,
         replicas: Some(1),
         leads: true,
+        client: ClientKind::Leader,
         changes_members: false,
         marks: Ok(()),
         clocks: Clocks::None,

@@ -2,7 +2,9 @@
 
 use crate::plan::Plan;
 use crate::sim::settings::Knobs;
-use crate::subject::{ClientKind, Clocks, Drawn, OwnSystem, Promise, Properties, Reads, System, any_workload};
+use crate::subject::{
+    ClientKind, Clocks, Drawn, OwnSystem, Promise, Properties, Reads, System, any_workload,
+};
 use nemesis::Fault;
 use protocol::quorum::Quorums;
 use protocol::{Bug as _, BugInfo, ReplicaId};

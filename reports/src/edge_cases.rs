@@ -131,6 +131,19 @@ fn what_was_left_out_of_the_nemesis_is_named_on_the_page_and_on_the_terminal() {
 }
 
 #[test]
+fn hostile_processes_and_liars_are_named_and_have_no_figures() {
+    let mut entries = vec![Entry::Phase { time: 0, phase: Phase::Run }];
+    entries.extend(ok(1, S, 2 * S));
+    entries.push(Entry::Liar { time: 2 * S, node: 3 });
+    entries.push(Entry::Hostile { time: 5 * S / 2, process: ProcessId(2) });
+    entries.extend(ok(2, 3 * S, 60 * S));
+    let (report, page) = page_of("hostile", &entries, &plain_info(), &nothing_wrong());
+    assert_eq!(report.perf.overall.ok, 1);
+    assert!(page.contains("<dt>hostile processes</dt><dd>2 from 2.500 s</dd>"));
+    assert!(page.contains("<dt>replicas that lie</dt><dd>n3 from 2.000 s</dd>"));
+}
+
+#[test]
 fn labels_are_data_wherever_they_come_from() {
     let evil = "\"><script>alert('1')</script>&";
     let mut info = plain_info();

@@ -11,6 +11,8 @@ use crate::text::number;
 use crate::timeline::{Timeline, focus, timeline};
 use crate::trace::Trace;
 use anyhow::Context;
+use checkers::history::{History, Op};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// What was found and written.
@@ -40,7 +42,8 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
     let mut stored = StoredRun::load(dir)?;
     let trace = trace(dir, &mut stored);
     let history = &stored.history;
-    let perf = Perf::of(&history.ops, &history.faults, &history.phases, &stored.info.cpu);
+    let ops = honest(history);
+    let perf = Perf::of(&ops, &history.faults, &history.phases, &stored.info.cpu);
     write_json(&dir.join(PERF_FILE), &perf)?;
     stored.warnings.extend(noise(&perf));
     let end = history_end(&history.ops, &history.faults, &history.phases);
@@ -49,7 +52,7 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         written.push(write_picture(dir, "timeline", &picture)?);
     }
     let plots = [
-        plots::scatter::plot(&history.ops, &perf, end),
+        plots::scatter::plot(&ops, &perf, end),
         plots::quantiles::plot(&perf),
         plots::throughput::plot(&perf),
     ];
@@ -69,6 +72,14 @@ pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
         html,
         plots: written,
     })
+}
+
+/// The ops that figures are about: what hostile processes ask, and how long they wait, is nobody's figure.
+fn honest(history: &History) -> Cow<'_, [Op]> {
+    match history.hostile.is_empty() {
+        true => Cow::Borrowed(&history.ops),
+        false => history.ops.iter().filter(|op| !op.is_hostile).cloned().collect(),
+    }
 }
 
 /// What happened in a simulated run. Without it the report has no diagram, and says why.

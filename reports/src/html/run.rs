@@ -8,8 +8,9 @@ use super::shell;
 use crate::measure::perf::{Measured, Perf};
 use crate::plots::Plot;
 use crate::stored::{PLAN_FILE, RunOutcome, SIMULATED, StoredRun, judged};
-use crate::text::{count, counted, cut, duration, maybe, number, sentence};
+use crate::text::{count, counted, cut, duration, maybe, moment, number, sentence};
 use crate::trace::Trace;
+use checkers::history::History;
 use checkers::{CheckResult, Verdict};
 use maud::{Markup, html};
 use std::path::Path;
@@ -145,9 +146,20 @@ fn facts(stored: &StoredRun, perf: &Perf) -> Markup {
     html! {
         dl.facts {
             @for (name, value) in &rows { div { dt { (name) } dd { (value) } } }
+            @for (name, value) in dishonest(&stored.history) { div { dt { (name) } dd { (value) } } }
             @for (name, value) in &info.facts { div { dt { (name) } dd { (value) } } }
         }
     }
+}
+
+/// Who is not to be believed, and from when on.
+fn dishonest(history: &History) -> Vec<(&'static str, String)> {
+    let since = |who: String, time: u64| format!("{who} from {}", moment(time as f64 / 1e9));
+    let hostile = history.hostile.iter().map(|(time, process)| since(process.to_string(), *time));
+    let liars = history.liars.iter().map(|(time, node)| since(format!("n{node}"), *time));
+    let rows = [("hostile processes", hostile.collect::<Vec<_>>()), ("replicas that lie", liars.collect())];
+    let rows = rows.into_iter().filter(|(_, who)| !who.is_empty());
+    rows.map(|(name, who)| (name, cut(&who.join(", "), SENTENCE_CHARS_MAX))).collect()
 }
 
 /// A time without its fraction of a second.

@@ -28,6 +28,19 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
+/// Keys fall into so many ranges, by their hashes.
+pub(crate) const RANGES: usize = 16;
+
+/// The range of a key.
+pub(crate) fn range_of(key: &[u8]) -> usize {
+    range_of_hash(of_bytes(key))
+}
+
+/// The range of a key with this hash.
+pub(crate) fn range_of_hash(key_hash: u64) -> usize {
+    (key_hash >> (64 - RANGES.ilog2())) as usize
+}
+
 /// An element of a list, or a field of a record.
 pub(crate) fn of_element(position: usize, element: &[u8]) -> u64 {
     mix(position as u64, of_bytes(element))

@@ -1,7 +1,7 @@
-//! The keys and their values, with the digest of all of them.
+//! The keys and their values, with the digest of each range of them.
 
 use crate::command::{ANSWER_BYTES_MAX, KEY_BYTES_MAX, RECORD_FIELDS_MAX};
-use crate::digest::of_bytes;
+use crate::digest::{RANGES, of_bytes, range_of_hash};
 use crate::response::Response;
 use crate::slot::Slot;
 use crate::value::Value;
@@ -20,12 +20,18 @@ type InlineKey = SmallVec<[u8; 24]>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Entries {
     map: OrdMap<InlineKey, Slot>,
-    digest: u64,
+    /// Of each range of keys.
+    digests: [u64; RANGES],
 }
 
 impl Entries {
+    /// Of all of them.
     pub(crate) fn digest(&self) -> u64 {
-        self.digest
+        self.digests.iter().fold(0, |sum, digest| sum.wrapping_add(*digest))
+    }
+
+    pub(crate) fn range_digests(&self) -> &[u64; RANGES] {
+        &self.digests
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,9 +54,10 @@ impl Entries {
 
     fn put_slot(&mut self, key: &[u8], slot: Slot) {
         let key_hash = of_bytes(key);
-        self.digest = self.digest.wrapping_add(slot.entry_hash(key_hash));
+        let digest = &mut self.digests[range_of_hash(key_hash)];
+        *digest = digest.wrapping_add(slot.entry_hash(key_hash));
         if let Some(old) = self.map.insert(InlineKey::from_slice(key), slot) {
-            self.digest = self.digest.wrapping_sub(old.entry_hash(key_hash));
+            *digest = digest.wrapping_sub(old.entry_hash(key_hash));
         }
     }
 
@@ -71,7 +78,8 @@ impl Entries {
         let key_hash = of_bytes(key);
         let before = slot.entry_hash(key_hash);
         let response = edit(slot)?;
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(slot.entry_hash(key_hash));
+        let digest = &mut self.digests[range_of_hash(key_hash)];
+        *digest = digest.wrapping_sub(before).wrapping_add(slot.entry_hash(key_hash));
         Ok(response)
     }
 
@@ -79,7 +87,9 @@ impl Entries {
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         let removed = self.map.remove(key);
         if let Some(slot) = &removed {
-            self.digest = self.digest.wrapping_sub(slot.entry_hash(of_bytes(key)));
+            let key_hash = of_bytes(key);
+            let digest = &mut self.digests[range_of_hash(key_hash)];
+            *digest = digest.wrapping_sub(slot.entry_hash(key_hash));
         }
         removed.is_some()
     }

@@ -10,6 +10,8 @@
 //! | `execute.rs` | what each command does |
 //! | `session.rs` | exactly-once: the answers that retries get |
 //! | `entries.rs`, `slot.rs`, `digest.rs` | keys and values, with hashes kept up to date piece by piece |
+//! | `footprint.rs` | what a command touches: which commands may change places |
+//! | `marks.rs` | how far each range of keys has come, where the order of commands is not the same everywhere |
 //! | `image.rs` | the state as a snapshot holds it |
 //! | `client/` | the clients: following a leader, near a home, believing what several say alike |
 //! | `serves.rs` | [`Serves`]: a protocol as it is started, with its client |
@@ -19,7 +21,9 @@ pub mod command;
 mod digest;
 mod entries;
 mod execute;
+pub mod footprint;
 pub mod image;
+mod marks;
 pub mod request;
 pub mod response;
 pub mod serves;
@@ -30,7 +34,9 @@ pub mod value;
 
 pub use client::{ClientConfig, LeaderClient, Matching, MatchingClient, NearestClient};
 pub use command::{Command, Key, MicroOp};
+pub use footprint::Footprint;
 pub use image::Image;
+pub use marks::RangeMarks;
 pub use request::{Reply, Request, Routing};
 pub use response::{MicroResponse, Refusal, Response};
 pub use serves::{Seat, Serves};

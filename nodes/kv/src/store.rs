@@ -92,6 +92,11 @@ impl Store {
         self.entries.digest().wrapping_add(self.sessions.table().digest())
     }
 
+    /// Of the keys of each range and their values, without sessions: they sum up to the rest of the digest.
+    pub(crate) fn range_digests(&self) -> &[u64] {
+        self.entries.range_digests()
+    }
+
     /// Keys in the state.
     #[must_use]
     pub fn len(&self) -> usize {

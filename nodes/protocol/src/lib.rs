@@ -11,6 +11,7 @@
 //! | `effects.rs` | [`Effects`], what one turn asks of its driver; the safety rule |
 //! | `turn.rs`, `timers.rs` | [`Turns`]: a core driven in turns, without IO; its timers in order |
 //! | `adversary.rs` | [`Tamper`]: what makes a replica lie |
+//! | `keys.rs` | [`Keys`]: signatures and authenticators |
 //! | `snapshot.rs` | saving, sending and receiving state |
 //! | `status.rs` | [`Status`], what a replica says about itself, and [`StateMark`], by which replicas are compared |
 //! | `client.rs` | [`ClientCore`], the sans-IO client |
@@ -36,6 +37,7 @@ pub mod describe;
 pub mod effects;
 pub mod frame;
 pub mod ids;
+pub mod keys;
 pub mod placement;
 pub mod quorum;
 pub mod reached;
@@ -56,6 +58,7 @@ pub use core::{Protocol, RecoverError, Recovered};
 pub use describe::Describe;
 pub use effects::{Effects, Outbox, TimerChange};
 pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};
+pub use keys::{KeyFile, KeyRing, Keys, Mac, Principal, Signature};
 pub use placement::Placement;
 pub use routes::Routes;
 pub use snapshot::{SnapshotEffect, SnapshotEvent, SnapshotId};

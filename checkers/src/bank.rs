@@ -416,7 +416,10 @@ fn label(op: &Op, accounts: u64) -> String {
 fn show(history: &History, number: u64, bank: &Bank<'_>, wrong: &Wrong, accounts: u64) -> Evidence {
     let wrong = match wrong {
         Wrong::Set(fault) => Wrong::Set(bank.growing.first_shown(fault)),
-        other => other.clone(),
+        other @ (Wrong::Unexpected { .. }
+        | Wrong::Duplicated { .. }
+        | Wrong::Torn { .. }
+        | Wrong::Negative { .. }) => other.clone(),
     };
     let culprits = bank.culprits(&wrong);
     let chosen = choose(&history.ops, &bank.ops, &culprits, &[]);

@@ -150,10 +150,7 @@ pub(crate) enum ListStep<'a> {
 
 /// What a transaction did to lists, and what it read of them.
 pub(crate) fn list_steps(op: &Op) -> impl Iterator<Item = ListStep<'_>> {
-    let steps: &[MicroCall] = match &op.call {
-        Call::Txn(steps) => steps,
-        _ => &[],
-    };
+    let steps: &[MicroCall] = if let Call::Txn(steps) = &op.call { steps } else { &[] };
     let answers: &[MicroAnswer] = match &op.outcome {
         Outcome::Ok(Answer::Txn(answers)) => answers,
         Outcome::Ok(_) | Outcome::Fail(_) | Outcome::Info(_) => &[],

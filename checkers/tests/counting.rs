@@ -420,10 +420,10 @@ fn written(entries: &[Value], call: impl Fn(&Value, &Value) -> (Call, Outcome)) 
 }
 
 fn expected(result: &Value) -> Verdict {
-    match &result["valid?"] {
-        Value::Bool(true) => Verdict::Valid,
-        Value::Bool(false) => Verdict::Invalid,
-        _ => Verdict::Unknown,
+    match result["valid?"].as_bool() {
+        Some(true) => Verdict::Valid,
+        Some(false) => Verdict::Invalid,
+        None => Verdict::Unknown,
     }
 }
 

@@ -332,13 +332,13 @@ fn lose_an_element(history: &mut History, chance: &mut impl Rng) -> Option<()> {
         .ops
         .iter()
         .filter(|op| !op.is_hostile)
-        .flat_map(|op| match &op.call {
-            Call::Txn(steps) => steps.clone(),
-            other => panic!("{other:?}"),
+        .flat_map(|op| {
+            let Call::Txn(steps) = &op.call else { panic!("{op:?}") };
+            steps.clone()
         })
         .filter_map(|step| match step {
             MicroCall::Append { key, value } => Some((key, value)),
-            _ => None,
+            MicroCall::ReadList { .. } | MicroCall::Read { .. } | MicroCall::Write { .. } => None,
         })
         .collect();
     let reads = history.ops.iter_mut().filter(|op| !op.is_hostile).flat_map(|op| {

@@ -205,7 +205,9 @@ fn strings_of_porcupine() {
             let (spans, ops) = keys.entry(key.clone()).or_default();
             let value = |entry: &Edn| match entry.get("value") {
                 Edn::Nil => String::new(),
-                value => value.name().to_string(),
+                value @ (Edn::Int(_) | Edn::Text(_) | Edn::Keyword(_) | Edn::List(_) | Edn::Map(_)) => {
+                    value.name().to_string()
+                }
             };
             let op = match entry.get("f").name() {
                 "get" => Text::Get(value(&entry)),

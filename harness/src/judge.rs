@@ -279,7 +279,11 @@ mod tests {
         entries.sort_by_key(|entry| match entry {
             Entry::Invoke { time, .. } => (*time, 1),
             Entry::Return { time, .. } => (*time, 0),
-            _ => (0, 0),
+            Entry::Phase { .. }
+            | Entry::Fault { .. }
+            | Entry::Clocks { .. }
+            | Entry::Hostile { .. }
+            | Entry::Liar { .. } => (0, 0),
         });
         let history = History::from_entries(entries).expect("they pair");
         let spec = Spec::by_name("append").expect("there is one");

@@ -165,7 +165,12 @@ impl Shell {
             match &page["next"] {
                 serde_json::Value::Null => return Ok(()),
                 serde_json::Value::String(next) => start.clone_from(next),
-                other => bail!("there are more keys, but the next one is no text: {other}"),
+                other @ (serde_json::Value::Bool(_)
+                | serde_json::Value::Number(_)
+                | serde_json::Value::Array(_)
+                | serde_json::Value::Object(_)) => {
+                    bail!("there are more keys, but the next one is no text: {other}")
+                }
             }
         }
     }

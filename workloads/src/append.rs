@@ -120,7 +120,7 @@ mod tests {
         (0..txns)
             .map(|_| match generator.next(0, 0) {
                 Next::Op(Call::Txn(steps)) => steps,
-                other => panic!("no transaction: {other:?}"),
+                other @ (Next::Op(_) | Next::Pending(_) | Next::Done) => panic!("no transaction: {other:?}"),
             })
             .collect()
     }

@@ -292,7 +292,7 @@ mod tests {
     fn appends(steps: &[MicroCall]) -> Vec<(u64, Posting)> {
         let append = |step: &MicroCall| match step {
             MicroCall::Append { key, value } => Some((*key, Posting::of(*value))),
-            _ => None,
+            MicroCall::ReadList { .. } | MicroCall::Read { .. } | MicroCall::Write { .. } => None,
         };
         steps.iter().filter_map(append).collect()
     }
@@ -402,7 +402,7 @@ mod tests {
         let mut generator = BankRun::new(&options, &SCOPE);
         let mut next = || match generator.next(0, 0) {
             Next::Op(Call::Txn(steps)) => appends(&steps),
-            other => panic!("{other:?}"),
+            other @ (Next::Op(_) | Next::Pending(_) | Next::Done) => panic!("{other:?}"),
         };
         let banks: Vec<u64> = (0..6).map(|_| next()[0].0 / 5).collect();
         assert_eq!(banks, [0, 1, 0, 2, 3, 4], "one opening in time, then one for each that comes");

@@ -236,7 +236,10 @@ mod tests {
                     })
                     .collect(),
             ),
-            other => panic!("not asked here: {other:?}"),
+            other @ (Command::Delete { .. }
+            | Command::Append { .. }
+            | Command::Splice { .. }
+            | Command::Update { .. }) => panic!("not asked here: {other:?}"),
         }
     }
 

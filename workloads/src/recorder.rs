@@ -258,9 +258,10 @@ impl Recorder {
     /// Writes what other tasks have handed over.
     fn drain(&mut self) -> Result<(), HistoryError> {
         while let Ok(entry) = self.inbox.try_recv() {
-            match entry {
-                Entry::Phase { time, phase } => self.enter(time, phase)?,
-                entry => self.writer.push(&entry)?,
+            if let Entry::Phase { time, phase } = entry {
+                self.enter(time, phase)?;
+            } else {
+                self.writer.push(&entry)?;
             }
         }
         Ok(())

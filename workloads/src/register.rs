@@ -213,7 +213,12 @@ mod tests {
                     }
                     Answer::Swapped(as_expected)
                 }
-                ref other => panic!("no register op: {other:?}"),
+                ref other @ (Call::Txn(_)
+                | Call::Insert { .. }
+                | Call::Update { .. }
+                | Call::ReadRecord { .. }
+                | Call::Scan { .. }
+                | Call::ReadModifyWrite { .. }) => panic!("no register op: {other:?}"),
             };
             generator.complete(0, 0, &call, &Outcome::Ok(answer.clone()));
             done.push((call, Outcome::Ok(answer)));
@@ -245,7 +250,7 @@ mod tests {
                     Call::Write { key, value } => (key, Some(value)),
                     Call::Cas { key, to, .. } => (key, Some(to)),
                     Call::Read { key } => (key, None),
-                    other => panic!("no register op: {other:?}"),
+                    other @ (Call::Txn(_) | Call::Insert { .. } | Call::Update { .. } | Call::ReadRecord { .. } | Call::Scan { .. } | Call::ReadModifyWrite { .. }) => panic!("no register op: {other:?}"),
                 };
                 *ops.entry(key).or_default() += 1;
                 if let Some(value) = value {

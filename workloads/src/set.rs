@@ -104,7 +104,7 @@ mod tests {
         let mut generator = SetRun::new(options, &scope);
         let step = |_| match generator.next(0, 0) {
             Next::Op(Call::Txn(mut steps)) if steps.len() == 1 => steps.remove(0),
-            other => panic!("no op on a set: {other:?}"),
+            other @ (Next::Op(_) | Next::Pending(_) | Next::Done) => panic!("no op on a set: {other:?}"),
         };
         (0..ops).map(step).collect()
     }
@@ -118,7 +118,7 @@ mod tests {
             match step {
                 MicroCall::ReadList { key } => reads[key as usize] += 1,
                 MicroCall::Append { key, .. } => adds[key as usize] += 1,
-                other => panic!("{other:?}"),
+                other @ (MicroCall::Read { .. } | MicroCall::Write { .. }) => panic!("{other:?}"),
             }
         }
         assert!(reads.iter().all(|n| (1_350..1_650).contains(n)), "{reads:?}");

@@ -202,7 +202,9 @@ async fn every_workload_runs_on_etcd_and_outlives_its_leader() {
         let result = match &spec {
             Spec::Set(_) => check_set(&history, minute),
             Spec::Counter(_) => check_counter(&history, minute),
-            _ => check_bank(&history, &BankOptions { accounts: 5, overdraft: true }, minute),
+            Spec::Register(_) | Spec::Append(_) | Spec::Bank(_) | Spec::Ycsb(_) | Spec::Put(_) => {
+                check_bank(&history, &BankOptions { accounts: 5, overdraft: true }, minute)
+            }
         };
         assert_eq!(result.verdict, Verdict::Valid, "{yaml}: {}", result.summary);
     }

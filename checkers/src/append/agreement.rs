@@ -43,7 +43,9 @@ fn random(ops: u32, time: u64, span: u64, unknown: f64, chance: &mut impl Rng) -
                 after.push(*value);
                 MicroAnswer::Done
             }
-            _ => MicroAnswer::List(after.clone()),
+            MicroCall::ReadList { .. } | MicroCall::Read { .. } | MicroCall::Write { .. } => {
+                MicroAnswer::List(after.clone())
+            }
         });
         let answers = answers.collect();
         let outcome = match outcome {

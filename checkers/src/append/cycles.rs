@@ -139,7 +139,7 @@ fn micro_ops(op: &Op, is_ok: bool, hostile: &Elements, interner: &mut Interner) 
     let Call::Txn(steps) = &op.call else { return Vec::new() };
     let answers: &[MicroAnswer] = match &op.outcome {
         Outcome::Ok(Answer::Txn(answers)) if is_ok => answers,
-        _ => &[],
+        Outcome::Ok(_) | Outcome::Fail(_) | Outcome::Info(_) => &[],
     };
     let mut id = |number: u64| -> Id {
         // Only for `adya`'s words does it matter that larger numbers are texts.

@@ -17,7 +17,7 @@
 //! read once stays in its place.
 
 use crate::evidence::key_of;
-use crate::history::{Answer, History, MicroAnswer, MicroCall, Op, Outcome};
+use crate::history::{Answer, Call, History, MicroAnswer, MicroCall, Op, Outcome};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What is wrong with a list, worst first. Ops are positions in the history's ops.
@@ -94,10 +94,7 @@ pub(super) struct Repeated {
 
 /// The steps of a transaction on one list, with their answers if it succeeded.
 pub(super) fn steps_on(op: &Op, key: u64) -> impl Iterator<Item = (&MicroCall, Option<&MicroAnswer>)> {
-    let steps: &[MicroCall] = match &op.call {
-        crate::history::Call::Txn(steps) => steps,
-        _ => &[],
-    };
+    let steps: &[MicroCall] = if let Call::Txn(steps) = &op.call { steps } else { &[] };
     let answers: &[MicroAnswer] = match &op.outcome {
         Outcome::Ok(Answer::Txn(answers)) => answers,
         Outcome::Ok(_) | Outcome::Fail(_) | Outcome::Info(_) => &[],

@@ -55,10 +55,8 @@ fn named(op: &Op) -> String {
 }
 
 fn keys(op: &Op) -> Vec<u64> {
-    match &op.call {
-        Call::Txn(steps) => steps.iter().map(key_of).collect(),
-        _ => Vec::new(),
-    }
+    let Call::Txn(steps) = &op.call else { return Vec::new() };
+    steps.iter().map(key_of).collect()
 }
 
 fn tell(history: &History, key: u64, wrong: &Wrong) -> String {
@@ -148,7 +146,10 @@ fn appends(op: &Op, key: u64) -> Vec<u64> {
     let Call::Txn(steps) = &op.call else { return Vec::new() };
     let values = steps.iter().filter_map(|step| match step {
         MicroCall::Append { key: list, value } if *list == key => Some(*value),
-        _ => None,
+        MicroCall::ReadList { .. }
+        | MicroCall::Append { .. }
+        | MicroCall::Read { .. }
+        | MicroCall::Write { .. } => None,
     });
     values.collect()
 }

@@ -315,7 +315,12 @@ impl<'a> Growing<'a> {
         match *fault {
             Fault::Lost { read, element } => Fault::Lost { read: first(element, read), element },
             Fault::Stale { read, element } => Fault::Stale { read: first(element, read), element },
-            _ => fault.clone(),
+            Fault::Unexpected { .. }
+            | Fault::Aborted { .. }
+            | Fault::Duplicated { .. }
+            | Fault::Incompatible { .. }
+            | Fault::Early { .. }
+            | Fault::Skipped { .. } => fault.clone(),
         }
     }
 

@@ -170,10 +170,7 @@ fn line<'a>(index: u64, entry: &'a Entry, call: Option<&Call>) -> Line<'a> {
 }
 
 fn function(call: &Call) -> &'static str {
-    match call {
-        Call::ReadRecord { .. } => "read-record",
-        call => call.kind().name(),
-    }
+    if let Call::ReadRecord { .. } = call { "read-record" } else { call.kind().name() }
 }
 
 fn register_reads(call: &Call) -> Vec<usize> {

@@ -157,7 +157,7 @@ fn actions(op: &Op, field: u32) -> (Option<Action>, Option<Action>) {
             let value = fields.as_ref().and_then(|fields| fields.get(field as usize).copied());
             Some(Action::Read(value.filter(|value| *value != FIELD_NEVER_WRITTEN)))
         }
-        _ => None,
+        Outcome::Ok(_) | Outcome::Fail(_) | Outcome::Info(_) => None,
     };
     match (&op.call, &op.outcome) {
         (Call::Read { .. }, Outcome::Ok(Answer::Value(value))) => (Some(Action::Read(*value)), None),

@@ -391,9 +391,8 @@ mod tests {
         txns.sort_by_key(|(_, _, at, _)| *at);
         let mut states = Vec::new();
         let mut record = vec![1; FIELDS as usize];
-        let updates = txns.iter().filter_map(|(.., call)| match call {
-            Call::Update { field, value, .. } => Some((*field, *value)),
-            _ => None,
+        let updates = txns.iter().filter_map(|(.., call)| {
+            if let Call::Update { field, value, .. } = call { Some((*field, *value)) } else { None }
         });
         let hostile: Vec<(u32, u64)> = updates.filter(|_| chance.random_bool(hostile)).collect();
         let answers = txns.into_iter().map(|(invoked, returned, _, call)| {
@@ -408,7 +407,13 @@ mod tests {
                     Answer::Done
                 }
                 Call::ReadRecord { .. } => Answer::Fields(Some(record.clone())),
-                _ => Answer::Done,
+                Call::Read { .. }
+                | Call::Write { .. }
+                | Call::Cas { .. }
+                | Call::Txn(_)
+                | Call::Insert { .. }
+                | Call::Scan { .. }
+                | Call::ReadModifyWrite { .. } => Answer::Done,
             };
             states.push(record.clone());
             (invoked, returned, call, answer)
@@ -416,10 +421,9 @@ mod tests {
         let mut ops: Vec<(u64, u64, Call, Answer)> = answers.collect();
         if hostile.is_empty() && chance.random_bool(0.7) {
             let other = states[chance.random_range(0..states.len())].clone();
-            let reads = ops.iter_mut().filter_map(|op| match &mut op.3 {
-                Answer::Fields(Some(read)) => Some(read),
-                _ => None,
-            });
+            let reads = ops
+                .iter_mut()
+                .filter_map(|op| if let Answer::Fields(Some(read)) = &mut op.3 { Some(read) } else { None });
             if let Some(read) = reads.last() {
                 let field = chance.random_range(0..FIELDS as usize);
                 read[field] = other[field];
@@ -430,10 +434,7 @@ mod tests {
             index: u64::from(at),
             process: ProcessId(at),
             phase: Phase::Run,
-            is_hostile: match &call {
-                Call::Update { field, value, .. } => hostile.contains(&(*field, *value)),
-                _ => false,
-            },
+            is_hostile: matches!(&call, Call::Update { field, value, .. } if hostile.contains(&(*field, *value))),
             to: None,
             by: Vec::new(),
             call,

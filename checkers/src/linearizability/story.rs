@@ -224,7 +224,9 @@ impl<'a> Scene<'a> {
             let made: FxHashSet<ValueId> = steps.iter().filter_map(|step| step.makes()).collect();
             let is_explainable = |step: &Step| match step {
                 Step::Refused(_) => false,
-                step => step.needs().is_none_or(|value| value == 0 || made.contains(&value)),
+                step @ (Step::Read(_) | Step::Write(_) | Step::Cas { .. }) => {
+                    step.needs().is_none_or(|value| value == 0 || made.contains(&value))
+                }
             };
             let kept: Vec<u32> = inside
                 .iter()
@@ -361,7 +363,12 @@ pub(super) fn circle(history: &History, object: &Object, circle: &[Link]) -> Evi
             Call::Insert { .. } => "insert",
             Call::Update { .. } => "update",
             Call::ReadModifyWrite { .. } => "read-modify-write",
-            _ => "read",
+            Call::Read { .. }
+            | Call::Write { .. }
+            | Call::Cas { .. }
+            | Call::Txn(_)
+            | Call::ReadRecord { .. }
+            | Call::Scan { .. } => "read",
         };
         format!("process {}'s {did} ({})", op(position).process, interval(op(position)))
     };
@@ -374,7 +381,13 @@ pub(super) fn circle(history: &History, object: &Object, circle: &[Link]) -> Evi
                 let did = match op(link.from).call {
                     Call::ReadRecord { .. } => "found",
                     Call::ReadModifyWrite { .. } => "found or wrote",
-                    _ => "wrote",
+                    Call::Read { .. }
+                    | Call::Write { .. }
+                    | Call::Cas { .. }
+                    | Call::Txn(_)
+                    | Call::Insert { .. }
+                    | Call::Update { .. }
+                    | Call::Scan { .. } => "wrote",
                 };
                 format!("({nth}) {from} {did} {value} in field {field}, which {to} came to replace")
             }

@@ -24,7 +24,9 @@ impl Edn {
     pub(crate) fn list(&self) -> &[Edn] {
         match self {
             Edn::List(items) => items,
-            other => panic!("{other:?} is no list"),
+            other @ (Edn::Nil | Edn::Int(_) | Edn::Text(_) | Edn::Keyword(_) | Edn::Map(_)) => {
+                panic!("{other:?} is no list")
+            }
         }
     }
 
@@ -32,7 +34,7 @@ impl Edn {
     pub(crate) fn name(&self) -> &str {
         match self {
             Edn::Keyword(name) | Edn::Text(name) => name,
-            other => panic!("{other:?} is no name"),
+            other @ (Edn::Nil | Edn::Int(_) | Edn::List(_) | Edn::Map(_)) => panic!("{other:?} is no name"),
         }
     }
 
@@ -41,7 +43,9 @@ impl Edn {
         match self {
             Edn::Nil => None,
             Edn::Int(n) => Some(u64::try_from(*n).expect("numbers in histories are not negative")),
-            other => panic!("{other:?} is no number"),
+            other @ (Edn::Text(_) | Edn::Keyword(_) | Edn::List(_) | Edn::Map(_)) => {
+                panic!("{other:?} is no number")
+            }
         }
     }
 }

@@ -29,7 +29,9 @@ pub(crate) fn from_values(rows: &[Value]) -> History {
         match value {
             Value::Null => Vec::new(),
             Value::Array(items) => items.iter().flat_map(numbers).collect(),
-            number => vec![number.as_u64().unwrap_or_else(|| panic!("{number} is no element"))],
+            number @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+                vec![number.as_u64().unwrap_or_else(|| panic!("{number} is no element"))]
+            }
         }
     }
     let rows = rows.iter().filter(|row| row["process"].is_u64()).map(|row| {
@@ -51,7 +53,9 @@ pub(crate) fn from_edn(text: &str) -> History {
     fn numbers(value: &Edn) -> Vec<u64> {
         match value {
             Edn::List(items) => items.iter().flat_map(numbers).collect(),
-            other => other.number().into_iter().collect(),
+            other @ (Edn::Nil | Edn::Int(_) | Edn::Text(_) | Edn::Keyword(_) | Edn::Map(_)) => {
+                other.number().into_iter().collect()
+            }
         }
     }
     let rows = parse_history(text).into_iter().filter_map(|row| {

@@ -109,7 +109,12 @@ pub(crate) fn simulate(what: Simulation) -> Vec<Entry> {
                         }
                         Answer::Swapped(is_there)
                     }
-                    ref other => panic!("{other:?}"),
+                    ref other @ (Call::Txn(_)
+                    | Call::Insert { .. }
+                    | Call::Update { .. }
+                    | Call::ReadRecord { .. }
+                    | Call::Scan { .. }
+                    | Call::ReadModifyWrite { .. }) => panic!("{other:?}"),
                 };
                 client.outcome = Outcome::Ok(answer);
                 if let Some(returns) = returns {

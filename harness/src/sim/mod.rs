@@ -22,6 +22,10 @@ mod scenario;
 pub(crate) mod settings;
 mod shrink;
 pub(crate) mod stored;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what a fault does here moves to the nemesis, for all worlds"
+)]
 pub(crate) mod storm;
 
 pub(crate) use campaign::{judge_again, simulate};

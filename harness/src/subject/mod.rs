@@ -199,11 +199,10 @@ impl Subject {
     /// # Errors
     /// If they are no map.
     pub(crate) fn options_given(&self) -> Result<serde_yaml::Mapping, String> {
-        match &self.options {
-            serde_yaml::Value::Null => Ok(serde_yaml::Mapping::new()),
-            serde_yaml::Value::Mapping(map) => Ok(map.clone()),
-            other => Err(format!("options is not a map: {other:?}")),
-        }
+        let options = &self.options;
+        let given =
+            if options.is_null() { Some(serde_yaml::Mapping::new()) } else { options.as_mapping().cloned() };
+        given.ok_or_else(|| format!("options is not a map: {options:?}"))
     }
 
     /// The options as the node's own configuration file holds them, checked by the protocol's own parser.

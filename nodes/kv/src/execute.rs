@@ -60,7 +60,14 @@ pub(crate) fn read(entries: &Entries, command: &Command) -> Response {
             }
             Err(too_large) => too_large,
         },
-        _ => panic!("{command:?} is not read-only"),
+        Command::Write { .. }
+        | Command::Cas { .. }
+        | Command::Delete { .. }
+        | Command::Append { .. }
+        | Command::Txn(_)
+        | Command::Splice { .. }
+        | Command::Insert { .. }
+        | Command::Update { .. } => panic!("{command:?} is not read-only"),
     }
 }
 

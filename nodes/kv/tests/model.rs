@@ -38,7 +38,7 @@ fn append(model: &mut Model, key: &Key, element: &[u8]) -> Response {
             elements.push(element.to_vec());
             Response::Length(elements.len() as u64)
         }
-        _ => Response::WrongType,
+        Naive::Bytes(_) | Naive::Record(_) | Naive::Text(_) => Response::WrongType,
     }
 }
 
@@ -64,7 +64,7 @@ fn update(model: &mut Model, key: &Key, field: u32, value: &[u8]) -> Response {
             fields[field] = value.to_vec();
             Response::Done
         }
-        _ => Response::WrongType,
+        Naive::Bytes(_) | Naive::List(_) | Naive::Text(_) => Response::WrongType,
     }
 }
 
@@ -78,10 +78,12 @@ fn transact(model: &mut Model, ops: &[MicroOp]) -> Response {
                 copy.insert(key.to_vec(), Naive::Bytes(value.to_vec()));
                 MicroResponse::Done
             }
-            MicroOp::Append { key, element } => match append(&mut copy, key, element) {
-                Response::WrongType => return Response::WrongType,
-                _ => MicroResponse::Done,
-            },
+            MicroOp::Append { key, element } => {
+                if append(&mut copy, key, element) == Response::WrongType {
+                    return Response::WrongType;
+                }
+                MicroResponse::Done
+            }
         });
     }
     *model = copy;

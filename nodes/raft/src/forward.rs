@@ -270,9 +270,9 @@ mod tests {
             .early
             .messages
             .iter()
-            .map(|(_, message)| match message {
-                Message::ForwardReply(answers) => answers.len(),
-                other => panic!("{other}"),
+            .map(|(_, message)| {
+                let Message::ForwardReply(answers) = message else { panic!("{message}") };
+                answers.len()
             })
             .collect();
         assert_eq!(lengths, [2, 1, 1]);

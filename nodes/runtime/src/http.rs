@@ -136,13 +136,10 @@ async fn get_key<P: Serves>(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match run(&front, Command::Read { key: key.clone().into() }).await? {
-        kv::Response::Value(Some(value)) => {
-            Ok(Json(json!({ "key": key, "value": show(&value) })).into_response())
-        }
-        kv::Response::Value(None) => Err(Failure::new(StatusCode::NOT_FOUND, "no such key")),
-        other => Err(Failure::unfit(&other)),
-    }
+    let response = run(&front, Command::Read { key: key.clone().into() }).await?;
+    let kv::Response::Value(value) = response else { return Err(Failure::unfit(&response)) };
+    let value = value.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such key"))?;
+    Ok(Json(json!({ "key": key, "value": show(&value) })).into_response())
 }
 
 #[derive(Deserialize)]
@@ -157,10 +154,9 @@ async fn put<P: Serves>(
     body: Result<Json<Put>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Json(Put { key, value }) = body.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match run(&front, Command::Write { key: key.clone().into(), value: value.into() }).await? {
-        kv::Response::Done => Ok(Json(json!({ "key": key })).into_response()),
-        other => Err(Failure::unfit(&other)),
-    }
+    let response = run(&front, Command::Write { key: key.clone().into(), value: value.into() }).await?;
+    let kv::Response::Done = response else { return Err(Failure::unfit(&response)) };
+    Ok(Json(json!({ "key": key })).into_response())
 }
 
 async fn delete_key<P: Serves>(
@@ -168,10 +164,9 @@ async fn delete_key<P: Serves>(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(key) = key.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match run(&front, Command::Delete { key: key.clone().into() }).await? {
-        kv::Response::Deleted(deleted) => Ok(Json(json!({ "key": key, "deleted": deleted })).into_response()),
-        other => Err(Failure::unfit(&other)),
-    }
+    let response = run(&front, Command::Delete { key: key.clone().into() }).await?;
+    let kv::Response::Deleted(deleted) = response else { return Err(Failure::unfit(&response)) };
+    Ok(Json(json!({ "key": key, "deleted": deleted })).into_response())
 }
 
 #[derive(Deserialize)]
@@ -192,17 +187,14 @@ async fn all<P: Serves>(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(Page { start, limit }) = page.map_err(|e| Failure::new(e.status(), e.body_text()))?;
-    match run(&front, Command::Scan { start: start.into(), limit }).await? {
-        kv::Response::Rows(rows) => {
-            let full = rows.len() >= limit as usize;
-            // The least key behind the last one.
-            let next = rows.last().filter(|_| full).map(|(key, _)| text(&[&key[..], b"\0"].concat()));
-            let rows: Vec<_> =
-                rows.iter().map(|(key, value)| json!({ "key": text(key), "value": show(value) })).collect();
-            Ok(Json(json!({ "rows": rows, "next": next })).into_response())
-        }
-        other => Err(Failure::unfit(&other)),
-    }
+    let response = run(&front, Command::Scan { start: start.into(), limit }).await?;
+    let kv::Response::Rows(rows) = response else { return Err(Failure::unfit(&response)) };
+    let full = rows.len() >= limit as usize;
+    // The least key behind the last one.
+    let next = rows.last().filter(|_| full).map(|(key, _)| text(&[&key[..], b"\0"].concat()));
+    let rows: Vec<_> =
+        rows.iter().map(|(key, value)| json!({ "key": text(key), "value": show(value) })).collect();
+    Ok(Json(json!({ "rows": rows, "next": next })).into_response())
 }
 
 async fn status<P: Serves>(State(front): State<Front<P>>) -> Result<Response, Failure> {

@@ -138,7 +138,9 @@ impl<P: Protocol> Node<P> {
         match error {
             _ if self.disk.has_lost_power() => Halt::PowerLost,
             JournalError::Io { .. } => Halt::Disk(error.to_string()),
-            other => Halt::Refused(other.to_string()),
+            other @ (JournalError::Damaged(_)
+            | JournalError::RecordTooLarge { .. }
+            | JournalError::LeftOver { .. }) => Halt::Refused(other.to_string()),
         }
     }
 

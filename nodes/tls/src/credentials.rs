@@ -162,9 +162,10 @@ impl Part<'_> {
 }
 
 fn describe(error: &pem::Error, wanted: &str) -> String {
-    match error {
-        pem::Error::NoItemsFound => format!("there is no {wanted} in it"),
-        other => other.to_string(),
+    if let pem::Error::NoItemsFound = error {
+        format!("there is no {wanted} in it")
+    } else {
+        error.to_string()
     }
 }
 

@@ -130,10 +130,9 @@ struct Weights {
 impl Weights {
     fn of(events: &[Event]) -> Self {
         let mut sum = 0;
-        let weight = |event: &Event| match event.what {
-            What::Sent { repeats: true, .. } => Some((event.at, WEIGHT_OF_REPEATED)),
-            What::Sent { repeats: false, .. } => Some((event.at, WEIGHT)),
-            _ => None,
+        let weight = |event: &Event| {
+            let What::Sent { repeats, .. } = event.what else { return None };
+            Some((event.at, if repeats { WEIGHT_OF_REPEATED } else { WEIGHT }))
         };
         let sums = events.iter().filter_map(weight).map(|(at, weight)| {
             sum += weight;

@@ -136,13 +136,11 @@ fn an_overview_frames_what_is_drawn_closely() {
 
 /// The names of messages, with the places they take.
 fn names(scene: &Scene) -> Vec<(String, Area)> {
-    let name = |item: &Item| match item {
-        Item::Text { at, text, lettering } if ["RV", "RVR", "AE", "RI"].contains(&text.as_str()) => {
-            let half = lettering.width(text) / 2.0;
-            let area = Area { left: at.x - half, right: at.x + half, top: at.y - 9.0, bottom: at.y };
-            Some((text.clone(), area))
-        }
-        _ => None,
+    let name = |item: &Item| {
+        let Item::Text { at, text, lettering } = item else { return None };
+        let half = lettering.width(text) / 2.0;
+        let area = Area { left: at.x - half, right: at.x + half, top: at.y - 9.0, bottom: at.y };
+        ["RV", "RVR", "AE", "RI"].contains(&text.as_str()).then(|| (text.clone(), area))
     };
     scene.items.iter().filter_map(name).collect()
 }

@@ -150,14 +150,10 @@ impl<'a> View<'a> {
 fn messages(events: &[Event], span: Span) -> Vec<Message<'_>> {
     let mut fates = BTreeMap::new();
     for event in events {
-        match &event.what {
-            What::Received { message } => {
-                fates.insert(*message, Fate::Received(event.at));
-            }
-            What::Lost { message, why } => {
-                fates.insert(*message, Fate::Lost(event.at, why));
-            }
-            _ => {}
+        if let What::Received { message } = &event.what {
+            fates.insert(*message, Fate::Received(event.at));
+        } else if let What::Lost { message, why } = &event.what {
+            fates.insert(*message, Fate::Lost(event.at, why));
         }
     }
     let mut messages = Vec::new();
@@ -186,7 +182,14 @@ fn absences(events: &[Event], replicas: u32, span: Span) -> Vec<Absence<'_>> {
             What::Started { replica, .. } | What::Paused { replica, paused: false } => (*replica, None),
             What::Stopped { replica, why } => (*replica, Some(Some(why.as_str()))),
             What::Paused { replica, paused: true } => (*replica, Some(None)),
-            _ => continue,
+            What::Sent { .. }
+            | What::Received { .. }
+            | What::Lost { .. }
+            | What::Asked { .. }
+            | What::Answered { .. }
+            | What::Role { .. }
+            | What::Durable { .. }
+            | What::Note { .. } => continue,
         };
         if let Some((start, down)) = absent.remove(&replica) {
             absences.push(Absence { replica, span: Span { start, end: event.at }, down });
@@ -212,7 +215,15 @@ fn reigns(events: &[Event], span: Span) -> Vec<Reign> {
     for event in events {
         let replica = match &event.what {
             What::Role { replica, .. } | What::Stopped { replica, .. } => *replica,
-            _ => continue,
+            What::Sent { .. }
+            | What::Received { .. }
+            | What::Lost { .. }
+            | What::Asked { .. }
+            | What::Answered { .. }
+            | What::Started { .. }
+            | What::Paused { .. }
+            | What::Durable { .. }
+            | What::Note { .. } => continue,
         };
         if let Some(mut over) = under_way.remove(&replica) {
             over.span.end = event.at;
@@ -271,6 +282,10 @@ fn brief(call: &Call) -> String {
         Call::Read { key } => format!("read {key}"),
         Call::Write { key, value } => format!("write {value} to {key}"),
         Call::Cas { key, from, to } => format!("cas {from}→{to} of {key}"),
-        other => other.kind().name().to_owned(),
+        other @ (Call::Insert { .. }
+        | Call::Update { .. }
+        | Call::ReadRecord { .. }
+        | Call::Scan { .. }
+        | Call::ReadModifyWrite { .. }) => other.kind().name().to_owned(),
     }
 }

@@ -101,9 +101,10 @@ impl EtcdClient {
     ) -> Result<Answer, RpcError> {
         let serializable = self.config.serializable_reads;
         let connection = self.connect().await?;
-        match call {
-            Call::Txn(steps) => txn::perform(connection, layout, steps, serializable, attempt).await,
-            call => requests::perform(connection, layout, call, serializable, attempt).await,
+        if let Call::Txn(steps) = call {
+            txn::perform(connection, layout, steps, serializable, attempt).await
+        } else {
+            requests::perform(connection, layout, call, serializable, attempt).await
         }
     }
 

@@ -187,7 +187,7 @@ mod tests {
                 Next::Op(Call::ReadRecord { key }) => {
                     assert!(key < 1_000, "record {key} was not acknowledged");
                 }
-                other => panic!("unexpected {other:?}"),
+                other @ (Next::Op(_) | Next::Pending(_) | Next::Done) => panic!("unexpected {other:?}"),
             }
         }
         assert!(inserted > 0);

@@ -254,11 +254,12 @@ impl<C: KvClient> World<C> {
     }
 
     fn list(&self) -> Vec<Bytes> {
-        match self.store.read(&Command::Read { key: KEY }) {
-            Response::Value(Some(Value::List(list))) => list.into_iter().collect(),
-            Response::Value(None) => Vec::new(),
-            other => panic!("{other:?} is no list"),
-        }
+        let response = self.store.read(&Command::Read { key: KEY });
+        let Response::Value(value) = response else { panic!("{response:?} is no value") };
+        value.map_or_else(Vec::new, |value| {
+            let Value::List(list) = value else { panic!("{value:?} is no list") };
+            list.into_iter().collect()
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One replica by itself.
 
-use raft::{Member, Raft};
+use raft::Raft;
 
 pub(crate) type Host = sim::Host<Raft>;
 pub(crate) type Sent = sim::Sent<Raft>;
@@ -9,9 +9,4 @@ pub(crate) type Sent = sim::Sent<Raft>;
 pub(crate) fn wipe(host: &mut Host) {
     host.wipe();
     host.config.incarnation.0 += 1;
-}
-
-/// The replica, in the life that its disk is in.
-pub(crate) fn member(host: &Host) -> Member {
-    Member { replica: host.config.replica, incarnation: host.config.incarnation }
 }

@@ -105,13 +105,12 @@ impl<S: Read + Write> Client<S> {
 
     pub(crate) fn get(&mut self, key: &str) -> Option<String> {
         let command = Command::Read { key: key.to_owned().into() };
-        match self.ask(command, Routing::Here).expect("an answer").expect("not refused") {
-            Response::Value(Some(kv::Value::Bytes(bytes))) => {
-                Some(String::from_utf8(bytes.to_vec()).expect("we write text"))
-            }
-            Response::Value(None) => None,
-            other => panic!("{other:?}"),
-        }
+        let response = self.ask(command, Routing::Here).expect("an answer").expect("not refused");
+        let Response::Value(value) = response else { panic!("{response:?}") };
+        value.map(|value| {
+            let kv::Value::Bytes(bytes) = value else { panic!("{value:?}") };
+            String::from_utf8(bytes.to_vec()).expect("we write text")
+        })
     }
 }
 
@@ -155,7 +154,9 @@ impl Control {
         let line = serde_json::to_string(&ControlRequest::Admin(request)).expect("JSON");
         match serde_json::from_str(&self.line(&line)).expect("a reply") {
             ControlReply::Admin(reply) => reply,
-            other => panic!("{other:?} is no answer to an operator"),
+            other @ (ControlReply::Ok(_) | ControlReply::Error(_)) => {
+                panic!("{other:?} is no answer to an operator")
+            }
         }
     }
 

@@ -213,7 +213,9 @@ impl Protocol for Naive {
     fn handle_snapshot(&mut self, _now: Time, event: SnapshotEvent<kv::Image>, _out: &mut Effects<Self>) {
         match event {
             SnapshotEvent::Saved { .. } => self.snapshots += 1,
-            other => panic!("{other:?} was not asked for"),
+            other @ (SnapshotEvent::Chunk { .. }
+            | SnapshotEvent::Received { .. }
+            | SnapshotEvent::Failed { .. }) => panic!("{other:?} was not asked for"),
         }
     }
 

@@ -109,9 +109,8 @@ fn nothing_is_kept_for_a_client_that_is_gone() {
 }
 
 fn forwarded(sent: &crate::host::Sent) -> Vec<Forwarded> {
-    let writes = |(_, message): &(_, Message)| match message {
-        Message::Forward(writes) => Some(writes.clone()),
-        _ => None,
+    let writes = |(_, message): &(_, Message)| {
+        if let Message::Forward(writes) = message { Some(writes.clone()) } else { None }
     };
     sent.early.messages.iter().filter_map(writes).flatten().collect()
 }

@@ -115,9 +115,8 @@ fn local_reads_are_answered_by_any_replica_at_once() {
 }
 
 fn ask(sent: &crate::host::Sent) -> Vec<(ReplicaId, Ticket)> {
-    let question = |(to, message): &(ReplicaId, Message)| match message {
-        Message::ReadIndex(ReadIndex { ticket }) => Some((*to, *ticket)),
-        _ => None,
+    let question = |(to, message): &(ReplicaId, Message)| {
+        if let Message::ReadIndex(ReadIndex { ticket }) = message { Some((*to, *ticket)) } else { None }
     };
     sent.early.messages.iter().filter_map(question).collect()
 }

@@ -2,11 +2,11 @@
 //!
 //! The same storms and schedules find nothing without the bug: that is what the other tests say.
 
-use super::found::{Found, caught};
-use super::storm::{Setup, Standing, Storm};
+use super::{Setup, Standing, Storm, broken};
 use crate::scenario;
 use protocol::Bug as _;
 use raft::{Bug, ReadMode};
+use sim::Broken;
 
 /// Where to look for a bug.
 enum Hunt {
@@ -30,13 +30,13 @@ fn standing(replicas: u32, read: ReadMode, standing: Standing) -> Hunt {
 }
 
 /// The first thing that is found, and the seed if there is one.
-fn find(bug: Bug, hunt: Hunt) -> Option<(Found, Option<u64>)> {
+fn find(bug: Bug, hunt: Hunt) -> Option<(Broken, Option<u64>)> {
     match hunt {
         Hunt::Storms(setup, seeds) => {
             let setup = Setup { bugs: [bug].into_iter().collect(), ..setup };
             (0..seeds).find_map(|seed| Some((Storm::run(seed, &setup).err()?, Some(seed))))
         }
-        Hunt::Scenario(name) => Some((caught(|| Ok(scenario::replay_with(bug, name)?)).err()?, None)),
+        Hunt::Scenario(name) => Some((broken(&scenario::replay_with(bug, name).err()?), None)),
     }
 }
 
@@ -53,7 +53,7 @@ macro_rules! hunts {
             let info = Bug::$bug.info();
             let (found, seed) = find(Bug::$bug, hunt(Bug::$bug)).unwrap_or_else(|| panic!("{info:?} shows nowhere"));
             println!("{}: {found:?} at {seed:?}", info.id);
-            assert!(info.caught_by.contains(&found.by), "{found:?} at {seed:?}");
+            assert!(info.caught_by.contains(&found.detector), "{found:?} at {seed:?}");
         })*
     };
 }
@@ -99,6 +99,6 @@ fn clients_alone_catch_most_bugs() {
         let outside = Hunt::Storms(Setup { inside: false, ..setup }, seeds);
         let (found, seed) = find(bug, outside).unwrap_or_else(|| panic!("clients do not see {bug:?}"));
         println!("{bug:?}: {found:?} at {seed:?}");
-        assert!(bug.info().caught_by.contains(&found.by), "{bug:?}: {found:?} at {seed:?}");
+        assert!(bug.info().caught_by.contains(&found.detector), "{bug:?}: {found:?} at {seed:?}");
     }
 }

@@ -14,7 +14,7 @@ use kv::Serves;
 use nemesis::operator::in_words;
 use nemesis::target::names;
 use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
-use sim::{Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
+use sim::{Broken, Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use workloads::Binding;
@@ -94,11 +94,32 @@ pub(crate) fn simulate(cell: &Cell, in_words: bool) -> anyhow::Result<Simulated>
     cell.subject().system.simulate(cell, in_words)
 }
 
+/// Looks at steps, and counts them.
+struct Counted<O> {
+    observer: O,
+    steps: u64,
+}
+
+impl<P, O: Observer<P>> Observer<P> for Counted<O> {
+    const LOOKS: bool = O::LOOKS;
+
+    fn after_step(&mut self, core: &P) -> Result<(), Broken> {
+        self.steps += 1;
+        self.observer.after_step(core)
+    }
+
+    fn restarted(&mut self, replica: ReplicaId) {
+        self.observer.restarted(replica);
+    }
+}
+
 /// One seed, with a protocol.
 pub(crate) struct Run<'a, P: Serves, O> {
     cell: &'a Cell,
     cluster: Cluster<P>,
-    observer: O,
+    observer: Counted<O>,
+    /// How often service, rest, or one state was waited for.
+    demands: u64,
     nodes: Vec<NodeId>,
     storm: Storm,
     clients: Clients<P>,
@@ -114,9 +135,10 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     pub(crate) fn new(
         cell: &'a Cell,
         in_words: bool,
-        mut observer: O,
+        observer: O,
         configure: impl Fn(ReplicaId, Incarnation) -> P::Config + 'static,
     ) -> Self {
+        let mut observer = Counted { observer, steps: 0 };
         let placement = cell.plan.placement(cell.subject());
         let nodes: Vec<_> = placement.nodes().collect();
         // What an earlier run on this thread has counted is not ours.
@@ -136,6 +158,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             cell,
             cluster,
             observer,
+            demands: 0,
             nodes,
             storm,
             clients,
@@ -154,13 +177,13 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let now = self.cluster.now();
         self.clients.abandon(now, &mut self.recording);
         let statuses = Statuses { sightings: self.sightings.to_vec(), settled: self.settled };
-        let Conclusion { checks, accusations, answered } = conclude(
-            self.cell,
-            &self.recording.entries,
-            &statuses,
-            self.cluster.messages_delivered(),
-            self.accusations,
-        );
+        let made = [
+            (Check::Invariants, if O::LOOKS { self.observer.steps } else { 0 }),
+            (Check::Replicas, self.observer.steps),
+            (Check::Liveness, self.demands),
+        ];
+        let Conclusion { checks, accusations, answered } =
+            conclude(self.cell, &self.recording.entries, &statuses, made, self.accusations);
         Simulated {
             checks,
             accusations,
@@ -240,6 +263,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
 
     /// A phase that must come to its end.
     fn bracket(&mut self, what: &str, within: Duration) -> bool {
+        self.demands += 1;
         let deadline = self.cluster.now() + within;
         self.until(deadline, |run| run.clients.are_done());
         if self.accusations.is_empty() && !self.clients.are_done() {
@@ -279,6 +303,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
 
     /// Within this time, no new term (view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
     fn comes_to_rest(&mut self, saved: &[NodeId], within: Duration) -> bool {
+        self.demands += 1;
         let deadline = self.cluster.now() + within;
         let epoch = |run: &Self| {
             saved.iter().filter_map(|node| Some(run.cluster.status(*node)?.epoch)).max().unwrap_or(0)
@@ -306,6 +331,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     }
 
     fn comes_to_one_state(&mut self, when: &str, saved: &[NodeId], within: Duration) -> bool {
+        self.demands += 1;
         self.until_seen(self.cluster.now() + within, |run| run.agree(saved));
         if self.accusations.is_empty() && !self.agree(saved) {
             let said: Vec<_> = saved.iter().map(|node| self.describe(*node)).collect();
@@ -487,12 +513,12 @@ struct Conclusion {
     answered: BTreeMap<OpKind, u64>,
 }
 
-/// Every judgement on what a seed left. What was found on the way comes first.
+/// Every judgement on what a seed left. What was found on the way comes first: by the checks that were `made`, each so often.
 fn conclude(
     cell: &Cell,
     entries: &[Entry],
     statuses: &Statuses,
-    messages: u64,
+    made: [(Check, u64); 3],
     mut accusations: Vec<Accusation>,
 ) -> Conclusion {
     let history = match History::from_entries(entries.iter().cloned()) {
@@ -500,13 +526,13 @@ fn conclude(
         Err(error) => panic!("the simulator wrote a history that does not pair: {error}"),
     };
     let mut checks = Vec::new();
-    for check in [Check::Invariants, Check::Replicas, Check::Liveness] {
+    for (check, judged) in made.into_iter().filter(|(_, judged)| *judged > 0) {
         let found = accusations.iter().find(|accusation| accusation.check == check);
         let (verdict, summary) = match found {
             Some(found) => (Verdict::Invalid, found.what.clone()),
             None => (Verdict::Valid, "nothing found".to_owned()),
         };
-        checks.push(check.says(verdict, messages, summary));
+        checks.push(check.says(verdict, judged, summary));
     }
     if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
         let consistency = judge::check_consistency(check, &history, cell.workload(), &cell.plan.checks);

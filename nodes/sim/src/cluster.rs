@@ -65,6 +65,9 @@ pub struct Broken {
 
 /// Looks at cores from outside, after each of their steps.
 pub trait Observer<P> {
+    /// Whether there is anything that it checks.
+    const LOOKS: bool = true;
+
     /// Checks what a step has changed.
     ///
     /// # Errors
@@ -77,6 +80,8 @@ pub trait Observer<P> {
 
 /// Nothing is looked at.
 impl<P> Observer<P> for () {
+    const LOOKS: bool = false;
+
     fn after_step(&mut self, _core: &P) -> Result<(), Broken> {
         Ok(())
     }

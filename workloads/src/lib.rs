@@ -8,7 +8,7 @@
 //! | `loading.rs` | what is asked before and after the run |
 //! | `values.rs` | keys and values as bytes that prove themselves |
 //! | `mapping.rs` | from calls to commands of our replicas, and from responses to answers |
-//! | `perform.rs` | [`Performing`]: the commands that carry out a call |
+//! | `perform.rs` | [`perform::Performing`]: the commands that carry out a call |
 //! | `connect.rs` | [`Connect`]: what the load engine asks of any system |
 //! | `contacts.rs` | [`Contacts`]: which nodes a client speaks to |
 //! | `kv_client.rs` | [`KvConnector`]: clients of our replicas |

@@ -150,6 +150,15 @@ pub struct Settled {
     pub silent: Vec<String>,
 }
 
+/// Whether these replicas are at one place and have nothing left to do: what all come to once all is healed and quiet.
+#[must_use]
+pub fn are_at_rest(last: &[Sighting]) -> bool {
+    let is_idle = |one: &Sighting| one.behind == 0 && one.under_way.is_empty();
+    let at =
+        |one: &Sighting| (one.mark.applied, one.ranges.iter().map(|range| range.applied).collect::<Vec<_>>());
+    last.iter().all(is_idle) && last.windows(2).all(|pair| at(&pair[0]) == at(&pair[1]))
+}
+
 /// All that replicas were heard to say of their states in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statuses {

@@ -7,7 +7,7 @@ use crate::checks::{self, Check};
 use crate::judge;
 use crate::plan::Cell;
 use crate::sightings::sighting;
-use checkers::digests::{Settled, Sighting, Sightings, Statuses, check_agreement};
+use checkers::digests::{Settled, Sighting, Sightings, Statuses, are_at_rest, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
 use checkers::{CheckResult, Verdict};
 use kv::Serves;
@@ -77,7 +77,7 @@ impl Simulated {
 const FINAL_WORKERS: u32 = 3;
 /// The load phase, and the end of ops after the run phase, may take so long.
 const BRACKET: Duration = Duration::from_secs(120);
-/// A quorum in which no new term began for so long is at rest.
+/// A quorum in which no new epoch began for so long is at rest.
 const REST: Duration = Duration::from_secs(5);
 /// Between two looks of the operator.
 const OPERATE_EVERY: Duration = Duration::from_millis(200);
@@ -301,7 +301,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         self.accusations.is_empty()
     }
 
-    /// Within this time, no new term (view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
+    /// Within this time, no new epoch (term, view, ballot) begins for a while: what stands outside the quorum cannot keep it busy.
     fn comes_to_rest(&mut self, saved: &[NodeId], within: Duration) -> bool {
         self.demands += 1;
         let deadline = self.cluster.now() + within;
@@ -313,7 +313,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         while self.cluster.now().since(since) < REST {
             if self.cluster.now() >= deadline {
                 self.stalled(format!(
-                    "the quorum {} did not come to rest in {within:?}: from term {first} to {last}",
+                    "the quorum {} did not come to rest in {within:?}: from epoch {first} to {last}",
                     names(saved)
                 ));
                 return false;
@@ -361,10 +361,10 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     fn agree(&self, saved: &[NodeId]) -> bool {
         let statuses: Option<Vec<_>> = saved.iter().map(|node| self.cluster.status(*node)).collect();
         let Some(statuses) = statuses else { return false };
-        let first = &statuses[0];
-        statuses
-            .iter()
-            .all(|status| status.serves && status.behind == 0 && status.state.applied == first.state.applied)
+        let now = self.cluster.now().0;
+        let said: Vec<_> =
+            saved.iter().zip(&statuses).map(|(node, status)| sighting(*node, now, status)).collect();
+        statuses.iter().all(|status| status.serves) && are_at_rest(&said)
     }
 
     fn stalled(&mut self, what: String) {

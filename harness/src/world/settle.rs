@@ -2,7 +2,7 @@
 
 use crate::world::cluster::Cluster;
 use anyhow::bail;
-use checkers::digests::Settled;
+use checkers::digests::{Settled, are_at_rest};
 use nemesis::World;
 use protocol::{ReplicaId, Status};
 use std::collections::BTreeMap;
@@ -67,10 +67,7 @@ pub(crate) async fn wait_for_one_state(cluster: &mut Cluster, bound: Duration) -
                 }
             }
         }
-        let is_one = silent.is_empty()
-            && last.windows(2).all(|pair| (pair[0].mark, &pair[0].ranges) == (pair[1].mark, &pair[1].ranges))
-            && last.iter().all(|sighting| sighting.behind == 0 && sighting.under_way.is_empty());
-        if is_one || Instant::now() >= deadline {
+        if silent.is_empty() && are_at_rest(&last) || Instant::now() >= deadline {
             let bound_ms = u64::try_from(bound.as_millis()).expect("some seconds");
             return Some(Settled { bound_ms, last, silent });
         }

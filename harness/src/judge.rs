@@ -21,6 +21,7 @@ use checkers::{CheckResult, Verdict};
 use reports::stored::{
     RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, read_json, write_json,
 };
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use workloads::Spec;
@@ -57,7 +58,10 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         guarded(Check::Run, || check_run(&info, &history, &readers)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
     ];
-    checks.extend(guarded(Check::Faults, || check_faults(&history, &[])));
+    let lines: BTreeSet<u32> =
+        plan.schedule.iter().flatten().filter_map(|injection| injection.line).collect();
+    let lines: Vec<u32> = lines.into_iter().collect();
+    checks.extend(guarded(Check::Faults, || check_faults(&history, &lines)));
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
         checks.extend(promised.map(|check| {

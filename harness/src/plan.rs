@@ -305,8 +305,8 @@ impl Plan {
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
                 let named = || format!("scenario `{}`", scenario.about);
                 scenario.validate(subject).with_context(named)?;
-                let nodes = self.nodes(subject);
-                nemesis::schedule::resolve(&scenario.nemesis, self.duration, &nodes, 0)
+                let (nodes, quorums) = (self.nodes(subject), subject.system.properties().quorums);
+                nemesis::schedule::resolve(&scenario.nemesis, self.duration, &nodes, quorums, 0)
                     .with_context(named)?;
             }
         }
@@ -333,7 +333,8 @@ impl Plan {
             nemesis::schedule::check_drawn(schedule, &nodes).map_err(anyhow::Error::msg)?;
             return Ok(schedule.clone());
         }
-        Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
+        let quorums = subject.system.properties().quorums;
+        Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, quorums, seed)?)
     }
 
     /// The name of the subject that ratios refer to.

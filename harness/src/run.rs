@@ -268,8 +268,8 @@ impl Steps<'_> {
         let meter = CpuMeter::begin(nodes_s);
         let (stop_nemesis, nemesis_stopped) = watch::channel(false);
         let recording = handle.clone();
-        let runner =
-            Runner::new(cluster, self.cell.schedule().to_vec(), move |event| record(&recording, event));
+        let schedule = self.cell.schedule().to_vec();
+        let runner = Runner::new(cluster, schedule, self.cell.seed, move |event| record(&recording, event));
         let watching = watch_progress(self.progress.clone(), handle, self.cell.plan.duration);
         let config = self.load_config();
         let interrupted = self.interrupt.set.clone();

@@ -1,212 +1,206 @@
-//! How disks are full, and how they forget.
+//! Disks that have forgotten, are damaged, or are gone, and how their nodes come back as other members.
+//!
+//! A disk that forgets: what was synced is lost, and the node starts from what is left. Storage can rarely tell. The replica then has
+//! *amnesia*: it carries on, and has forgotten votes and entries that others count on. That is more than a protocol that trusts its
+//! disk survives, so what a plan with such faults finds may be a real violation. At the end of the run whoever has amnesia is
+//! replaced, by the rule for lost disks: it comes back with an empty one, as another member.
 //!
 //! A node that cannot write must not acknowledge. Ours stop; so a process that stops because of that while its disk is said to be
 //! full is no crash, and is started again when there is room.
-//!
-//! A disk that forgets: what was synced is lost, and the node starts from what is left.
-//!
-//! Storage can rarely tell. The replica then has *amnesia*: it carries on, and has forgotten votes and entries that others
-//! count on. That is more than a protocol that trusts its disk survives, so what a plan with such faults finds may be a real
-//! violation. At the end of the run whoever has amnesia is replaced, by the rule for lost disks: it comes back with an empty
-//! one, as another member.
 
+use crate::action::{Action, Evidence, InjectError};
 use crate::exit::Exit;
-use crate::install::Done;
-use crate::members::LOOK;
-use crate::runner::{HEAL_DEADLINE, Hold, Runner};
-use crate::world::{Comeback, InjectError, World};
-use checkers::history::{FaultEvent, FaultStage};
-use protocol::NodeId;
-use std::collections::BTreeMap;
+use crate::hold::Hold;
+use crate::install::{Done, leader};
+use crate::machine::Nemesis;
+use crate::operator::{Voters, in_words};
+use crate::world::World;
+use protocol::{Incarnation, NodeId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// How long a leader may take for what the operator wants, before another is tried.
+/// How long a leader may take for what the operator wants after all is healed, before another is tried.
 const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a node with a damaged disk waits to be replaced after all is healed, before that is a problem.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
-    pub(crate) async fn install_full(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
-        let (nodes, evidence) =
-            self.on_each(targets, async |world, node| world.fill_disk(node).await).await?;
-        Ok((Hold::Full { nodes, stopped: BTreeMap::new() }, evidence))
+/// What became of disks.
+#[derive(Debug, Default)]
+pub(crate) struct Disks {
+    lives: BTreeMap<NodeId, Incarnation>,
+    /// A bit of these was flipped.
+    flipped: BTreeSet<NodeId>,
+    /// Their nodes refuse them, in these words, and do not run.
+    lost: BTreeMap<NodeId, String>,
+    /// Their nodes carry on although they have lost what was synced.
+    forgetful: BTreeSet<NodeId>,
+    has_any_forgotten: bool,
+    /// They are empty, and their nodes cannot be other members.
+    emptied: BTreeSet<NodeId>,
+    /// Their nodes are to be other members, one after the other.
+    to_replace: VecDeque<NodeId>,
+    /// Since when after the healing somebody waits.
+    waits_since: Option<Duration>,
+    has_deposed: bool,
+}
+
+impl Disks {
+    /// Which life a node's disk is in.
+    pub(crate) fn life(&self, node: NodeId) -> Incarnation {
+        self.lives.get(&node).copied().unwrap_or_default()
     }
 
-    fn full_disks(&mut self) -> impl Iterator<Item = (&[NodeId], &mut BTreeMap<NodeId, Exit>)> {
-        self.active.values_mut().filter_map(|active| match &mut active.hold {
-            Hold::Full { nodes, stopped } => Some((nodes.as_slice(), stopped)),
-            _ => None,
-        })
+    /// A node has an empty disk now.
+    pub(crate) fn begin_next_life(&mut self, node: NodeId, changes_members: bool) -> Incarnation {
+        self.flipped.remove(&node);
+        self.lost.remove(&node);
+        self.forgetful.remove(&node);
+        self.to_replace.retain(|waits| *waits != node);
+        if !changes_members {
+            self.emptied.insert(node);
+        }
+        let life = self.lives.entry(node).or_default();
+        life.0 += 1;
+        *life
     }
 
-    /// Where to note that this node has stopped, if its disk is full.
-    pub(crate) fn stopped_at_full_disk(&mut self, node: NodeId) -> Option<&mut BTreeMap<NodeId, Exit>> {
-        self.full_disks().find(|(nodes, _)| nodes.contains(&node)).map(|(_, stopped)| stopped)
+    pub(crate) fn flip(&mut self, node: NodeId) {
+        self.flipped.insert(node);
     }
 
-    /// Who has stopped is not asked for anything.
-    pub(crate) async fn look_at_full_disks(&mut self) {
-        if self.full_disks().next().is_some() {
-            self.look_for_exits().await;
+    pub(crate) fn unflip(&mut self, node: NodeId) {
+        self.flipped.remove(&node);
+    }
+
+    pub(crate) fn lose(&mut self, node: NodeId, why: &str) {
+        self.lost.insert(node, why.to_owned());
+    }
+
+    /// A node that has ended refuses a disk that was damaged, if it was.
+    pub(crate) fn refuses(&mut self, node: NodeId, exit: &Exit) -> bool {
+        let refuses = self.flipped.contains(&node);
+        if refuses {
+            self.lose(node, &exit.words);
+        }
+        refuses
+    }
+
+    pub(crate) fn replace(&mut self, node: NodeId) {
+        if !self.to_replace.contains(&node) {
+            self.to_replace.push_back(node);
         }
     }
 
-    pub(crate) async fn keep_disks_full(&mut self) {
-        let up = |(nodes, stopped): (&[NodeId], &mut BTreeMap<NodeId, Exit>)| {
-            nodes.iter().copied().filter(|node| !stopped.contains_key(node)).collect::<Vec<_>>()
-        };
-        let full: Vec<_> = self.full_disks().flat_map(up).collect();
-        for node in full {
-            if let Err(error) = self.world.fill_disk(node).await {
-                // It may have stopped just now.
-                tracing::debug!(%node, %error, "keeping its disk full");
-            }
-        }
+    pub(crate) fn forgot(&mut self, node: NodeId) {
+        self.forgetful.insert(node);
+        self.has_any_forgotten = true;
     }
 
-    pub(crate) async fn end_full(
-        &mut self,
-        nodes: Vec<NodeId>,
-        mut stopped: BTreeMap<NodeId, Exit>,
-    ) -> (FaultStage, String) {
-        let mut stage = FaultStage::Healed;
-        let mut evidence = Vec::new();
-        for node in nodes {
-            let said = stopped.remove(&node);
-            let freed = self.world.free_disk(node).await;
-            let restarted = match &said {
-                Some(_) => self.world.restart(node).await,
-                None => Ok("it went on".to_owned()),
-            };
-            match (said, freed, restarted) {
-                (_, Err(error), _) | (_, _, Err(error)) => {
-                    stage = FaultStage::Indeterminate;
-                    evidence.push(format!("{node}: {error}"));
-                }
-                (Some(said), Ok(_), Ok(words)) => {
-                    let last = said.last_line();
-                    evidence.push(format!("{node}: it stopped: {last}; with room, it {words}"));
-                }
-                (None, Ok(refused), Ok(words)) => {
-                    if refused == 0 && stage == FaultStage::Healed {
-                        stage = FaultStage::NeverBit;
-                    }
-                    evidence.push(format!("{node}: {refused} writes were refused, {words}"));
-                }
-            }
-        }
-        for error in self.apply().await {
-            evidence.push(error.to_string());
-        }
-        (stage, evidence.join("; "))
+    pub(crate) fn are_to_be_replaced(&self) -> bool {
+        !self.to_replace.is_empty()
     }
 
+    pub(crate) fn is_lost(&self, node: NodeId) -> bool {
+        self.lost.contains_key(&node)
+    }
+
+    pub(crate) fn is_damaged(&self, node: NodeId) -> bool {
+        self.flipped.contains(&node) || self.lost.contains_key(&node)
+    }
+
+    /// Which of these the group has to do without, or may have to. Not those that carry on although they have forgotten: what does
+    /// that to them takes more than a group survives in any case.
+    pub(crate) fn gone_of(&self, voters: &Voters) -> BTreeSet<NodeId> {
+        let all = self.flipped.iter().chain(self.lost.keys()).chain(&self.emptied);
+        all.copied().filter(|node| voters.contains_key(node)).collect()
+    }
+}
+
+impl Nemesis {
     pub(crate) async fn install_truncate(
         &mut self,
         targets: Vec<NodeId>,
         bytes: u64,
+        world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
         let mut done = Done::default();
         for node in self.free(targets)? {
-            let cut = self.world.truncate(node, bytes).await;
+            let cut = world.carry_out(&Action::Truncate(node, bytes)).await.map(Evidence::words);
             if let Err(InjectError::Failed(_)) = cut {
                 // It may have been killed, and its disk cut.
-                self.forgetful.insert(node);
-                self.restart(vec![node]).await;
+                self.disks.forgot(node);
+                self.start_again(vec![node], world).await;
             }
             done.add(node, cut)?;
         }
         Ok((Hold::Truncated(done.nodes), done.evidence.join("; ")))
     }
 
-    pub(crate) async fn install_rollback(
-        &mut self,
-        targets: Vec<NodeId>,
-    ) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
-        let (nodes, evidence) =
-            self.on_each(targets, async |world, node| world.copy_disk(node).await).await?;
-        Ok((Hold::Copied(nodes), evidence))
+    /// Those that have forgotten what they had promised are to come back as others.
+    pub(crate) fn replace_the_forgetful(&mut self) {
+        if self.group.changes_members {
+            for node in self.disks.forgetful.clone() {
+                if self.operator.voters().contains_key(&node) {
+                    self.disks.replace(node);
+                }
+            }
+        }
     }
 
-    /// Has each come back, by `how`, on a disk that has forgotten.
-    pub(crate) async fn end_forgetting(
-        &mut self,
-        nodes: Vec<NodeId>,
-        mut how: impl AsyncFnMut(&mut W, NodeId) -> Result<Comeback, InjectError>,
-    ) -> (FaultStage, String) {
-        let (mut has_bitten, mut is_certain) = (false, true);
-        let mut evidence = Vec::new();
-        for node in nodes {
-            let comeback = how(&mut self.world, node).await;
-            has_bitten |= matches!(comeback, Ok(Comeback::Forgetful(_) | Comeback::Refused(_)));
-            evidence.push(match comeback {
-                Ok(Comeback::Forgetful(words)) => {
-                    self.forgetful.insert(node);
-                    format!("{node}: {words}, and it carries on as if nothing had happened")
-                }
-                Ok(Comeback::Refused(words)) => format!("{node}: {words}"),
-                Ok(Comeback::Whole(words)) => format!("{node}: nothing was lost: {words}"),
-                Err(error) => {
-                    // What its disk holds nobody knows; that need not be the node's fault. It is started again when all is healed.
-                    is_certain = false;
-                    self.forgetful.insert(node);
-                    let problem = "it did not come back on a disk that was to forget";
-                    self.problems.push(format!("{node}: {problem}: {error}"));
-                    format!("{node}: {error}")
-                }
-            });
-        }
-        let stage = match (is_certain, has_bitten) {
-            (false, _) => FaultStage::Indeterminate,
-            (true, true) => FaultStage::Healed,
-            (true, false) => FaultStage::NeverBit,
-        };
-        // The new processes know nothing of the link faults that are in force.
-        for error in self.apply().await {
-            evidence.push(error.to_string());
-        }
-        (stage, evidence.join("; "))
-    }
-
-    /// Those that have forgotten what they had promised come back as others, one after the other.
-    pub(crate) async fn replace_forgetful(&mut self) {
-        let mut forgetful = std::mem::take(&mut self.forgetful);
-        forgetful.retain(|node| self.operator.voters().contains_key(node));
-        if forgetful.is_empty() || !self.world.changes_members() {
+    /// The next node whose disk is damaged, or has forgotten, comes back as another member, if nothing else is wanted of the group.
+    pub(crate) async fn replace_next(&mut self, world: &mut impl World) {
+        if !self.may_replace() {
             return;
         }
-        for node in forgetful {
-            if let Err(why) = self.replace(node).await {
-                let problem = "it has forgotten what it had promised, and was not replaced";
-                self.problems.push(format!("{node}: {problem}: {why}"));
+        if self.is_settled() {
+            self.disks.waits_since = None;
+            self.disks.has_deposed = false;
+            return;
+        }
+        let now = world.now();
+        let waited = now.saturating_sub(*self.disks.waits_since.get_or_insert(now));
+        if let Some(wish) = self.operator.wish() {
+            // A leader goes by what its followers acknowledged before they forgot, and could wait for them for ever.
+            if self.is_healed()
+                && waited > LEADER_PATIENCE
+                && !self.disks.has_deposed
+                && self.disks.has_any_forgotten
+            {
+                tracing::info!(wish = in_words(wish), "nobody brings it about: another is to lead");
+                self.disks.has_deposed = true;
+                self.depose(world).await;
             }
+            return;
+        }
+        let Some(node) = self.disks.to_replace.front().copied() else { return };
+        let statuses = self.look(world).await;
+        let Some(leader) = leader(&statuses).filter(|leader| !statuses[leader].is_changing()) else {
+            self.give_up_when_healed(node, waited, "nobody leads, or members are changing");
+            return;
+        };
+        tracing::debug!(%node, %leader, "a node is to be another member");
+        match self.new_disk(node, world).await {
+            Ok(_) => self.disks.waits_since = None,
+            Err(error) => self.give_up_when_healed(node, waited, &error.to_string()),
         }
     }
 
-    async fn replace(&mut self, node: NodeId) -> Result<(), String> {
-        self.bring_about().await?;
-        let deadline = Instant::now() + HEAL_DEADLINE;
-        while let Err(error) = self.install_wipe(node, None).await {
-            // Nobody may lead at the moment.
-            if Instant::now() >= deadline {
-                return Err(error.to_string());
-            }
-            tokio::time::sleep(LOOK).await;
+    fn give_up_when_healed(&mut self, node: NodeId, waited: Duration, why: &str) {
+        if self.is_healed() && waited > PATIENCE {
+            self.disks.to_replace.retain(|waits| *waits != node);
+            let problem = "it has forgotten what it had promised, and was not replaced";
+            self.problems.push(format!("{node}: {problem}: {why}"));
         }
-        self.bring_about().await
     }
 
-    /// Sees what the operator wants through, with another leader if need be: one goes by what its followers acknowledged before
-    /// they forgot, and could wait for them for ever.
-    async fn bring_about(&mut self) -> Result<(), String> {
-        if self.see_it_through(Instant::now() + LEADER_PATIENCE).await.is_none() {
-            return Ok(());
+    async fn depose(&mut self, world: &mut impl World) {
+        let statuses = self.look(world).await;
+        let Some(leader) = leader(&statuses) else { return };
+        for action in [Action::Kill(leader), Action::Start(leader)] {
+            if let Err(error) = world.carry_out(&action).await {
+                tracing::warn!(%leader, %error, "having another lead");
+            }
         }
-        if let Some(leader) = self.world.leader().await {
-            self.world.kill(leader).await.map_err(|error| error.to_string())?;
-            self.world.restart(leader).await.map_err(|error| error.to_string())?;
-        }
-        self.see_it_through(Instant::now() + HEAL_DEADLINE).await.map_or(Ok(()), Err)
+        self.has_forgotten(leader);
     }
 }

@@ -24,6 +24,8 @@ pub enum ExitKind {
     Panic,
     /// It did not come to listen, and was ended.
     Silent,
+    /// It refuses what its disk holds.
+    Refused,
     /// Its disk holds no more, so it cannot acknowledge anything.
     DiskFull,
 }

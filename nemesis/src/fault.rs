@@ -144,6 +144,12 @@ impl Fault {
         matches!(self, Fault::Truncate { .. } | Fault::Rollback)
     }
 
+    /// Whether members, their disks or their leader change by it.
+    #[must_use]
+    pub fn changes_group(&self) -> bool {
+        matches!(self, Fault::Members | Fault::Wipe | Fault::BitFlip | Fault::Transfer)
+    }
+
     /// What it does to a clock when it begins; `None` if it is none of clocks.
     #[must_use]
     pub fn clock_setting(&self) -> Option<ClockSetting> {
@@ -152,7 +158,26 @@ impl Fault {
                 Some(ClockSetting { offset_us: offset_ms * 1_000, rate: 1.0 })
             }
             Fault::ClockRate { rate } => Some(ClockSetting { offset_us: 0, rate: *rate }),
-            _ => None,
+            Fault::Kill
+            | Fault::PowerLoss
+            | Fault::Pause
+            | Fault::Partition(_)
+            | Fault::Delay { .. }
+            | Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Rate { .. }
+            | Fault::CpuPressure { .. }
+            | Fault::MemoryPressure { .. }
+            | Fault::DiskStall
+            | Fault::DiskSlow { .. }
+            | Fault::DiskFull
+            | Fault::BitFlip
+            | Fault::Truncate { .. }
+            | Fault::Rollback
+            | Fault::Wipe
+            | Fault::Members
+            | Fault::Transfer => None,
         }
     }
 
@@ -196,6 +221,7 @@ impl Fault {
         "partition",
         "partition-one",
         "partition-leader",
+        "partition-busiest",
         "partition-halves",
         "partition-majority",
         "partition-minority-third",

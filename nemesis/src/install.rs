@@ -1,123 +1,204 @@
 //! How each fault is put in force, and what is refused.
 
+use crate::action::{Action, DiskCounters, Evidence, InjectError, Pressure, Reading};
+use crate::disk::DiskCondition;
 use crate::fault::Fault;
+use crate::hold::{Hold, Strobe};
 use crate::links::{self, LinkFault};
-use crate::runner::{Active, Hold, Runner, Strobe};
+use crate::machine::{Active, Nemesis};
 use crate::schedule::Injection;
-use crate::target::{Shape, Targets, names};
-use crate::world::{InjectError, LinkMeans, Pressure, World};
-use checkers::history::FaultEvent;
-use protocol::NodeId;
-use protocol::control::ControlRequest;
-use std::collections::BTreeSet;
+use crate::target::names;
+use crate::world::{LinkMeans, World};
+use protocol::{NodeId, Status};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// How long to look for a leader when a fault wants one.
-const LEADER_DEADLINE: Duration = Duration::from_secs(3);
+/// "Of late" is since a look that was at least so long ago.
+const LATELY: Duration = Duration::from_secs(1);
 
-/// A fault that is not in force, and on whom it would have been.
-pub(crate) struct Refused {
-    pub(crate) targets: String,
-    pub(crate) error: InjectError,
+/// Why a fault is not in force.
+pub(crate) enum NotInForce {
+    /// It is on whoever leads or coordinates most: nobody does now.
+    NobodyLeads,
+    /// And on whom it would have been.
+    Refused { targets: String, error: InjectError },
 }
 
-impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
-    pub(crate) async fn install(&mut self, injection: &Injection) -> Result<(Hold, String, String), Refused> {
-        let refuse = |targets: &str, error| Refused { targets: targets.into(), error };
+/// A fault is refused: nothing was done.
+pub(crate) fn refuse<T>(why: impl Into<String>) -> Result<T, InjectError> {
+    Err(InjectError::Unsupported(why.into()))
+}
+
+impl Nemesis {
+    pub(crate) async fn install(
+        &mut self,
+        injection: &Injection,
+        world: &mut impl World,
+    ) -> Result<(Hold, String, String), NotInForce> {
+        let skip = |why| NotInForce::Refused { targets: "–".into(), error: InjectError::Unsupported(why) };
         if let Some(why) = &injection.impossible {
-            return Err(refuse("–", InjectError::Unsupported(why.clone())));
+            return Err(skip(why.clone()));
         }
-        let leader = if injection.wants_leader() { self.find_leader().await } else { None };
-        let skip = |why| refuse("–", InjectError::Unsupported(why));
+        let statuses = if injection.wants_a_look() { self.look(world).await } else { BTreeMap::new() };
+        let chosen = match (injection.wants_leader(), injection.wants_busiest()) {
+            (false, false) => None,
+            (true, _) => Some(leader(&statuses).ok_or(NotInForce::NobodyLeads)?),
+            (false, true) => Some(self.busiest(&statuses).ok_or(NotInForce::NobodyLeads)?),
+        };
+        if injection.fault.changes_group() && self.group.changes_members && leader(&statuses).is_none() {
+            return Err(NotInForce::NobodyLeads);
+        }
+        let nodes = self.group.nodes.clone();
         if let Fault::Partition(shape) = &injection.fault {
-            let (directions, text) = shape.cuts(&self.nodes, leader).map_err(skip)?;
-            let hold =
-                self.install_links(&injection.fault, directions).await.map_err(|e| refuse(&text, e))?;
-            let means = self.link_means(&injection.fault);
+            let (directions, text) = shape.cuts(&nodes, chosen).map_err(skip)?;
+            let refused = |error| NotInForce::Refused { targets: text.clone(), error };
+            let hold = self.install_links(&injection.fault, directions, world).await.map_err(refused)?;
+            let means = link_means(&injection.fault, world);
             return Ok((hold, text, format!("links cut {}", means.by)));
         }
-        let targets = injection.targets.now(&self.nodes, leader).map_err(skip)?;
+        let targets = injection.targets.now(&nodes, chosen).map_err(skip)?;
         let text = names(&targets);
-        let installed = match &injection.fault {
-            Fault::Kill => self.install_kill(targets).await,
-            Fault::PowerLoss => self.install_power_loss(targets).await,
-            Fault::Pause => self.install_pause(targets).await,
-            Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => {
-                self.install_clock(&injection.fault, targets).await
-            }
-            Fault::CpuPressure { workers } => self.install_pressure(Pressure::Cpu(*workers), targets).await,
-            Fault::MemoryPressure { mebibytes } => {
-                self.install_pressure(Pressure::MemoryMib(*mebibytes), targets).await
-            }
-            Fault::Members => self.install_members(&targets).await,
-            Fault::Wipe => self.install_wipe(targets[0], None).await,
-            Fault::BitFlip => {
-                let chance = u64::try_from(injection.at.as_nanos()).expect("a run ends within centuries");
-                self.install_wipe(targets[0], Some(chance)).await
-            }
-            Fault::Transfer => self.install_transfer(targets[0]).await,
-            Fault::Truncate { bytes } => {
-                self.install_truncate(targets, bytes.expect("drawn before the run")).await
-            }
-            Fault::Rollback => self.install_rollback(targets).await,
-            Fault::DiskFull => self.install_full(targets).await,
-            Fault::DiskStall | Fault::DiskSlow { .. } => {
-                Err(InjectError::Unsupported("only in the simulator".into()))
-            }
-            packet => {
-                let directions = links::touching(&targets, &self.nodes);
-                if directions.is_empty() {
-                    return Err(refuse(&text, InjectError::Unsupported("there are no links".into())));
-                }
-                let hold = self.install_links(packet, directions).await;
-                hold.map(|hold| (hold, format!("links conditioned {}", self.link_means(packet).by)))
-            }
-        };
-        installed.map(|(hold, evidence)| (hold, text.clone(), evidence)).map_err(|e| refuse(&text, e))
+        let installed = self.install_on(injection, targets, &statuses, world).await;
+        installed
+            .map(|(hold, evidence)| (hold, text.clone(), evidence))
+            .map_err(|error| NotInForce::Refused { targets: text, error })
     }
 
-    async fn find_leader(&mut self) -> Option<NodeId> {
-        let deadline = Instant::now() + LEADER_DEADLINE;
-        loop {
-            if let Some(leader) = self.world.leader().await {
-                return Some(leader);
+    async fn install_on(
+        &mut self,
+        injection: &Injection,
+        targets: Vec<NodeId>,
+        statuses: &BTreeMap<NodeId, Status>,
+        world: &mut impl World,
+    ) -> Result<(Hold, String), InjectError> {
+        match &injection.fault {
+            Fault::Kill => {
+                let targets = self.free(targets)?;
+                let (nodes, evidence) = on_each(targets, Action::Kill, world).await?;
+                Ok((Hold::Down { nodes, lost_nothing: false }, evidence))
             }
-            if Instant::now() >= deadline {
-                return None;
+            Fault::PowerLoss => self.install_power_loss(targets, world).await,
+            Fault::Pause => {
+                let targets = self.free(targets)?;
+                let (nodes, evidence) = on_each(targets, Action::Pause, world).await?;
+                Ok((Hold::Paused(nodes), evidence))
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            Fault::CpuPressure { workers } => press(Pressure::Cpu(*workers), targets, world).await,
+            Fault::MemoryPressure { mebibytes } => {
+                press(Pressure::MemoryMib(*mebibytes), targets, world).await
+            }
+            Fault::ClockOffset { .. } | Fault::ClockRate { .. } => {
+                self.install_clock(&injection.fault, None, targets, world).await
+            }
+            Fault::ClockStrobe { period, .. } => {
+                self.install_clock(&injection.fault, Some(*period), targets, world).await
+            }
+            Fault::DiskStall => {
+                let stalled = DiskCondition { stalled: true, ..DiskCondition::default() };
+                self.install_disk(stalled, targets, world).await
+            }
+            Fault::DiskSlow { times } => {
+                let slow = DiskCondition { times_slower: *times, ..DiskCondition::default() };
+                self.install_disk(slow, targets, world).await
+            }
+            Fault::DiskFull => {
+                let targets = self.free(targets)?;
+                let full = DiskCondition { full: true, ..DiskCondition::default() };
+                self.install_disk(full, targets, world).await
+            }
+            Fault::Truncate { bytes } => {
+                self.install_truncate(targets, bytes.expect("drawn before the run"), world).await
+            }
+            Fault::Rollback => {
+                let targets = self.free(targets)?;
+                let (nodes, evidence) = on_each(targets, Action::CopyDisk, world).await?;
+                Ok((Hold::Copied(nodes), evidence))
+            }
+            Fault::BitFlip => {
+                let chance = u64::try_from(injection.at.as_nanos()).expect("a run ends within centuries");
+                self.install_flip(targets[0], chance, statuses, world).await
+            }
+            Fault::Wipe => self.install_wipe(targets[0], statuses, world).await,
+            Fault::Members => self.install_members(&targets, injection.at, statuses, world).await,
+            Fault::Transfer => self.install_transfer(targets[0], statuses, world).await,
+            Fault::Partition(_) => unreachable!("a partition has no targets"),
+            Fault::Delay { .. }
+            | Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Rate { .. } => {
+                let directions = links::touching(&targets, &self.group.nodes);
+                if directions.is_empty() {
+                    return refuse("there are no links");
+                }
+                let hold = self.install_links(&injection.fault, directions, world).await?;
+                Ok((hold, format!("links conditioned {}", link_means(&injection.fault, world).by)))
+            }
         }
     }
 
-    /// Why a process fault on this node has to wait, if it has to.
-    pub(crate) fn occupied(&self, node: NodeId) -> Option<String> {
-        self.active.iter().find_map(|(id, active)| match &active.hold {
-            Hold::Down { nodes, .. } | Hold::Truncated(nodes) if nodes.contains(&node) => {
-                Some(format!("{node} is down by fault {id}"))
+    /// What all replicas that answer say of themselves.
+    pub(crate) async fn look(&mut self, world: &mut impl World) -> BTreeMap<NodeId, Status> {
+        let statuses = match world.carry_out(&Action::Look).await {
+            Ok(evidence) => evidence.seen(),
+            Err(error) => {
+                tracing::debug!(%error, "looking who leads");
+                BTreeMap::new()
             }
-            Hold::Paused(nodes) if nodes.contains(&node) => Some(format!("{node} is paused by fault {id}")),
-            Hold::Full { stopped, .. } if stopped.contains_key(&node) => {
-                Some(format!("{node} has stopped at its full disk, by fault {id}"))
+        };
+        let now = world.now();
+        if self.coordinated_at.is_none_or(|at| now >= at + LATELY) {
+            self.coordinated_at = Some(now);
+            for (node, status) in &statuses {
+                let (before, _) = self.coordinated.get(node).copied().unwrap_or_default();
+                // A process that began anew counts from nothing.
+                let more = status.coordinated.checked_sub(before).unwrap_or(status.coordinated);
+                self.coordinated.insert(*node, (status.coordinated, more));
             }
-            _ => None,
-        })
+        }
+        statuses
     }
 
-    /// Why a fault that ends this node's process, stops it or takes its disk has to wait, if it has to.
+    /// Whoever leads; where nobody does, who coordinated most of late.
+    fn busiest(&self, statuses: &BTreeMap<NodeId, Status>) -> Option<NodeId> {
+        let lately = |node: &NodeId| self.coordinated.get(node).map_or(0, |(_, more)| *more);
+        let most = || statuses.keys().copied().filter(|node| lately(node) > 0).max_by_key(lately);
+        leader(statuses).or_else(most)
+    }
+
+    pub(crate) fn observe(&mut self, reading: &Reading) {
+        self.log.observe(reading);
+        for active in self.active.values_mut() {
+            if let Hold::Clock { nodes, error_us_most, .. } = &mut active.hold
+                && nodes.contains(&reading.node)
+            {
+                *error_us_most = (*error_us_most).max(reading.clock_error_us.unsigned_abs());
+            }
+        }
+    }
+
+    /// Takes in what a node has counted; how far its clock is off, microseconds.
+    pub(crate) async fn read(&mut self, node: NodeId, world: &mut impl World) -> Result<i64, InjectError> {
+        let reading = world.carry_out(&Action::Read(node)).await?.reading();
+        self.observe(&reading);
+        Ok(reading.clock_error_us)
+    }
+
+    /// Why a node cannot be asked for anything, if it cannot.
+    pub(crate) fn occupied(&self, node: NodeId) -> Option<String> {
+        let held =
+            |(id, active): (&u32, &Active)| Some(format!("{} by fault {id}", active.hold.occupies(node)?));
+        self.active
+            .iter()
+            .find_map(held)
+            .or_else(|| self.disks.is_lost(node).then(|| format!("{node} refuses its disk")))
+    }
+
+    /// Why a fault that ends this node's process, stops it or takes its disk cannot come, if it cannot.
     pub(crate) fn spoken_for(&self, node: NodeId) -> Option<String> {
-        let disk = || {
-            self.active.iter().find_map(|(id, active)| match &active.hold {
-                Hold::Copied(nodes) if nodes.contains(&node) => {
-                    Some(format!("the disk of {node} is to be rolled back by fault {id}"))
-                }
-                Hold::Full { nodes, .. } if nodes.contains(&node) => {
-                    Some(format!("the disk of {node} is full by fault {id}"))
-                }
-                _ => None,
-            })
-        };
-        self.occupied(node).or_else(disk)
+        let disk =
+            |(id, active): (&u32, &Active)| Some(format!("{} by fault {id}", active.hold.needs_disk(node)?));
+        self.occupied(node).or_else(|| self.active.iter().find_map(disk))
     }
 
     /// Those of the targets whose processes nothing is done to.
@@ -125,32 +206,14 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         without(targets, |node| self.spoken_for(node))
     }
 
-    /// Does something to each of the targets: on whom it is done, and what shows it.
-    ///
-    /// # Errors
-    /// Those of [`Done::add`].
-    pub(crate) async fn on_each(
+    async fn install_power_loss(
         &mut self,
         targets: Vec<NodeId>,
-        mut what: impl AsyncFnMut(&mut W, NodeId) -> Result<String, InjectError>,
-    ) -> Result<(Vec<NodeId>, String), InjectError> {
-        let mut done = Done::default();
-        for node in targets {
-            done.add(node, what(&mut self.world, node).await)?;
-        }
-        Ok((done.nodes, done.evidence.join("; ")))
-    }
-
-    async fn install_kill(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
-        let (nodes, evidence) = self.on_each(targets, async |world, node| world.kill(node).await).await?;
-        Ok((Hold::Down { nodes, lost_nothing: false }, evidence))
-    }
-
-    async fn install_power_loss(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
+        world: &mut impl World,
+    ) -> Result<(Hold, String), InjectError> {
         let mut done = Done::default();
         let nodes = self.free(targets)?;
-        let results = self.world.lose_power(&nodes).await;
+        let results = world.carry_out(&Action::LosePower(nodes.clone())).await?.dark();
         let lost_nothing = results.iter().flatten().all(|dark| dark.lost_nothing);
         let (gone, not): (Vec<_>, Vec<_>) =
             nodes.into_iter().zip(results).partition(|(_, result)| result.is_ok());
@@ -159,7 +222,7 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         let struck: Vec<_> =
             not.iter().filter(|(_, result)| is_failed(result)).map(|(node, _)| *node).collect();
         if gone.is_empty() {
-            self.restart(struck.clone()).await;
+            self.start_again(struck.clone(), world).await;
         }
         for (node, result) in gone.into_iter().chain(not) {
             done.add(node, result.map(|dark| dark.evidence))?;
@@ -168,90 +231,113 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         Ok((Hold::Down { nodes: done.nodes, lost_nothing }, done.evidence.join("; ")))
     }
 
-    async fn install_pause(&mut self, targets: Vec<NodeId>) -> Result<(Hold, String), InjectError> {
-        let targets = self.free(targets)?;
-        let (nodes, evidence) = self.on_each(targets, async |world, node| world.pause(node).await).await?;
-        Ok((Hold::Paused(nodes), evidence))
-    }
-
-    async fn install_pressure(
-        &mut self,
-        pressure: Pressure,
-        targets: Vec<NodeId>,
-    ) -> Result<(Hold, String), InjectError> {
-        let press = async |world: &mut W, node| world.press(node, pressure).await;
-        let (nodes, evidence) = self.on_each(targets, press).await?;
-        Ok((Hold::Pressed(pressure, nodes), evidence))
-    }
-
     async fn install_links(
         &mut self,
         fault: &Fault,
         directions: Vec<(NodeId, NodeId)>,
+        world: &mut impl World,
     ) -> Result<Hold, InjectError> {
         let condition = links::condition(fault).expect("only link faults come here");
         // Read the counters first: what is counted from here on is this fault's (and its neighbours').
         let involved: BTreeSet<NodeId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        let mut reached = 0;
-        for node in involved {
-            if self.occupied(node).is_none() {
-                let status = self.world.control(node, ControlRequest::Status).await?;
-                self.counters.observe(&status);
-                reached += 1;
-            }
+        let reachable: Vec<_> = involved.into_iter().filter(|node| self.occupied(*node).is_none()).collect();
+        if reachable.is_empty() {
+            return refuse("all nodes on these links are down or paused");
         }
-        if reached == 0 {
-            return Err(InjectError::Unsupported("all nodes on these links are down or paused".into()));
+        for node in reachable {
+            self.read(node, world).await?;
         }
-        let before = self.counters.sum(&directions);
-        let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
-        self.try_hold(hold).await
-    }
-
-    fn link_means(&self, fault: &Fault) -> LinkMeans {
-        self.world.link_means(&links::condition(fault).expect("only link faults come here"))
+        let before = self.log.links(&directions);
+        self.try_hold(Hold::Links { fault: LinkFault { directions, condition }, before }, world).await
     }
 
     async fn install_clock(
         &mut self,
         fault: &Fault,
+        strobe: Option<Duration>,
         targets: Vec<NodeId>,
+        world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
-        let targets = without(targets, |node| self.occupied(node))?;
+        let nodes = without(targets, |node| self.occupied(node))?;
         let setting = fault.clock_setting().expect("only clock faults come here");
-        let strobe = match fault {
-            Fault::ClockStrobe { period, .. } => {
-                Some(Strobe { period: *period, next: Instant::now() + *period, ahead: true })
+        let strobe = strobe.map(|period| Strobe { period, next: world.now() + period, ahead: true });
+        let hold = Hold::Clock { nodes, setting, strobe, error_us_most: 0 };
+        let hold = self.try_hold(hold, world).await?;
+        Ok((hold, format!("{} set", world.clock_means())))
+    }
+
+    async fn install_disk(
+        &mut self,
+        condition: DiskCondition,
+        targets: Vec<NodeId>,
+        world: &mut impl World,
+    ) -> Result<(Hold, String), InjectError> {
+        let nodes = without(targets, |node| self.occupied(node))?;
+        let mut before = BTreeMap::new();
+        for node in &nodes {
+            // A foreign process counts nothing; whether its disk can be like this is for the disk to say.
+            if let Err(InjectError::Failed(why)) = self.read(*node, world).await {
+                return Err(InjectError::Failed(why));
             }
-            _ => None,
-        };
-        self.clock_offset_us_most = self.clock_offset_us_most.max(setting.offset_us.unsigned_abs());
-        let hold = Hold::Clock { nodes: targets, setting, strobe, error_us_most: 0 };
-        let evidence = format!("{} set", self.world.clock_means());
-        self.try_hold(hold).await.map(|hold| (hold, evidence))
+            before.insert(*node, self.log.disk(*node));
+        }
+        let (stopped, went_on) = (BTreeMap::new(), Vec::new());
+        self.said.clear();
+        let hold = self.try_hold(Hold::Disk { nodes, condition, before, stopped, went_on }, world).await?;
+        Ok((hold, self.said.join("; ")))
     }
 
     /// Tells the nodes of what is in force with `hold` added; takes it back where that does not work.
-    async fn try_hold(&mut self, hold: Hold) -> Result<Hold, InjectError> {
+    async fn try_hold(&mut self, hold: Hold, world: &mut impl World) -> Result<Hold, InjectError> {
         const PROBE: u32 = 0;
-        let probe = Active {
-            name: String::new(),
-            fault: Fault::Pause,
-            targets: String::new(),
-            end: Instant::now(),
-            hold,
-        };
+        let injection = Injection::probe();
+        let probe = Active { injection, targets: String::new(), end: Duration::MAX, hold };
         self.active.insert(PROBE, probe);
-        let errors = self.apply().await;
+        let errors = self.apply(world).await;
         let hold = self.active.remove(&PROBE).expect("inserted above").hold;
         match errors.into_iter().next() {
             None => Ok(hold),
             Some(error) => {
-                self.apply().await;
+                self.apply(world).await;
                 Err(error)
             }
         }
     }
+}
+
+/// Whoever leads in the newest epoch.
+pub(crate) fn leader(statuses: &BTreeMap<NodeId, Status>) -> Option<NodeId> {
+    let leaders = statuses.iter().filter(|(_, status)| status.leads);
+    leaders.max_by_key(|(_, status)| status.epoch).map(|(node, _)| *node)
+}
+
+fn link_means(fault: &Fault, world: &impl World) -> LinkMeans {
+    world.link_means(&links::condition(fault).expect("only link faults come here"))
+}
+
+async fn press(
+    pressure: Pressure,
+    targets: Vec<NodeId>,
+    world: &mut impl World,
+) -> Result<(Hold, String), InjectError> {
+    let (nodes, evidence) = on_each(targets, |node| Action::Press(node, pressure), world).await?;
+    Ok((Hold::Pressed(pressure, nodes), evidence))
+}
+
+/// Does something to each of the targets: on whom it is done, and what shows it.
+///
+/// # Errors
+/// Those of [`Done::add`].
+async fn on_each(
+    targets: Vec<NodeId>,
+    what: impl Fn(NodeId) -> Action,
+    world: &mut impl World,
+) -> Result<(Vec<NodeId>, String), InjectError> {
+    let mut done = Done::default();
+    for node in targets {
+        done.add(node, world.carry_out(&what(node)).await.map(Evidence::words))?;
+    }
+    Ok((done.nodes, done.evidence.join("; ")))
 }
 
 /// Those for whom there is no reason to be left out.
@@ -266,7 +352,7 @@ fn without(
             None => free.push(node),
         }
     }
-    if free.is_empty() { Err(InjectError::Unsupported(reasons.join(", "))) } else { Ok(free) }
+    if free.is_empty() { refuse(reasons.join(", ")) } else { Ok(free) }
 }
 
 /// The targets on which a fault is in force already, so that one that fails does not leave the others faulted.
@@ -295,9 +381,17 @@ impl Done {
     }
 }
 
-impl Injection {
-    fn wants_leader(&self) -> bool {
-        matches!(self.targets, Targets::Leader | Targets::Followers)
-            || matches!(self.fault, Fault::Partition(Shape::Leader | Shape::LeaderDeaf))
+/// What a fault's disk counters say that it did.
+pub(crate) fn disk_bites(
+    condition: &DiskCondition,
+    before: &DiskCounters,
+    after: &DiskCounters,
+) -> (u64, &'static str) {
+    if condition.full {
+        (after.refused - before.refused, "writes were refused")
+    } else if condition.stalled {
+        (after.held_up - before.held_up, "syncs were held up")
+    } else {
+        (after.syncs - before.syncs, "syncs were slow")
     }
 }

@@ -1,45 +1,37 @@
 //! How members are changed, disks lost and leaders replaced: an operator is asked to, and sees it through.
 
+use crate::action::{Action, Comeback, Evidence, InjectError};
 use crate::fault::Fault;
-use crate::operator::in_words;
-use crate::runner::{Hold, Runner};
-use crate::world::{InjectError, World};
-use checkers::history::{FaultEvent, FaultStage};
-use protocol::control::ControlRequest;
-use protocol::{NodeId, Status, quorum};
+use crate::hold::Hold;
+use crate::install::{leader, refuse};
+use crate::machine::Nemesis;
+use crate::operator::{Voters, in_words};
+use crate::world::World;
+use checkers::history::FaultStage;
+use protocol::{Incarnation, NodeId, Status};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// Between two looks of a busy operator.
-pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// How often one joins or leaves, on the way to other voters, where all could be wanted at once.
+const ONE_STEP: f64 = 0.6;
+/// Fewer voters survive nothing.
+const VOTERS_LEAST: usize = 3;
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, InjectError> {
-    Err(InjectError::Unsupported(why.into()))
-}
+type Statuses = BTreeMap<NodeId, Status>;
 
-impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
-    /// All who say that they lead.
-    async fn leaders(&mut self) -> Vec<(NodeId, Status)> {
-        let mut leaders = Vec::new();
-        for node in self.nodes.clone() {
-            if self.occupied(node).is_none()
-                && let Ok(status) = self.world.control(node, ControlRequest::Status).await
-                && status.core.leads
-            {
-                leaders.push((node, status.core));
-            }
-        }
-        leaders
-    }
-
+impl Nemesis {
     /// The operator looks how things are, and asks again for what is not done.
-    pub(crate) async fn operate(&mut self) {
+    pub(crate) async fn operate(&mut self, world: &mut impl World) {
         if !self.operator.is_busy() {
             return;
         }
-        let leaders = self.leaders().await;
+        let statuses = self.look(world).await;
+        let leaders: Vec<_> = statuses.into_iter().filter(|(_, status)| status.leads).collect();
         for (leader, request) in self.operator.look(&leaders) {
-            match self.world.administer(leader, &request).await {
+            match world.carry_out(&Action::Ask(leader, request.clone())).await.map(Evidence::answer) {
                 Ok(reply) => {
                     tracing::debug!(%leader, ?request, ?reply, "the operator asks");
                     self.operator.heard(&request, &reply);
@@ -49,16 +41,17 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         }
     }
 
-    /// Whoever leads in the newest epoch, if members and leaders can be changed there.
-    async fn changeable(&mut self) -> Result<(NodeId, Status), InjectError> {
-        let newest = self.leaders().await.into_iter().max_by_key(|(_, status)| status.epoch);
-        match newest {
+    /// In which life a node's disk is.
+    fn life(&self, node: NodeId) -> Incarnation {
+        self.disks.life(node)
+    }
+
+    /// Whether members can change, and who leads.
+    fn changeable(&self, statuses: &Statuses) -> Result<NodeId, InjectError> {
+        match leader(statuses) {
+            _ if !self.group.changes_members => refuse("its members cannot change"),
             None => refuse("nobody leads, or it cannot be asked"),
-            Some((_, status)) if status.members.is_none() => refuse("its members cannot change"),
-            Some(_) if self.operator.wish().is_some() => refuse(format!(
-                "the members are to be {} already",
-                self.operator.wish().map(in_words).unwrap_or_default()
-            )),
+            Some(leader) if statuses[&leader].members.is_none() => refuse("its members cannot change"),
             Some(leader) => Ok(leader),
         }
     }
@@ -66,54 +59,159 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     pub(crate) async fn install_members(
         &mut self,
         targets: &[NodeId],
+        at: Duration,
+        statuses: &Statuses,
+        world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
-        self.changeable().await?;
-        let voters = targets.iter().map(|node| (*node, self.world.life(*node))).collect();
+        self.changeable(statuses)?;
+        if let Some(wish) = self.operator.wish()
+            && !may_be_given_up(wish, self.operator.voters())
+        {
+            return refuse(format!("the members are to be {} already", in_words(wish)));
+        }
+        let mut voters: Voters = targets.iter().map(|node| (*node, self.life(*node))).collect();
+        let at = u64::try_from(at.as_nanos()).expect("a run ends within centuries");
+        let mut chance = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ at.rotate_left(32));
+        // One whose disk is damaged never comes to vote, and a wish for it never comes true.
+        voters.retain(|node, _| !self.disks.is_damaged(*node));
+        let least = self.operator.voters().len().min(VOTERS_LEAST);
+        if voters.len() < least {
+            return refuse(format!("fewer than {least} of them have a sound disk"));
+        }
+        if chance.random_bool(ONE_STEP) {
+            voters = self.one_step_to(voters, least, &mut chance);
+        }
         if voters == *self.operator.voters() {
             return refuse("they vote already");
         }
         let evidence = format!("to vote are {}", in_words(&voters));
         self.operator.want(voters);
-        self.operate().await;
+        self.operate(world).await;
         Ok((Hold::Members, evidence))
     }
 
-    /// Only one disk at a time, so that a majority survives it: the next one goes when the new one votes.
-    /// With `flip`, the disk is damaged first, in a way that follows from this number, and the node has to notice.
+    /// The voters with one added or one left out, on the way to others; those others, where no step leaves as many as must be.
+    fn one_step_to(&self, others: Voters, least: usize, chance: &mut impl Rng) -> Voters {
+        let mut voters = self.operator.voters().clone();
+        let may_step = |node: &NodeId| match (voters.contains_key(node), others.contains_key(node)) {
+            (true, false) => voters.len() > least,
+            (false, true) => true,
+            (true, true) | (false, false) => false,
+        };
+        let steps: BTreeSet<NodeId> = voters.keys().chain(others.keys()).copied().filter(may_step).collect();
+        let steps: Vec<_> = steps.into_iter().collect();
+        let Some(node) = steps.choose(chance) else { return others };
+        match others.get(node) {
+            Some(life) => voters.insert(*node, *life),
+            None => voters.remove(node),
+        };
+        voters
+    }
+
+    /// Whether the group survives the loss of this disk, too. Those that are not replaced count to the end of the run.
+    fn may_lose(&self, node: NodeId, statuses: &Statuses) -> Result<(), InjectError> {
+        let voters = self.operator.voters();
+        if voters.get(&node) != Some(&self.life(node)) || self.disks.is_damaged(node) {
+            return refuse(format!("{node} does not vote"));
+        }
+        if self.group.changes_members {
+            let leader = self.changeable(statuses)?;
+            if let Some(wish) = self.operator.wish() {
+                return refuse(format!("the members are to be {} already", in_words(wish)));
+            }
+            if statuses[&leader].is_changing() {
+                return refuse("members are changing");
+            }
+        }
+        let mut gone = self.disks.gone_of(voters);
+        gone.insert(node);
+        let budget = self.group.quorums.budget(voters.len()).crash;
+        if gone.len() > budget {
+            return refuse(format!(
+                "of {} replicas no more than {budget} may lose their disks",
+                voters.len()
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) async fn install_wipe(
         &mut self,
         node: NodeId,
-        flip: Option<u64>,
+        statuses: &Statuses,
+        world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
-        let (_, status) = self.changeable().await?;
-        let mut voters = self.operator.voters().clone();
-        if voters.get(&node) != Some(&self.world.life(node)) {
-            return refuse(format!("{node} does not vote"));
-        }
-        if status.is_changing() || quorum::crash_faults_tolerated(voters.len()) == 0 {
-            return refuse("no majority would survive it, or members are changing");
-        }
+        self.may_lose(node, statuses)?;
         if let Some(why) = self.spoken_for(node) {
             return refuse(why);
         }
-        let mut words = match flip {
-            Some(chance) => self.world.flip_bit(node, chance).await? + "; ",
-            None => String::new(),
-        };
-        words += &self.world.wipe(node).await?;
-        self.forgetful.remove(&node);
-        voters.insert(node, self.world.life(node));
-        let evidence = format!("{words}; to vote are {}", in_words(&voters));
-        self.operator.want(voters);
-        // The new process knows nothing of the link faults that are in force.
-        for error in self.apply().await {
-            tracing::debug!(%error, "telling a node with a new disk");
-        }
-        Ok((Hold::Members, evidence))
+        let words = self.new_disk(node, world).await?;
+        Ok((Hold::NewDisk, words))
     }
 
-    pub(crate) async fn install_transfer(&mut self, to: NodeId) -> Result<(Hold, String), InjectError> {
-        let (leader, _) = self.changeable().await?;
+    /// A node comes back with an empty disk, as another member where members can change.
+    pub(crate) async fn new_disk(
+        &mut self,
+        node: NodeId,
+        world: &mut impl World,
+    ) -> Result<String, InjectError> {
+        let mut words = world.carry_out(&Action::Wipe(node)).await?.words();
+        self.has_forgotten(node);
+        let life = self.disks.begin_next_life(node, self.group.changes_members);
+        if self.group.changes_members {
+            let mut voters = self.operator.voters().clone();
+            voters.insert(node, life);
+            words += &format!("; to vote are {}", in_words(&voters));
+            self.operator.want(voters);
+        }
+        // The new process knows nothing of the link faults that are in force.
+        for error in self.apply(world).await {
+            tracing::debug!(%error, "telling a node with a new disk");
+        }
+        Ok(words)
+    }
+
+    /// Damages a disk. A node that refuses it is replaced, where that can be, and else is gone to the end of the run.
+    pub(crate) async fn install_flip(
+        &mut self,
+        node: NodeId,
+        chance: u64,
+        statuses: &Statuses,
+        world: &mut impl World,
+    ) -> Result<(Hold, String), InjectError> {
+        self.may_lose(node, statuses)?;
+        if let Some(why) = self.spoken_for(node) {
+            return refuse(why);
+        }
+        // It may refuse its disk before it is known that a bit was flipped.
+        self.disks.flip(node);
+        let words = match world.carry_out(&Action::FlipBit(node, chance)).await.map(Evidence::comeback) {
+            Ok(Comeback::Whole(words) | Comeback::Forgetful(words)) => words,
+            Ok(Comeback::Refused(words)) => {
+                self.disks.lose(node, &words);
+                if self.group.changes_members {
+                    self.disks.replace(node);
+                }
+                words
+            }
+            Err(error) => {
+                self.disks.unflip(node);
+                return Err(error);
+            }
+        };
+        self.has_forgotten(node);
+        self.replace_next(world).await;
+        self.apply(world).await;
+        Ok((Hold::NewDisk, words))
+    }
+
+    pub(crate) async fn install_transfer(
+        &mut self,
+        to: NodeId,
+        statuses: &Statuses,
+        world: &mut impl World,
+    ) -> Result<(Hold, String), InjectError> {
+        let leader = self.changeable(statuses)?;
         if leader == to {
             return refuse(format!("{to} leads already"));
         }
@@ -121,17 +219,21 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             return refuse(format!("{to} does not vote"));
         }
         self.operator.transfer(to);
-        self.operate().await;
+        self.operate(world).await;
         Ok((Hold::Transfer, format!("{leader} leads, {to} is to")))
     }
 
     /// What became of a change of members, as far as it is.
-    pub(crate) async fn end_members(&mut self, fault: &Fault) -> (FaultStage, String) {
-        self.operate().await;
+    pub(crate) async fn end_members(
+        &mut self,
+        fault: &Fault,
+        world: &mut impl World,
+    ) -> (FaultStage, String) {
+        self.operate(world).await;
         let voters = in_words(self.operator.voters());
         match self.operator.wish().map(in_words) {
             None => (FaultStage::Healed, format!("voters are {voters}")),
-            Some(wish) if matches!(fault, Fault::Wipe | Fault::BitFlip) || self.operator.accepted => {
+            Some(wish) if *fault != Fault::Members || self.operator.accepted => {
                 (FaultStage::Healed, format!("voters were {voters}, {wish} under way"))
             }
             Some(_) => (FaultStage::NeverBit, format!("no leader took it on; voters are {voters}")),
@@ -139,8 +241,8 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
     }
 
     /// What became of a transfer.
-    pub(crate) async fn end_transfer(&mut self) -> (FaultStage, String) {
-        self.operate().await;
+    pub(crate) async fn end_transfer(&mut self, world: &mut impl World) -> (FaultStage, String) {
+        self.operate(world).await;
         self.operator.leave_it();
         if self.operator.transferred {
             (FaultStage::Healed, "it was seen to lead".into())
@@ -148,18 +250,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             (FaultStage::NeverBit, "it was not seen to lead".into())
         }
     }
+}
 
-    /// What was asked for is done, all else being well; or why not.
-    pub(crate) async fn see_it_through(&mut self, deadline: Instant) -> Option<String> {
-        self.operator.confirm();
-        loop {
-            self.operate().await;
-            let wish = in_words(self.operator.wish()?);
-            if Instant::now() >= deadline {
-                let voters = in_words(self.operator.voters());
-                return Some(format!("voters were {voters} and are not seen to have become {wish}"));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
+/// Whether other members may be wanted before these are: nobody waits for a new disk to vote.
+fn may_be_given_up(wish: &Voters, voters: &Voters) -> bool {
+    wish.iter().all(|(node, life)| voters.get(node).is_none_or(|old| old == life))
 }

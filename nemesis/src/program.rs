@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Its first words, or that it does not end.
 pub(crate) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, String> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("there is no {program}"),
-        _ => format!("{program}: {error}"),
+    let failed = |error: std::io::Error| {
+        let is_absent = error.kind() == std::io::ErrorKind::NotFound;
+        if is_absent { format!("there is no {program}") } else { format!("{program}: {error}") }
     };
     let mut command = Command::new(program);
     // A user's PATH may leave out where these are.

@@ -1,9 +1,10 @@
 //! When faults come and go.
 
 use crate::fault::Fault;
-use crate::target::Targets;
+use crate::target::{Shape, Targets};
 use humantime_serde::re::humantime;
 use protocol::NodeId;
+use protocol::quorum::Quorums;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -49,6 +50,9 @@ pub struct Injection {
     pub lasts: Duration,
     /// What it is called: a partition's shape is no longer seen when its groups are drawn.
     pub name: String,
+    /// The line of the plan's nemesis that it is of, from 1 on, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
     /// What.
     pub fault: Fault,
     /// Whom it is on.
@@ -56,6 +60,29 @@ pub struct Injection {
     /// It cannot be had, for this reason: reported as skipped when its time comes, or the run ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impossible: Option<String>,
+}
+
+impl Injection {
+    /// One that is none, to try what a fault would hold.
+    pub(crate) fn probe() -> Self {
+        let (at, lasts) = (Duration::ZERO, Duration::ZERO);
+        let (targets, impossible) = (Targets::Nodes(Vec::new()), None);
+        Self { at, lasts, name: String::new(), line: None, fault: Fault::Pause, targets, impossible }
+    }
+
+    pub(crate) fn wants_leader(&self) -> bool {
+        matches!(self.targets, Targets::Leader | Targets::Followers)
+            || matches!(self.fault, Fault::Partition(Shape::Leader | Shape::LeaderDeaf))
+    }
+
+    pub(crate) fn wants_busiest(&self) -> bool {
+        self.targets == Targets::Busiest || self.fault == Fault::Partition(Shape::Busiest)
+    }
+
+    /// Whether what replicas say of themselves decides what happens.
+    pub(crate) fn wants_a_look(&self) -> bool {
+        self.wants_leader() || self.wants_busiest() || self.fault.changes_group()
+    }
 }
 
 /// What is wrong with a plan's `nemesis`.
@@ -79,6 +106,7 @@ pub fn resolve(
     specs: &[NemesisSpec],
     duration: Duration,
     nodes: &[NodeId],
+    quorums: Quorums,
     seed: u64,
 ) -> Result<Vec<Injection>, SpecError> {
     let mut injections = Vec::new();
@@ -98,7 +126,8 @@ pub fn resolve(
                 break;
             }
             if at + spec.lasts <= last_end {
-                let injection = draw(spec, fault, at, nodes, &mut rng);
+                let injection =
+                    Injection { line: Some(line(i)), ..draw(spec, fault, at, (nodes, quorums), &mut rng) };
                 match spec.flaps {
                     None => injections.push(injection),
                     Some(period) => injections.extend(flapping(&injection, period)),
@@ -115,8 +144,8 @@ pub fn resolve(
                 humantime::format_duration(last_end),
                 100.0 * CALM_END
             );
-            let never = draw(spec, &spec.faults[0], spec.start, nodes, &mut rng);
-            injections.push(Injection { impossible: Some(why), ..never });
+            let never = draw(spec, &spec.faults[0], spec.start, (nodes, quorums), &mut rng);
+            injections.push(Injection { impossible: Some(why), line: Some(line(i)), ..never });
         }
     }
     injections.sort_by_key(|injection| injection.at);
@@ -145,7 +174,7 @@ pub fn check_drawn(schedule: &[Injection], nodes: &[NodeId]) -> Result<(), Strin
             (Fault::Partition(shape), _) => Ok(shape.named()),
             (Fault::Truncate { bytes: None }, _) => Err("bytes is not drawn".into()),
             (_, Targets::Nodes(named)) => Ok(named.clone()),
-            (_, Targets::Leader | Targets::Followers) => Ok(Vec::new()),
+            (_, Targets::Leader | Targets::Followers | Targets::Busiest) => Ok(Vec::new()),
             (_, targets) => Err(format!("targets {targets:?} are not drawn")),
         };
         let problem = match (named, injection.fault.problem()) {
@@ -188,13 +217,20 @@ fn flapping(injection: &Injection, period: Duration) -> impl Iterator<Item = Inj
     })
 }
 
-fn draw(spec: &NemesisSpec, fault: &Fault, at: Duration, nodes: &[NodeId], rng: &mut impl Rng) -> Injection {
+fn draw(
+    spec: &NemesisSpec,
+    fault: &Fault,
+    at: Duration,
+    (nodes, quorums): (&[NodeId], Quorums),
+    rng: &mut impl Rng,
+) -> Injection {
     let mut injection = Injection {
         at,
         lasts: spec.lasts,
         name: fault.name(),
+        line: None,
         fault: fault.clone(),
-        targets: spec.targets.resolve(nodes, rng),
+        targets: spec.targets.resolve(nodes, quorums, rng),
         impossible: None,
     };
     if *fault == Fault::Members {
@@ -213,6 +249,11 @@ fn draw(spec: &NemesisSpec, fault: &Fault, at: Duration, nodes: &[NodeId], rng: 
         }
     }
     injection
+}
+
+/// The number of a line, from 1 on.
+fn line(index: usize) -> u32 {
+    u32::try_from(index + 1).expect("a plan has few lines")
 }
 
 fn check(spec: &NemesisSpec, nodes: &[NodeId]) -> Result<(), String> {
@@ -278,19 +319,22 @@ mod tests {
     fn a_flapping_fault_comes_and_goes_on_the_same_targets() {
         let mut line = spec(vec![Fault::Partition(Shape::OneWay)], 1, 0, 2);
         line.flaps = Some(Duration::from_millis(250));
-        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let drawn =
+            resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), Quorums::Majority, 1)
+                .unwrap();
         assert_eq!(drawn.len(), 4);
         assert!(drawn.iter().all(|i| i.fault == drawn[0].fault && i.lasts == Duration::from_millis(250)));
         assert_eq!(drawn[3].at - drawn[0].at, Duration::from_millis(1500));
         assert_eq!(drawn[0].name, "flapping-partition-one-way");
         line.flaps = Some(Duration::from_secs(3));
-        assert!(resolve(&[line], Duration::from_secs(10), &nodes(3), 1).is_err());
+        assert!(resolve(&[line], Duration::from_secs(10), &nodes(3), Quorums::Majority, 1).is_err());
     }
 
     #[test]
     fn one_seed_draws_one_schedule_and_another_draws_another() {
         let specs = [spec(vec![Fault::Kill, Fault::Pause, Fault::Partition(Shape::Halves)], 1, 3, 1)];
-        let draw = |seed| resolve(&specs, Duration::from_secs(60), &nodes(5), seed).unwrap();
+        let draw =
+            |seed| resolve(&specs, Duration::from_secs(60), &nodes(5), Quorums::Majority, seed).unwrap();
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
         assert_eq!(draw(1).len(), 18, "every 3 s from 1 s on, over by 54 s");
@@ -301,7 +345,7 @@ mod tests {
         let a = spec(vec![Fault::Kill, Fault::Pause], 1, 5, 1);
         let b = |every| spec(vec![Fault::Loss { probability: 0.1 }], 2, every, 1);
         let kills = |specs: &[NemesisSpec]| -> Vec<Injection> {
-            let mut all = resolve(specs, Duration::from_secs(60), &nodes(3), 7).unwrap();
+            let mut all = resolve(specs, Duration::from_secs(60), &nodes(3), Quorums::Majority, 7).unwrap();
             all.retain(|i| i.name != "loss");
             all
         };
@@ -313,7 +357,15 @@ mod tests {
         let mut line = spec(vec![Fault::Kill], 0, 2, 3);
         line.jitter = 0.5;
         for seed in 0..100 {
-            for i in resolve(std::slice::from_ref(&line), Duration::from_secs(30), &nodes(3), seed).unwrap() {
+            for i in resolve(
+                std::slice::from_ref(&line),
+                Duration::from_secs(30),
+                &nodes(3),
+                Quorums::Majority,
+                seed,
+            )
+            .unwrap()
+            {
                 assert!(i.at + i.lasts <= Duration::from_secs(27), "{i:?}");
             }
         }
@@ -322,7 +374,7 @@ mod tests {
     #[test]
     fn a_line_that_never_comes_is_kept_with_its_reason() {
         let late = [spec(vec![Fault::Kill], 1, 5, 1), spec(vec![Fault::Pause], 8, 0, 5)];
-        let drawn = resolve(&late, Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let drawn = resolve(&late, Duration::from_secs(10), &nodes(3), Quorums::Majority, 1).unwrap();
         let impossible: Vec<_> = drawn.iter().map(|i| (i.name.as_str(), i.impossible.as_deref())).collect();
         let why = "the run is too short: it would have to be over at 9s, 10 % before the end";
         assert_eq!(impossible, [("kill", None), ("kill", None), ("pause", Some(why))]);
@@ -333,7 +385,9 @@ mod tests {
     fn a_schedule_for_other_nodes_is_refused() {
         let line = spec(vec![Fault::Kill], 1, 0, 1);
         let line = NemesisSpec { targets: Targets::Nodes(vec![NodeId(3)]), ..line };
-        let drawn = resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), 1).unwrap();
+        let drawn =
+            resolve(std::slice::from_ref(&line), Duration::from_secs(10), &nodes(3), Quorums::Majority, 1)
+                .unwrap();
         assert_eq!(
             check_drawn(&drawn, &nodes(2)),
             Err("schedule: injection 1 (kill): n3 is not a node, there are n1,n2".into())
@@ -343,14 +397,14 @@ mod tests {
         let undrawn = Injection { fault: Fault::Partition(Shape::Halves), ..drawn[0].clone() };
         assert!(check_drawn(&[undrawn], &nodes(3)).unwrap_err().contains("halves is not drawn"));
         let long = NemesisSpec { lasts: Duration::MAX, ..line };
-        let error = resolve(&[long], Duration::from_secs(10), &nodes(3), 1).unwrap_err();
+        let error = resolve(&[long], Duration::from_secs(10), &nodes(3), Quorums::Majority, 1).unwrap_err();
         assert_eq!(error.to_string(), "nemesis line 1: for is over 30days");
     }
 
     #[test]
     fn what_few_nodes_cannot_have_is_kept_with_its_reason() {
         let specs = [spec(vec![Fault::Partition(Shape::Halves)], 1, 0, 1)];
-        let drawn = resolve(&specs, Duration::from_secs(10), &nodes(1), 1).unwrap();
+        let drawn = resolve(&specs, Duration::from_secs(10), &nodes(1), Quorums::Majority, 1).unwrap();
         assert_eq!(drawn[0].impossible.as_deref(), Some("one node cannot be partitioned"));
     }
 
@@ -358,7 +412,8 @@ mod tests {
     fn the_seed_draws_how_much_is_cut_off_where_a_plan_does_not_say() {
         let cut = |bytes, seed| {
             let line = spec(vec![Fault::Truncate { bytes }], 1, 5, 1);
-            let drawn = resolve(&[line], Duration::from_secs(100), &nodes(3), seed).unwrap();
+            let drawn =
+                resolve(&[line], Duration::from_secs(100), &nodes(3), Quorums::Majority, seed).unwrap();
             check_drawn(&drawn, &nodes(3)).unwrap();
             drawn.into_iter().map(|injection| injection.fault).collect::<Vec<_>>()
         };
@@ -367,7 +422,8 @@ mod tests {
         let small = Fault::Truncate { bytes: Some(7) };
         assert!(cut(Some(7), 1).iter().all(|fault| *fault == small));
         let mut undrawn =
-            resolve(&[spec(vec![small], 1, 5, 1)], Duration::from_secs(9), &nodes(3), 1).unwrap();
+            resolve(&[spec(vec![small], 1, 5, 1)], Duration::from_secs(9), &nodes(3), Quorums::Majority, 1)
+                .unwrap();
         undrawn[0].fault = Fault::Truncate { bytes: None };
         assert!(check_drawn(&undrawn, &nodes(3)).unwrap_err().contains("bytes is not drawn"));
     }
@@ -389,7 +445,8 @@ mod tests {
         ] {
             let mut line = spec(faults, 1, 5, 1);
             line.targets = targets;
-            let error = resolve(&[line], Duration::from_secs(10), &nodes(3), 1).unwrap_err();
+            let error =
+                resolve(&[line], Duration::from_secs(10), &nodes(3), Quorums::Majority, 1).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
     }

@@ -1,13 +1,14 @@
 //! Whom a fault is on.
 
-use protocol::{NodeId, quorum};
+use protocol::NodeId;
+use protocol::quorum::{self, Quorums};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The nodes that a fault is on. All but `leader` and `followers` are resolved to names by the seed, before
-/// the run; those two when the fault comes.
+/// The nodes that a fault is on. All but `leader`, `followers` and `busiest` are resolved to names by the seed, before
+/// the run; those when the fault comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Targets {
@@ -24,6 +25,8 @@ pub enum Targets {
     Leader,
     /// All but the one who leads when the fault comes.
     Followers,
+    /// Whoever leads when the fault comes; where nobody does, who has coordinated most commands of late.
+    Busiest,
     /// Everybody.
     All,
     /// These.
@@ -33,7 +36,7 @@ pub enum Targets {
 impl Targets {
     /// Draws the nodes that can be known before the run.
     #[must_use]
-    pub fn resolve(&self, nodes: &[NodeId], rng: &mut impl Rng) -> Targets {
+    pub fn resolve(&self, nodes: &[NodeId], quorums: Quorums, rng: &mut impl Rng) -> Targets {
         let n = nodes.len();
         let some = |count: usize, rng: &mut _| {
             let mut drawn: Vec<_> = nodes.choose_multiple(rng, count).copied().collect();
@@ -42,21 +45,23 @@ impl Targets {
         };
         match self {
             Targets::One => some(1, rng),
-            Targets::Minority => some(quorum::crash_faults_tolerated(n).max(1), rng),
-            Targets::Majority => some(quorum::majority(n), rng),
-            Targets::MinorityThird => some((n.saturating_sub(1) / 3).max(1), rng),
+            Targets::Minority => some(quorums.minority(n), rng),
+            Targets::Majority => some(quorums.majority(n), rng),
+            Targets::MinorityThird => some(quorum::byzantine_faults_tolerated(n).max(1), rng),
             Targets::All => Targets::Nodes(nodes.to_vec()),
-            Targets::Leader | Targets::Followers | Targets::Nodes(_) => self.clone(),
+            Targets::Leader | Targets::Followers | Targets::Busiest | Targets::Nodes(_) => self.clone(),
         }
     }
 
-    /// Whom a resolved target means now.
+    /// Whom a resolved target means now; `leader`: who leads, or is the busiest, where that is meant.
     ///
     /// # Errors
     /// With the reason if nobody is meant.
     pub fn now(&self, nodes: &[NodeId], leader: Option<NodeId>) -> Result<Vec<NodeId>, String> {
         match self {
-            Targets::Leader => leader.map(|l| vec![l]).ok_or_else(|| "nobody leads".into()),
+            Targets::Leader | Targets::Busiest => {
+                leader.map(|l| vec![l]).ok_or_else(|| "nobody leads".into())
+            }
             Targets::Followers => {
                 let leader = leader.ok_or("nobody leads, so nobody follows")?;
                 let followers: Vec<_> = nodes.iter().copied().filter(|n| *n != leader).collect();
@@ -78,6 +83,8 @@ pub enum Shape {
     One,
     /// Whoever leads when the fault comes, alone.
     Leader,
+    /// Whoever leads when the fault comes, or has coordinated most commands of late, alone.
+    Busiest,
     /// Two halves (of an odd number, the larger has a majority).
     Halves,
     /// A smallest majority away from the rest.
@@ -110,6 +117,7 @@ impl Shape {
         match self {
             Shape::One => "one",
             Shape::Leader => "leader",
+            Shape::Busiest => "busiest",
             Shape::Halves => "halves",
             Shape::Majority => "majority",
             Shape::MinorityThird => "minority-third",
@@ -127,6 +135,7 @@ impl Shape {
         [
             Shape::One,
             Shape::Leader,
+            Shape::Busiest,
             Shape::Halves,
             Shape::Majority,
             Shape::MinorityThird,
@@ -150,13 +159,23 @@ impl Shape {
                 groups.iter().flatten().find(|n| !seen.insert(**n)).map(|n| format!("{n} is in two groups"))
             }
             Shape::Cuts(cuts) => cuts.is_empty().then(|| "no cuts".into()),
-            _ => None,
+            Shape::One
+            | Shape::Leader
+            | Shape::Busiest
+            | Shape::Halves
+            | Shape::Majority
+            | Shape::MinorityThird
+            | Shape::MajoritiesRing
+            | Shape::Bridge
+            | Shape::OneWay
+            | Shape::Deaf
+            | Shape::LeaderDeaf => None,
         }
     }
 
     /// Whether nothing about it has to be drawn any more.
     pub(crate) fn is_drawn(&self) -> bool {
-        matches!(self, Shape::Leader | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_))
+        matches!(self, Shape::Leader | Shape::Busiest | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_))
     }
 
     /// The nodes that are named.
@@ -164,7 +183,17 @@ impl Shape {
         match self {
             Shape::Groups(groups) => groups.concat(),
             Shape::Cuts(cuts) => cuts.iter().flat_map(|(from, to)| [*from, *to]).collect(),
-            _ => Vec::new(),
+            Shape::One
+            | Shape::Leader
+            | Shape::Busiest
+            | Shape::Halves
+            | Shape::Majority
+            | Shape::MinorityThird
+            | Shape::MajoritiesRing
+            | Shape::Bridge
+            | Shape::OneWay
+            | Shape::Deaf
+            | Shape::LeaderDeaf => Vec::new(),
         }
     }
 
@@ -189,7 +218,7 @@ impl Shape {
             Shape::One => split(1),
             Shape::Halves => split(n / 2),
             Shape::Majority => split(quorum::majority(n).min(n - 1)),
-            Shape::MinorityThird => split(((n - 1) / 3).max(1)),
+            Shape::MinorityThird => split(quorum::byzantine_faults_tolerated(n).max(1)),
             Shape::MajoritiesRing => Shape::Cuts(majorities_ring(&order)?),
             Shape::Bridge => {
                 if n < 3 {
@@ -203,7 +232,9 @@ impl Shape {
             }
             Shape::OneWay => Shape::Cuts(order[1..].iter().map(|to| (order[0], *to)).collect()),
             Shape::Deaf => Shape::Cuts(order[1..].iter().map(|from| (*from, order[0])).collect()),
-            Shape::Leader | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_) => self.clone(),
+            Shape::Leader | Shape::Busiest | Shape::LeaderDeaf | Shape::Groups(_) | Shape::Cuts(_) => {
+                self.clone()
+            }
         })
     }
 
@@ -218,7 +249,7 @@ impl Shape {
                 Ok((cuts.clone(), text.join(",")))
             }
             Shape::Groups(groups) => Ok((between(groups), list(groups))),
-            Shape::Leader => {
+            Shape::Leader | Shape::Busiest => {
                 let leader = leader.ok_or("nobody leads")?;
                 let groups = vec![vec![leader], nodes.iter().copied().filter(|n| *n != leader).collect()];
                 Ok((between(&groups), list(&groups)))

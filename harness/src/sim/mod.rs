@@ -7,7 +7,6 @@
 //! | `scenario.rs` | circumstances that independent draws would hardly ever bring together |
 //! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
-//! | `members.rs` | how members are changed, disks lost, leaders replaced |
 //! | `alarm.rs` | what the simulation wakes up for |
 //! | `shrink.rs` | a smaller plan that fails in the same way |
 //! | `stored.rs` | a run in the store |
@@ -16,7 +15,6 @@
 mod alarm;
 pub(crate) mod campaign;
 mod clients;
-mod members;
 pub(crate) mod run;
 mod scenario;
 pub(crate) mod settings;

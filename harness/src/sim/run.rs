@@ -11,8 +11,8 @@ use checkers::digests::{Settled, Sighting, Sightings, Statuses, are_at_rest, che
 use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
 use checkers::{CheckResult, Verdict};
 use kv::Serves;
-use nemesis::operator::in_words;
 use nemesis::target::names;
+use nemesis::{Group, Nemesis};
 use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Broken, Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
 use std::collections::BTreeMap;
@@ -79,8 +79,6 @@ const FINAL_WORKERS: u32 = 3;
 const BRACKET: Duration = Duration::from_secs(120);
 /// A quorum in which no new epoch began for so long is at rest.
 const REST: Duration = Duration::from_secs(5);
-/// Between two looks of the operator.
-const OPERATE_EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at what is waited for.
 const GLANCE: Duration = Duration::from_millis(100);
 /// Between two looks at what replicas say of themselves, for the record.
@@ -152,7 +150,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let load =
             ClientSettings { think_mean: Duration::from_millis(1), ops_max: None, ..client_settings(cell) };
         let clients = Clients::begin(Phase::Load, load, nodes.clone(), &mut recording, &mut cluster);
-        let storm = Storm::begin((nodes.clone(), cell.replicas()), Vec::new(), cell.seed, &mut cluster);
+        let storm = Storm::begin(group(cell, &cluster), Vec::new(), cell.seed, &mut cluster);
         let recover_within = cell.plan.sim.as_ref().expect("a resolved plan").recover_within;
         Self {
             cell,
@@ -193,7 +191,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             processes: self.recording.processes,
             statuses,
             events: self.cluster.events().to_vec(),
-            bites: self.storm.bites,
+            bites: self.storm.bites(),
             reached,
             fingerprint: self.cluster.fingerprint(),
             messages: self.cluster.messages_delivered(),
@@ -213,8 +211,9 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         if !self.accusations.is_empty() {
             return;
         }
-        let patience = self.recover_within + self.storm.clock_error_most();
-        let saved = self.storm.heal_quorum(&mut self.cluster, &mut self.observer);
+        let patience = self.recover_within + Nemesis::clock_error_most(self.cell.schedule());
+        let (recording, cluster, observer) = (&mut self.recording, &mut self.cluster, &mut self.observer);
+        let saved = self.storm.heal_quorum(&mut recording.entries, cluster, observer);
         self.cluster.note(|| format!("healed is the quorum {}", names(&saved)));
         // Whoever leads may stand outside, and be cut off from some of the quorum: it is enough that somebody serves.
         if !self.serves(&format!("the quorum {} was healed", names(&saved)), &saved, None, patience) {
@@ -225,12 +224,11 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         }
         self.storm.heal(&mut self.recording.entries, &mut self.cluster, &mut self.observer);
         self.cluster.note(|| "all is healed".to_owned());
-        self.storm.operator.confirm();
-        self.until(self.cluster.now() + patience, |run| run.storm.operator.wish().is_none());
+        self.until(self.cluster.now() + patience, |run| run.storm.unsettled().is_none());
         if !self.accusations.is_empty() {
             return;
         }
-        if let Some(wish) = self.storm.operator.wish().map(in_words) {
+        if let Some(wish) = self.storm.unsettled() {
             self.stalled(format!("{patience:?} after all was healed {wish} were not the voters yet"));
             return;
         }
@@ -248,10 +246,8 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
     fn run_phase(&mut self) {
         let now = self.cluster.now();
         self.recording.phase(now, Phase::Run);
-        let schedule = self.cell.schedule().to_vec();
-        let who = (self.nodes.clone(), self.cell.replicas());
-        self.storm = Storm::begin(who, schedule, self.cell.seed, &mut self.cluster);
-        self.cluster.alarm(now, Alarm::Operate.number());
+        let (group, schedule) = (group(self.cell, &self.cluster), self.cell.schedule().to_vec());
+        self.storm = Storm::begin(group, schedule, self.cell.seed, &mut self.cluster);
         let settings = client_settings(self.cell);
         self.clients =
             Clients::begin(Phase::Run, settings, self.nodes.clone(), &mut self.recording, &mut self.cluster);
@@ -418,18 +414,9 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         match alarm {
             Alarm::Ask { slot } => self.clients.ask(slot, recording, cluster),
             Alarm::Wake { slot } => self.clients.wake(slot, recording, cluster),
-            Alarm::Begin { fault } => {
-                self.storm.begin_fault(fault, &mut recording.entries, cluster, observer);
-            }
-            Alarm::End { fault } => self.storm.end_fault(fault, &mut recording.entries, cluster, observer),
-            Alarm::Strobe { fault } => self.storm.strobe(fault, cluster),
-            Alarm::Doom { fault } => self.storm.doom_is_over(fault, cluster, observer),
+            Alarm::Nemesis => self.storm.step(&mut recording.entries, cluster, observer),
+            Alarm::Doom { node } => self.storm.doom_is_over(node, cluster, observer),
             Alarm::Restart { node } => self.storm.start(node, cluster, observer),
-            Alarm::Operate => {
-                self.storm.operate(cluster, observer);
-                let next = cluster.now() + OPERATE_EVERY;
-                cluster.alarm(next, Alarm::Operate.number());
-            }
             Alarm::Look => {
                 for node in self.nodes.clone() {
                     if let Some(sighting) = self.sighting(node) {
@@ -446,6 +433,18 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         // One that stands alone has nobody to agree with, and may lose what is not on disk yet.
         let status = self.cluster.status(node).filter(|_| self.nodes.len() > 1)?;
         Some(sighting(node, self.cluster.now().0, &status))
+    }
+}
+
+/// Who is there for the nemesis.
+fn group<P: Serves>(cell: &Cell, cluster: &Cluster<P>) -> Group {
+    let properties = cell.subject().system.properties();
+    Group {
+        nodes: cluster.nodes().collect(),
+        founders: (1..=cell.replicas()).map(NodeId).collect(),
+        placement: cluster.placement().clone(),
+        quorums: properties.quorums,
+        changes_members: properties.changes_members,
     }
 }
 

@@ -223,10 +223,11 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
 /// The faults of a run. Other than on real machines they may last beyond the run phase: then they stay in force outside the quorum
 /// that is healed first.
 fn draw_schedule(plan: &Plan, seed: u64) -> anyhow::Result<Vec<Injection>> {
-    let nodes = plan.nodes(&plan.subjects[0]);
+    let subject = &plan.subjects[0];
+    let (nodes, quorums) = (plan.nodes(subject), subject.system.properties().quorums);
     let longest = plan.nemesis.iter().map(|spec| spec.lasts).max().unwrap_or_default();
     let beyond = (plan.duration + 2 * longest).div_f64(1.0 - nemesis::schedule::CALM_END);
-    let mut schedule = nemesis::schedule::resolve(&plan.nemesis, beyond, &nodes, seed)?;
+    let mut schedule = nemesis::schedule::resolve(&plan.nemesis, beyond, &nodes, quorums, seed)?;
     schedule.retain(|injection| injection.at < plan.duration);
     Ok(schedule)
 }

@@ -18,9 +18,11 @@ use anyhow::Context;
 use checkers::digests::{Settled, Sighting, Sightings, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
-use nemesis::{Comeback, Dark, Exit, InjectError, LinkMeans, Pressure, World};
+use nemesis::{
+    Action, Comeback, Dark, DiskCondition, Evidence, Exit, Group, InjectError, LinkMeans, Processes, Reading,
+};
 use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
-use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
+use protocol::{NodeId, Placement, ReplicaId, Status};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,8 @@ const SIGHTINGS_MAX: usize = 100_000;
 /// A disk that stops with nothing to lose is looked at so often again, after so long.
 const CUT_LOOKS: u32 = 10;
 const CUT_LOOK: Duration = Duration::from_millis(20);
+/// A node that has not said within this what its replica is about is not asked any longer.
+const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 /// What is not fetched from a host: sockets, and what nobody but the node may know.
 const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
 
@@ -560,44 +564,144 @@ async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> 
     join_all(hosts.map(Remote::begin_run)).await.into_iter().collect()
 }
 
-impl World for Cluster {
-    fn nodes(&self) -> Vec<NodeId> {
+impl Processes for Cluster {
+    fn group(&self) -> Group {
+        let properties = self.system.properties();
+        Group {
+            nodes: self.nodes(),
+            founders: self.founders.clone(),
+            placement: self.placement.clone(),
+            quorums: properties.quorums,
+            changes_members: properties.changes_members,
+        }
+    }
+
+    async fn carry_out(&mut self, action: &Action) -> Result<Evidence, InjectError> {
+        match action {
+            Action::Look => Ok(Evidence::Seen(self.look().await)),
+            Action::Read(node) => self.control(*node, ControlRequest::Status).await.map(read),
+            Action::Kill(node) => self.done(*node, NodeRequest::Kill).await.map(Evidence::Words),
+            Action::LosePower(nodes) => Ok(Evidence::Dark(self.lose_power(nodes).await)),
+            Action::Start(node) => self.done(*node, NodeRequest::Start).await.map(Evidence::Words),
+            Action::Pause(node) => self.done(*node, NodeRequest::Pause).await.map(Evidence::Words),
+            Action::Resume(node) => self.done(*node, NodeRequest::Resume).await.map(Evidence::Words),
+            Action::Press(node, pressure) => {
+                self.done(*node, NodeRequest::Press(*pressure)).await.map(Evidence::Words)
+            }
+            Action::Release(node, pressure) => {
+                match self.ask(*node, NodeRequest::Release(*pressure)).await? {
+                    HostReply::Released(words) => Ok(Evidence::Released(words)),
+                    other => Err(odd(*node, &other)),
+                }
+            }
+            Action::Links(node, links) => {
+                let request = ControlRequest::SetLinks { links: links.clone(), lease_ms: lease_ms() };
+                self.control(*node, request).await.map(read)
+            }
+            Action::Clock(node, clock) => {
+                let request = ControlRequest::SetClock { clock: *clock, lease_ms: lease_ms() };
+                self.control(*node, request).await.map(read)
+            }
+            Action::Disk(node, condition) => self.set_disk(*node, *condition).await.map(Evidence::Words),
+            Action::FlipBit(node, chance) => {
+                let flipped = self.flip_bit(*node, *chance).await?;
+                Ok(Evidence::Comeback(Comeback::Refused(flipped)))
+            }
+            Action::Wipe(node) => self.wipe(*node).await.map(Evidence::Words),
+            Action::Truncate(node, bytes) => {
+                self.needs_disk()?;
+                self.done(*node, NodeRequest::Truncate(*bytes)).await.map(Evidence::Words)
+            }
+            Action::ComeBack(node) => {
+                self.came_back(*node, NodeRequest::ComeBack).await.map(Evidence::Comeback)
+            }
+            Action::CopyDisk(node) => {
+                self.needs_disk()?;
+                self.done(*node, NodeRequest::CopyDisk).await.map(Evidence::Words)
+            }
+            Action::RollBack(node) => {
+                self.came_back(*node, NodeRequest::RollBack).await.map(Evidence::Comeback)
+            }
+            Action::Ask(node, request) => {
+                match self.ask_itself(*node, ControlRequest::Admin(request.clone())).await? {
+                    ControlReply::Admin(reply) => Ok(Evidence::Answer(reply)),
+                    other => Err(odd(*node, &other)),
+                }
+            }
+        }
+    }
+
+    async fn heal(&mut self, node: NodeId) -> Result<NodeStatus, InjectError> {
+        self.control(node, ControlRequest::Heal).await
+    }
+
+    async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)> {
+        let mut exits = Vec::new();
+        for host in &mut self.hosts {
+            match host.ask(HostRequest::Exits).await {
+                Ok(HostReply::Exits { nodes, disks }) => {
+                    exits.extend(nodes);
+                    self.lapses.extend(disks);
+                }
+                other => tracing::warn!(?other, "a host does not tell which nodes ended"),
+            }
+        }
+        exits
+    }
+
+    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
+        self.means_of(condition)
+    }
+
+    fn clock_means(&self) -> &'static str {
+        self.clocks_bent()
+    }
+}
+
+fn read(status: NodeStatus) -> Evidence {
+    Evidence::Read(Box::new(Reading::from(status)))
+}
+
+fn lease_ms() -> u64 {
+    u64::try_from(LEASE.as_millis()).expect("a few seconds")
+}
+
+/// What the nemesis wants done.
+impl Cluster {
+    /// All nodes, up or not.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.places.keys().copied().collect()
     }
 
-    fn placement(&self) -> Placement {
-        self.placement.clone()
+    /// Which replica each node stands for.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
-    fn founders(&self) -> Vec<NodeId> {
-        self.founders.clone()
+    async fn control(&mut self, node: NodeId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
+        let status = self.control_with_host(node, request).await?;
+        if self.system.is_ours() {
+            self.saw(&status);
+        }
+        Ok(status)
     }
 
-    fn life(&self, node: NodeId) -> Incarnation {
-        self.own.get(&node).map(OwnNode::life).unwrap_or_default()
-    }
-
-    async fn leader(&mut self) -> Option<NodeId> {
+    /// What the replicas say of themselves that answer; of a foreign system only who leads.
+    async fn look(&mut self) -> BTreeMap<NodeId, Status> {
         if let Deployment::Foreign(foreign) = self.system.deployment() {
             let members: Vec<_> = self.ports.values().map(|ports| ports.client).collect();
-            let leader = foreign.leader(&members).await?;
-            return self.ports.iter().find(|(_, ports)| ports.client == leader).map(|(id, _)| *id);
+            let Some(leader) = foreign.leader(&members).await else { return BTreeMap::new() };
+            let leads = |client| Status { leads: client == leader, ..Status::default() };
+            return self.ports.iter().map(|(node, ports)| (*node, leads(ports.client))).collect();
         }
-        let mut leaders = Vec::new();
-        for id in self.nodes() {
+        let mut statuses = BTreeMap::new();
+        for node in self.nodes() {
             // One that is down or paused refuses at once.
-            let asked = timeout(Duration::from_millis(500), self.status(id)).await;
-            if let Ok(Ok(status)) = asked
-                && status.core.leads
-            {
-                leaders.push((status.core.epoch, id));
+            if let Ok(Ok(status)) = timeout(LOOK_DEADLINE, self.status(node)).await {
+                statuses.insert(node, status.core);
             }
         }
-        leaders.into_iter().max().map(|(_, id)| id)
-    }
-
-    async fn kill(&mut self, node: NodeId) -> Result<String, InjectError> {
-        self.done(node, NodeRequest::Kill).await
+        statuses
     }
 
     async fn lose_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
@@ -624,52 +728,6 @@ impl World for Cluster {
         gone
     }
 
-    async fn restart(&mut self, node: NodeId) -> Result<String, InjectError> {
-        self.done(node, NodeRequest::Start).await
-    }
-
-    async fn pause(&mut self, node: NodeId) -> Result<String, InjectError> {
-        self.done(node, NodeRequest::Pause).await
-    }
-
-    async fn resume(&mut self, node: NodeId) -> Result<String, InjectError> {
-        self.done(node, NodeRequest::Resume).await
-    }
-
-    async fn press(&mut self, node: NodeId, pressure: Pressure) -> Result<String, InjectError> {
-        self.done(node, NodeRequest::Press(pressure)).await
-    }
-
-    async fn release(&mut self, node: NodeId, pressure: Pressure) -> Result<Option<String>, InjectError> {
-        match self.ask(node, NodeRequest::Release(pressure)).await? {
-            HostReply::Released(words) => Ok(words),
-            other => Err(odd(node, &other)),
-        }
-    }
-
-    async fn control(&mut self, node: NodeId, request: ControlRequest) -> Result<NodeStatus, InjectError> {
-        let status = self.control_with_host(node, request).await?;
-        if self.system.is_ours() {
-            self.saw(&status);
-        }
-        Ok(status)
-    }
-
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
-        self.means_of(condition)
-    }
-
-    fn clock_means(&self) -> &'static str {
-        self.clocks_bent()
-    }
-
-    async fn administer(&mut self, node: NodeId, request: &AdminRequest) -> Result<AdminReply, InjectError> {
-        match self.ask_itself(node, ControlRequest::Admin(request.clone())).await? {
-            ControlReply::Admin(reply) => Ok(reply),
-            other => Err(odd(node, &other)),
-        }
-    }
-
     async fn wipe(&mut self, node: NodeId) -> Result<String, InjectError> {
         let Some(own) = self.own.get_mut(&node) else {
             return Err(InjectError::Unsupported(format!("{node} is a foreign process")));
@@ -691,6 +749,14 @@ impl World for Cluster {
         self.done(node, NodeRequest::FlipBit { chance }).await
     }
 
+    /// A disk that holds no more, or has room again. A disk that does nothing or is slow is a simulated one.
+    async fn set_disk(&mut self, node: NodeId, condition: DiskCondition) -> Result<String, InjectError> {
+        if condition.stalled || condition.times_slower != 1.0 {
+            return Err(InjectError::Unsupported("only in the simulator".into()));
+        }
+        if condition.full { self.fill_disk(node).await } else { self.free_disk(node).await }
+    }
+
     async fn fill_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         self.needs_disk()?;
         let why_not = if self.remote(node).is_some() {
@@ -704,54 +770,18 @@ impl World for Cluster {
         if !self.system.is_ours() {
             return Err(InjectError::Unsupported(format!("{why_not}, and {node} is a foreign process")));
         }
-        let lease_ms = u64::try_from(LEASE.as_millis()).expect("a few seconds");
-        self.ask_status(node, ControlRequest::SetDisk { full: true, lease_ms }).await?;
+        self.ask_status(node, ControlRequest::SetDisk { full: true, lease_ms: lease_ms() }).await?;
         Ok(format!("it refuses to write more, by the node itself ({why_not})"))
     }
 
-    async fn free_disk(&mut self, node: NodeId) -> Result<u64, InjectError> {
+    async fn free_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
         if self.remote(node).is_some() {
             self.done(node, NodeRequest::FreeDisk).await?;
         }
         // A process that is gone refuses nothing any more.
-        let free = ControlRequest::SetDisk { full: false, lease_ms: 0 };
-        let asked = if self.system.is_ours() { self.ask_status(node, free).await.ok() } else { None };
-        Ok(asked.map_or(0, |status| status.writes_refused))
-    }
-
-    fn changes_members(&self) -> bool {
-        self.system.properties().changes_members
-    }
-
-    async fn truncate(&mut self, node: NodeId, bytes: u64) -> Result<String, InjectError> {
-        self.needs_disk()?;
-        self.done(node, NodeRequest::Truncate(bytes)).await
-    }
-
-    async fn come_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
-        self.came_back(node, NodeRequest::ComeBack).await
-    }
-
-    async fn copy_disk(&mut self, node: NodeId) -> Result<String, InjectError> {
-        self.needs_disk()?;
-        self.done(node, NodeRequest::CopyDisk).await
-    }
-
-    async fn roll_back(&mut self, node: NodeId) -> Result<Comeback, InjectError> {
-        self.came_back(node, NodeRequest::RollBack).await
-    }
-
-    async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)> {
-        let mut exits = Vec::new();
-        for host in &mut self.hosts {
-            match host.ask(HostRequest::Exits).await {
-                Ok(HostReply::Exits { nodes, disks }) => {
-                    exits.extend(nodes);
-                    self.lapses.extend(disks);
-                }
-                other => tracing::warn!(?other, "a host does not tell which nodes ended"),
-            }
+        if self.system.is_ours() {
+            drop(self.ask_status(node, ControlRequest::SetDisk { full: false, lease_ms: 0 }).await);
         }
-        exits
+        Ok("it has room again".into())
     }
 }

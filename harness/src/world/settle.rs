@@ -3,7 +3,6 @@
 use crate::world::cluster::Cluster;
 use anyhow::bail;
 use checkers::digests::{Settled, are_at_rest};
-use nemesis::World;
 use protocol::{ReplicaId, Status};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(crate) async fn wait_until_it_serves(cluster: &mut Cluster, deadline: Durati
                     statuses.insert(status.replica, status.core);
                 }
             }
-            let placement = cluster.placement();
+            let placement = cluster.placement().clone();
             let replicas = placement.iter().map(|(_, replica)| replica).collect();
             if let Some(voters) = served_by_all(&statuses, replicas) {
                 cluster.saw_voters(voters.into_iter().flat_map(|voter| placement.nodes_of(voter)));

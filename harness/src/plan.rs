@@ -5,7 +5,7 @@
 //! a plan, and running it makes the same choices.
 
 use crate::sim::Simulation;
-use crate::subject::Subject;
+use crate::subject::{Subject, faults};
 use anyhow::{Context, bail};
 use nemesis::{Injection, NemesisSpec};
 use protocol::{NodeId, Placement};
@@ -98,6 +98,15 @@ pub(crate) enum World {
 }
 
 impl World {
+    /// Where its nodes are.
+    #[must_use]
+    pub(crate) fn place(self) -> faults::Place {
+        match self {
+            World::Local => faults::Place::Here,
+            World::Ssh => faults::Place::Hosts,
+        }
+    }
+
     /// The name in plans and reports.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -326,7 +335,22 @@ impl Plan {
         self.placement(subject).nodes().collect()
     }
 
-    /// The faults of a run, with every choice made.
+    /// What of the nemesis a subject can have, and what is left out, in words.
+    pub(crate) fn possible_for(&self, subject: &Subject, place: faults::Place) -> (Vec<NemesisSpec>, Vec<String>) {
+        faults::possible(subject, subject.replicas_under(self.replicas), place, &self.nemesis)
+    }
+
+    /// Whether every line of the nemesis can be had by some subject.
+    ///
+    /// # Errors
+    /// Which line cannot, and why.
+    pub(crate) fn check_possible(&self, place: faults::Place) -> anyhow::Result<()> {
+        let subjects: Vec<_> =
+            self.subjects.iter().map(|subject| (subject, subject.replicas_under(self.replicas))).collect();
+        faults::impossible(&subjects, place, &self.nemesis).map_or(Ok(()), |words| bail!(words))
+    }
+
+    /// The faults of a run of processes, with every choice made.
     fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
         let nodes = self.nodes(subject);
         if let Some(schedule) = &self.schedule {
@@ -334,7 +358,9 @@ impl Plan {
             return Ok(schedule.clone());
         }
         let quorums = subject.system.properties().quorums;
-        Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, quorums, seed)?)
+        nemesis::schedule::check_lines(&self.nemesis, &nodes)?;
+        let (possible, _) = self.possible_for(subject, self.world.place());
+        Ok(nemesis::schedule::resolve(&possible, self.duration, &nodes, quorums, seed)?)
     }
 
     /// The name of the subject that ratios refer to.
@@ -350,6 +376,7 @@ impl Plan {
     /// # Errors
     /// If the nemesis cannot be carried out.
     pub(crate) fn cells(&self, seed: u64) -> anyhow::Result<Vec<Cell>> {
+        self.check_possible(self.world.place())?;
         let mut cells = Vec::new();
         for repeat in 1..=self.repeats {
             for workload in &self.workloads {
@@ -392,7 +419,8 @@ impl Plan {
             baseline: None,
             ..self.clone()
         };
-        Ok(Cell { folder, seed, plan })
+        let (_, left_out) = self.possible_for(subject, self.world.place());
+        Ok(Cell { folder, seed, plan, left_out })
     }
 }
 
@@ -405,6 +433,8 @@ pub(crate) struct Cell {
     pub seed: u64,
     /// The resolved plan.
     pub plan: Plan,
+    /// What of the nemesis its subject cannot have, and why, in words.
+    pub left_out: Vec<String>,
 }
 
 impl Cell {

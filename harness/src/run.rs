@@ -446,7 +446,7 @@ fn describe(cell: &Cell, site: &Site) -> RunInfo {
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
-        left_out: Vec::new(),
+        left_out: cell.left_out.clone(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
         disk_full: Vec::new(),

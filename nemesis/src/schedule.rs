@@ -98,7 +98,7 @@ pub struct SpecError {
 /// Draws every injection of a run phase of length `duration`, in order of time. Injections that would not be over
 /// [`CALM_END`] of the phase before its end are left out, so that recovery is seen under load. A line of which nothing is
 /// left is there all the same, as an injection that cannot be had: a storm that never comes must not look like fair
-/// weather.
+/// weather. Of a line without faults, because the subject can have none of them, nothing is drawn.
 ///
 /// # Errors
 /// If a line cannot be carried out on any cluster.
@@ -112,6 +112,10 @@ pub fn resolve(
     let mut injections = Vec::new();
     let last_end = duration.mul_f64(1.0 - CALM_END);
     for (i, spec) in specs.iter().enumerate() {
+        if spec.faults.is_empty() {
+            // All of it was left out.
+            continue;
+        }
         check(spec, nodes).map_err(|reason| SpecError { line: i + 1, reason })?;
         // A stream of its own for each line: changing one leaves the others as they were.
         let mut rng =
@@ -150,6 +154,17 @@ pub fn resolve(
     }
     injections.sort_by_key(|injection| injection.at);
     Ok(injections)
+}
+
+/// Whether lines of a plan make sense on these nodes.
+///
+/// # Errors
+/// The first line that does not, and why.
+pub fn check_lines(specs: &[NemesisSpec], nodes: &[NodeId]) -> Result<(), SpecError> {
+    for (i, spec) in specs.iter().enumerate() {
+        check(spec, nodes).map_err(|reason| SpecError { line: i + 1, reason })?;
+    }
+    Ok(())
 }
 
 /// How long the number of bytes is that are cut off, where a plan does not say: from a record or two to some thousand.

@@ -5,12 +5,13 @@ use super::settings::resolve;
 use super::stored;
 use super::storm::Bites;
 use crate::campaign::UsageError;
-use crate::cli::{Place, Seeds};
+use crate::cli::{self, Seeds};
 use crate::exit::Exit;
 use crate::panics;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::store;
+use crate::subject::faults::Place;
 use anyhow::Context;
 use checkers::Verdict;
 use checkers::history::OpKind;
@@ -120,8 +121,9 @@ pub(crate) fn simulate(
     plan: &Plan,
     seed_is_given: bool,
     which: &Seeds,
-    place: &Place,
+    place: &cli::Place,
 ) -> anyhow::Result<Exit> {
+    plan.check_possible(Place::Virtual).map_err(|error| UsageError(format!("{error:#}")))?;
     let replays = plan.sim.as_ref().is_some_and(|sim| sim.knobs.is_some());
     let first = plan.seed.unwrap_or_else(|| rand::random::<u32>().into());
     if replays || (seed_is_given && which.seeds.is_none()) {
@@ -148,6 +150,9 @@ pub(crate) fn simulate(
         println!("  replay: gauntlet sim {}", dir.join("plan.yaml").display());
         println!("  report: {}", dir.join("report.html").display());
     }
+    for line in plan.subjects.first().map(|subject| plan.possible_for(subject, Place::Virtual).1).unwrap_or_default() {
+        println!("left out of the nemesis: {line}");
+    }
     let worst = seen.worst.unwrap_or(Verdict::Unknown);
     for problem in &missing {
         println!("{problem}");
@@ -168,7 +173,7 @@ pub(crate) fn judge_again(plan: &Plan) -> anyhow::Result<Results> {
 }
 
 /// One seed, kept and rendered whatever it says.
-fn one(plan: &Plan, seed: u64, place: &Place) -> anyhow::Result<Exit> {
+fn one(plan: &Plan, seed: u64, place: &cli::Place) -> anyhow::Result<Exit> {
     let cell = resolve(plan, seed).map_err(|error| UsageError(format!("{error:#}")))?;
     let run = quiet(|| simulate_cell(&cell, true))?;
     let dir = stored::write(&cell, &run, place)?;

@@ -15,15 +15,13 @@
 mod alarm;
 pub(crate) mod campaign;
 mod clients;
+#[cfg(test)]
+mod executors;
 pub(crate) mod run;
 mod scenario;
 pub(crate) mod settings;
 mod shrink;
 pub(crate) mod stored;
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "what a fault does here moves to the nemesis, for all worlds"
-)]
 pub(crate) mod storm;
 
 pub(crate) use campaign::{judge_again, simulate};

@@ -7,6 +7,7 @@ use super::scenario::Scenario;
 use crate::plan::{Cell, Counts, Load, Plan};
 use crate::subject::Reads;
 use anyhow::{Context, bail};
+use crate::subject::faults::Place;
 use nemesis::{Fault, Injection, NemesisSpec};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -183,6 +184,7 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
     let mut plan = Plan { seed: Some(seed), repeats: 1, baseline: None, ..plan.clone() };
     let mut sim = plan.sim.take().unwrap_or_default();
     plan.subjects.truncate(1);
+    let mut left_out = Vec::new();
     if sim.knobs.is_none() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x5eed_0f5a_a111);
         let scenario = sim.draw_scenario(&mut rng);
@@ -211,13 +213,15 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
             sim.scenarios.clear();
         }
         sim.knobs = Some(knobs);
+        let subject = plan.subjects[0].clone();
+        (plan.nemesis, left_out) = plan.possible_for(&subject, Place::Virtual);
         if plan.schedule.is_none() {
             plan.schedule = Some(draw_schedule(&plan, seed)?);
         }
         plan.nemesis.clear();
     }
     plan.sim = Some(sim);
-    Ok(Cell { folder: plan.workloads[0].name().to_owned(), seed, plan })
+    Ok(Cell { folder: plan.workloads[0].name().to_owned(), seed, plan, left_out })
 }
 
 /// The faults of a run. Other than on real machines they may last beyond the run phase: then they stay in force outside the quorum

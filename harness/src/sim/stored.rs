@@ -71,7 +71,7 @@ fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),
-        left_out: Vec::new(),
+        left_out: cell.left_out.clone(),
         not_collected: Vec::new(),
         crashes: Vec::new(),
         disk_full: Vec::new(),

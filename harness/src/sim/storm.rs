@@ -1,6 +1,8 @@
 //! The nemesis of a simulated run: the same machine as on processes, whose actions are carried out on a simulated cluster.
 
 use super::alarm::Alarm;
+#[cfg(test)]
+use super::executors;
 use checkers::history::{Entry, FaultEvent, FaultStage};
 use kv::Serves;
 use nemesis::action::DiskCounters;
@@ -179,14 +181,8 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
         self.hands.start(node, self.cluster, self.observer);
         Ok(Evidence::Comeback(Comeback::Whole(format!("a bit of {file} at byte {at}"))))
     }
-}
 
-impl<P: Serves, O: Observer<P>> World for VirtualWorld<'_, P, O> {
-    fn now(&self) -> Duration {
-        self.cluster.now().since(self.hands.began)
-    }
-
-    async fn carry_out(&mut self, action: &Action) -> Result<Evidence, InjectError> {
+    fn act(&mut self, action: &Action) -> Result<Evidence, InjectError> {
         match action {
             Action::Look => {
                 let cluster = &self.cluster;
@@ -250,8 +246,26 @@ impl<P: Serves, O: Observer<P>> World for VirtualWorld<'_, P, O> {
             },
         }
     }
+}
+
+impl<P: Serves, O: Observer<P>> World for VirtualWorld<'_, P, O> {
+    fn now(&self) -> Duration {
+        self.cluster.now().since(self.hands.began)
+    }
+
+    async fn carry_out(&mut self, action: &Action) -> Result<Evidence, InjectError> {
+        let result = self.act(action);
+        #[cfg(test)]
+        executors::record(|record| {
+            let (at, action, result) = (World::now(self), action.clone(), result.clone());
+            record.done.push(executors::Done { at, action, result });
+        });
+        result
+    }
 
     fn record(&mut self, event: FaultEvent) {
+        #[cfg(test)]
+        executors::record(|record| record.events.push(event.clone()));
         let bites = self.hands.bites.entry(event.fault.clone()).or_default();
         match event.stage {
             FaultStage::Installed => bites.installed += 1,
@@ -293,6 +307,10 @@ impl Storm {
             disks: BTreeMap::new(),
             bites: BTreeMap::new(),
         };
+        #[cfg(test)]
+        executors::record(|record| {
+            *record = executors::Record { group: Some(group.clone()), ..executors::Record::default() };
+        });
         let mut storm = Self { nemesis: Nemesis::new(group, schedule, seed), hands, alarm: None };
         storm.set_alarm(cluster);
         storm
@@ -385,6 +403,11 @@ impl Storm {
             Stop::Refused(words) => (ExitKind::Refused, words),
             Stop::Panicked(words) => (ExitKind::Panic, words),
         };
+        #[cfg(test)]
+        executors::record(|record| {
+            let (at, exit) = (cluster.now().since(self.hands.began), Exit { how, words: words.clone() });
+            record.exits.push((at, node, exit));
+        });
         let is_expected = self.nemesis.ended(node, Exit { how, words: words.clone() });
         self.set_alarm(cluster);
         (!is_expected).then(|| format!("{node}: {why}"))
@@ -398,6 +421,8 @@ impl Storm {
         cluster: &mut Cluster<P>,
         observer: &mut impl Observer<P>,
     ) -> Vec<NodeId> {
+        #[cfg(test)]
+        executors::record(|record| record.end = Some(cluster.now().since(self.hands.began)));
         self.hands.is_calm = true;
         let mut saved = self.sound_voters();
         // While members change, quorums of two sets are needed, and some may know only the one: then all are healed.

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `mod.rs` | [`Subject`]: one as a plan configures it |
 //! | `properties.rs` | [`Properties`]: what there is to know of one beforehand |
+//! | `faults.rs` | which faults one can have, and where |
 //! | `kind.rs` | [`System`]: an entry of the table; [`OwnSystem`] and [`Foreign`], what one is made of |
 //!
 //! The entries are in `subjects/`, one file each.
 
+pub(crate) mod faults;
 mod kind;
 mod properties;
 

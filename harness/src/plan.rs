@@ -7,7 +7,7 @@
 use crate::sim::Simulation;
 use crate::subject::Subject;
 use anyhow::{Context, bail};
-use nemesis::{Injection, NemesisSpec};
+use nemesis::{Fault, Injection, NemesisSpec};
 use protocol::{NodeId, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -302,6 +302,9 @@ impl Plan {
                 })?;
             }
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
+            if let Some(problem) = self.faults().find_map(|fault| subject.lacks_kinds(fault)) {
+                bail!("subject {}: {problem}", subject.name);
+            }
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
                 let named = || format!("scenario `{}`", scenario.about);
                 scenario.validate(subject).with_context(named)?;
@@ -334,6 +337,14 @@ impl Plan {
             return Ok(schedule.clone());
         }
         Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
+    }
+
+    /// Every fault that it names.
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        let scenarios = self.sim.iter().flat_map(|sim| &sim.scenarios);
+        let specs = self.nemesis.iter().chain(scenarios.flat_map(|scenario| &scenario.nemesis));
+        let drawn = self.schedule.iter().flatten().map(|injection| &injection.fault);
+        specs.flat_map(|spec| &spec.faults).chain(drawn)
     }
 
     /// The name of the subject that ratios refer to.
@@ -458,6 +469,7 @@ pub(crate) fn sound(text: &str) -> Plan {
 mod tests {
     use super::sound as plan;
     use super::*;
+    use crate::subject::System;
     use crate::subjects::tests::some;
 
     const PLAN: &str = concat!(
@@ -523,6 +535,41 @@ repeats: 2
             let error = refusal(&text);
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn kinds_of_messages_are_those_of_the_subjects_protocol() {
+        let with = |subject: &str, kinds: &str| {
+            let fault = format!("{{ loss: {{ probability: 1, kinds: {kinds} }} }}");
+            let line = |key: &str| PLAN.lines().find(|line| line.starts_with(key)).expect("there is one");
+            PLAN.replace(line("subjects:"), &format!("subjects: [{subject}]"))
+                .replace(line("workloads:"), "workloads: [{ register: { cas: 0 } }]")
+                .replace("kill", &fault)
+        };
+        let mut refused = 0;
+        for system in System::all() {
+            let subject = system.name();
+            match system.message_kinds() {
+                Some([]) => {
+                    let error = refusal(&with(subject, "[vote]"));
+                    assert!(error.contains("has no messages between its nodes"), "{error}");
+                }
+                Some(known) => {
+                    plan(&with(subject, &format!("[{}]", known.join(", "))));
+                    let error = refusal(&with(subject, &format!("[{}, vole]", known[0])));
+                    assert!(error.contains("no messages of kind `vole`, expected of "), "{error}");
+                    assert!(known.iter().all(|kind| error.contains(kind)), "{error}");
+                }
+                None => {
+                    let error = refusal(&with(subject, "[vote]"));
+                    assert!(error.contains("nothing on a link can tell"), "{error}");
+                }
+            }
+            refused += 1;
+        }
+        assert!(refused >= 4);
+        let error = refusal(&with(System::all().next().expect("there are some").name(), "[]"));
+        assert!(error.contains("kinds is empty"), "{error}");
     }
 
     #[test]

@@ -189,7 +189,6 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         fault: &Fault,
         directions: Vec<(NodeId, NodeId)>,
     ) -> Result<Hold, InjectError> {
-        let condition = links::condition(fault).expect("only link faults come here");
         // Read the counters first: what is counted from here on is this fault's (and its neighbours').
         let involved: BTreeSet<NodeId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
         let mut reached = 0;
@@ -203,13 +202,15 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
         if reached == 0 {
             return Err(InjectError::Unsupported("all nodes on these links are down or paused".into()));
         }
-        let before = self.counters.sum(&directions);
-        let hold = Hold::Links { fault: LinkFault { directions, condition }, before };
+        let fault = LinkFault::new(fault, directions).expect("only link faults come here");
+        let before = self.counters.sum(&fault);
+        let hold = Hold::Links { fault, before };
         self.try_hold(hold).await
     }
 
     fn link_means(&self, fault: &Fault) -> LinkMeans {
-        self.world.link_means(&links::condition(fault).expect("only link faults come here"))
+        self.world
+            .link_means(&LinkFault::new(fault, Vec::new()).expect("only link faults come here").one_way())
     }
 
     async fn install_clock(

@@ -335,9 +335,9 @@ impl<W: World, R: FnMut(FaultEvent)> Runner<W, R> {
             Hold::Paused(nodes) => self.resume(nodes).await,
             Hold::Links { fault: link, before } => {
                 let errors = self.apply().await;
-                let after = self.counters.sum(&link.directions);
+                let after = self.counters.sum(&link);
                 let (count, what) = bites(&link.condition, &before, &after);
-                let unit = self.world.link_means(&link.condition).unit;
+                let unit = self.world.link_means(&link.one_way()).unit;
                 match (count, errors.is_empty()) {
                     (_, false) => (FaultStage::Indeterminate, list(&errors)),
                     (0, true) => (FaultStage::NeverBit, format!("0 {unit} {what}")),

@@ -1,7 +1,7 @@
 //! What the runner needs of hosts and processes.
 
 use crate::exit::Exit;
-use protocol::control::{ControlRequest, LinkCondition, NodeStatus};
+use protocol::control::{ControlRequest, NodeStatus, OneWayCondition};
 use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ pub trait World {
     async fn control(&mut self, node: NodeId, request: ControlRequest) -> Result<NodeStatus, InjectError>;
 
     /// By what means this condition comes about on links between nodes.
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans;
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans;
 
     /// In a few words, whose clocks a clock fault bends.
     fn clock_means(&self) -> &'static str;

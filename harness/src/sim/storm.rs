@@ -324,9 +324,9 @@ impl Storm {
     }
 
     fn links<P: Serves>(&self, fault: &Fault, directions: Vec<Direction>, cluster: &Cluster<P>) -> Hold {
-        let condition = links::condition(fault).expect("only link faults come here");
-        let before = sum(&directions, cluster);
-        Hold::Links { all: directions.clone(), fault: LinkFault { directions, condition }, before }
+        let all = directions.clone();
+        let fault = LinkFault::new(fault, directions).expect("only link faults come here");
+        Hold::Links { before: sum(&all, &fault, cluster), all, fault }
     }
 
     fn apply_links<P: Serves>(&self, cluster: &mut Cluster<P>) {
@@ -426,7 +426,8 @@ impl Storm {
                 (true, "paused".to_owned())
             }
             Hold::Links { fault, all, before } => {
-                let (bites, of_what) = evidence::bites(&fault.condition, &before, &sum(&all, cluster));
+                let (bites, of_what) =
+                    evidence::bites(&fault.condition, &before, &sum(&all, &fault, cluster));
                 (bites > 0, format!("{bites} messages {of_what}"))
             }
             Hold::Clock { nodes, mut error_us_most, .. } => {
@@ -651,10 +652,14 @@ fn look_at_clocks<P: Serves>(nodes: &[NodeId], most: &mut u64, cluster: &mut Clu
     }
 }
 
-fn sum<P: Serves>(directions: &[Direction], cluster: &Cluster<P>) -> LinkCounters {
+fn sum<P: Serves>(directions: &[Direction], fault: &LinkFault, cluster: &Cluster<P>) -> LinkCounters {
     let mut sum = LinkCounters::default();
-    for (from, to) in directions {
-        evidence::add(&mut sum, &cluster.link_counters(*from, *to), &LinkCounters::default());
+    for ((from, to), kind) in evidence::counted(directions, fault) {
+        let counters = match kind {
+            None => cluster.link_counters(from, to),
+            Some(kind) => cluster.kind_counters(from, to, &kind),
+        };
+        evidence::add(&mut sum, &counters, &LinkCounters::default());
     }
     sum
 }

@@ -19,7 +19,7 @@ use checkers::digests::{Settled, Sighting, Sightings, Statuses};
 use futures_util::future::join_all;
 use nemesis::runner::LEASE;
 use nemesis::{Comeback, Dark, Exit, InjectError, LinkMeans, Pressure, World};
-use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
+use protocol::control::{ControlReply, ControlRequest, NodeStatus, OneWayCondition};
 use protocol::{AdminReply, AdminRequest, Incarnation, NodeId, Placement, ReplicaId};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
@@ -655,7 +655,7 @@ impl World for Cluster {
         Ok(status)
     }
 
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans {
         self.means_of(condition)
     }
 

@@ -6,10 +6,10 @@ use crate::node::{Input, Life, Node};
 use crate::outlets::{Halt, Released};
 use crate::queue::Queue;
 use crate::trace::{Trace, TraceEvent, TraceWhat};
-use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
+use protocol::control::{ClockSetting, LinkCounters, OneWayCondition};
 use protocol::{
-    AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
-    Routes, Status, Tampered, Time, codec,
+    AdminReply, AdminRequest, Bugs, ClientId, Describe, Detector, Incarnation, NodeId, Placement, Protocol,
+    ReplicaId, Routes, Status, Tampered, Time, codec,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -337,6 +337,12 @@ impl<P: Protocol> Cluster<P> {
         self.network.counters((from, to))
     }
 
+    /// What the condition of a kind of messages has done on one direction of a link.
+    #[must_use]
+    pub fn kind_counters(&self, from: NodeId, to: NodeId, kind: &str) -> LinkCounters {
+        self.network.kind_counters((from, to), kind)
+    }
+
     /// How far a node's clock is ahead of true time, microseconds; `None` if it is down.
     pub fn clock_error_us(&mut self, id: NodeId) -> Option<i64> {
         let now = self.now;
@@ -444,7 +450,14 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Replaces the conditions of all links: those not named are clear.
-    pub fn set_links(&mut self, conditions: &BTreeMap<(NodeId, NodeId), LinkCondition>) {
+    ///
+    /// # Panics
+    /// If one is on a kind of messages that the protocol does not have.
+    pub fn set_links(&mut self, conditions: &BTreeMap<(NodeId, NodeId), OneWayCondition>) {
+        for kind in conditions.values().flat_map(|condition| condition.kinds.keys()) {
+            let kinds = P::Message::KINDS;
+            assert!(kinds.contains(&kind.as_str()), "there are no messages of kind {kind}, only {kinds:?}");
+        }
         self.network.set(conditions);
     }
 
@@ -760,7 +773,8 @@ impl<P: Protocol> Cluster<P> {
         let node = &self.nodes[&to];
         let life = (!self.network.settings().datagrams).then_some(node.lives);
         let size = || codec::encode(&message).len();
-        let Arrivals { first, second } = self.network.send(self.now, (from, to), &mut self.chance, size);
+        let (now, kind) = (self.now, message.kind());
+        let Arrivals { first, second } = self.network.send(now, (from, to), kind, &mut self.chance, size);
         let number = self.trace.sent(self.now, (from, to), &message);
         let Some(first) = first else {
             self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why: "lost" });

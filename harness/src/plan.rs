@@ -6,6 +6,7 @@
 
 use crate::sim::Simulation;
 use crate::subject::Subject;
+use crate::topology::Topology;
 use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec};
 use protocol::{NodeId, Placement};
@@ -51,6 +52,9 @@ pub(crate) struct Plan {
     /// How many clients, and how they arrive.
     #[serde(default)]
     pub load: Load,
+    /// Where nodes and clients are, and how far that is. Left out, everything is near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<Topology>,
     /// A sync of the journal takes at least so long on nodes of ours: a slow disk. (Simulated machines draw their own.)
     #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
     pub journal_sync_min: Option<Duration>,
@@ -276,6 +280,9 @@ impl Plan {
         for clients in &self.load.clients.0 {
             within("clients", f64::from(*clients), 1.0, 100_000.0)?;
         }
+        if let Some(links) = &self.links {
+            self.validate_links(links)?;
+        }
         if let Some(least) = self.journal_sync_min {
             within("journal_sync_min (seconds)", least.as_secs_f64(), 0.001, 0.999)?;
         }
@@ -339,6 +346,43 @@ impl Plan {
         Ok(nemesis::schedule::resolve(&self.nemesis, self.duration, &nodes, seed)?)
     }
 
+    fn validate_links(&self, links: &Topology) -> anyhow::Result<()> {
+        if let Some(problem) = links.problem(&self.all_nodes()) {
+            bail!("links: {problem}");
+        }
+        let (longest, patience) = (links.longest(), self.load.attempt_timeout);
+        if longest >= patience {
+            bail!(
+                "attempt_timeout is {patience:?}, expected over the longest round trip of `links`, {longest:?}"
+            );
+        }
+        if let Some(foreign) = self.subjects.iter().find(|subject| !subject.system.is_ours()) {
+            let (subject, system) = (&foreign.name, foreign.system.name());
+            bail!(
+                "links: subject {subject}: {system} is a foreign process without a link conditioner of ours"
+            );
+        }
+        Ok(())
+    }
+
+    /// All nodes that any subject, or any seed in the simulator, may have. A resolved plan says how many those are.
+    fn all_nodes(&self) -> BTreeSet<NodeId> {
+        let drawn = self.sim.as_ref().filter(|_| self.schedule.is_none());
+        let replicas = drawn.into_iter().flat_map(|sim| {
+            sim.replicas.iter().chain(sim.scenarios.iter().flat_map(|scenario| &scenario.replicas))
+        });
+        let spares = drawn.into_iter().flat_map(|sim| {
+            sim.spares.iter().chain(sim.scenarios.iter().flat_map(|scenario| &scenario.spares))
+        });
+        let most = |own: u32, drawn: &mut dyn Iterator<Item = &u32>| drawn.copied().fold(own, u32::max);
+        let plan = Plan {
+            replicas: most(self.replicas, &mut replicas.into_iter()),
+            spares: most(self.spares, &mut spares.into_iter()),
+            ..self.clone()
+        };
+        self.subjects.iter().flat_map(|subject| plan.nodes(subject)).collect()
+    }
+
     /// Every fault that it names.
     fn faults(&self) -> impl Iterator<Item = &Fault> {
         let scenarios = self.sim.iter().flat_map(|sim| &sim.scenarios);
@@ -398,6 +442,7 @@ impl Plan {
             load: Load { clients: Counts(vec![clients]), ..self.load.clone() },
             nemesis: Vec::new(),
             schedule: Some(self.schedule_for(subject, seed)?),
+            links: self.links.as_ref().map(|links| links.among(&self.nodes(subject))),
             repeats: 1,
             baseline: None,
             ..self.clone()
@@ -534,6 +579,32 @@ repeats: 2
         ] {
             let error = refusal(&text);
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_topology_is_of_all_nodes_that_the_plan_may_have_and_a_cells_of_its_own() {
+        let links = "links: { zones: { a: [n1, n2], b: [n3] }, rtt: { a-b: 40ms } }\n";
+        let cells = plan(&format!("{PLAN}{links}")).cells(9).unwrap();
+        for cell in &cells {
+            let again = plan(&cell.plan.to_yaml());
+            assert_eq!(again, cell.plan);
+            let nodes = again.links.as_ref().unwrap().zones.values().map(Vec::len).sum::<usize>();
+            assert_eq!(nodes, cell.replicas() as usize, "{}", cell.folder);
+        }
+        let five = "sim: { replicas: [3, 5] }\n";
+        let error = refusal(&format!("{PLAN}{links}{five}"));
+        assert!(error.contains("links: zones: n4 is in none, expected in one of a, b"), "{error}");
+        let all = links.replace("[n3]", "[n3, n4, n5]");
+        let drawn = crate::sim::settings::resolve(&plan(&format!("{PLAN}{all}{five}")), 1).unwrap();
+        plan(&drawn.plan.to_yaml());
+        let slow = links.replace("40ms", "500ms");
+        let error = refusal(&format!("{PLAN}{slow}"));
+        assert!(error.contains("attempt_timeout is 500ms, expected over the longest round trip"), "{error}");
+        for system in System::all().filter(|system| !system.is_ours()) {
+            let error =
+                refusal(&format!("{PLAN}{links}").replace("standalone]", &format!("{}]", system.name())));
+            assert!(error.contains("a foreign process"), "{error}");
         }
     }
 

@@ -169,8 +169,8 @@ impl<S: OwnSystem> Kind for S {
     }
 
     fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
-        let (nodes, group) = (target.nodes.clone(), target.group);
-        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls }))
+        let (nodes, group, distances) = (target.nodes.clone(), target.group, target.distances.clone());
+        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls, distances }))
     }
 
     fn bugs(&self) -> Vec<BugInfo> {

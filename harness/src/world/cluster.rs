@@ -30,7 +30,7 @@ use std::time::Duration;
 use tls::TlsFiles;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use workloads::ClientTls;
+use workloads::{ClientTls, Distances};
 
 /// The most states that are taken down on the way: hours of polling.
 const SIGHTINGS_MAX: usize = 100_000;
@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     placement: Placement,
     /// Who votes, as far as was seen.
     voters: BTreeSet<NodeId>,
+    /// How far clients are from nodes.
+    distances: Distances,
     pub(super) ports: BTreeMap<NodeId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
@@ -123,6 +125,7 @@ impl Cluster {
             voters: founders.iter().copied().collect(),
             founders,
             placement: cell.plan.placement(subject),
+            distances: cell.plan.links.as_ref().map(|links| links.distances(&ids)).unwrap_or_default(),
             ports,
             _held: held,
             sightings: Sightings::default(),
@@ -266,6 +269,7 @@ impl Cluster {
             reads: self.reads,
             nodes: meant.map(|(id, ports)| (*id, (self.replica_of(*id), ports.client))).collect(),
             group: self.founders.len(),
+            distances: self.distances.clone(),
         }
     }
 

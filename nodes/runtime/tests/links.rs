@@ -6,6 +6,7 @@ use kv::{Response, Routing};
 use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, OneWayCondition};
 use protocol::{NodeId, ReplicaId};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use support::client::{Control, write};
 use support::local::Group;
 use support::wait_for;
@@ -195,6 +196,37 @@ fn one_kind_of_messages_is_lost_and_the_other_passes() {
     let unknown = ControlRequest::SetLinks { links: outbound(1, on("hello", lossy)), lease_ms: HOUR_MS };
     let error = follower.ask(&unknown).expect_err("there is no such kind");
     assert!(error.contains("no messages of kind `hello`, the kinds are replicate, have"), "{error}");
+}
+
+#[test]
+fn a_distance_is_there_before_and_after_every_fault() {
+    let one_way = Duration::from_millis(30);
+    let us = u64::try_from(one_way.as_micros()).expect("a moment");
+    let group = Group::start_configured(2, |configs| {
+        configs[0].distance_us = [(NodeId(2), us)].into();
+        configs[1].distance_us = [(NodeId(1), us)].into();
+    });
+    let mut client = group.nodes[0].client(1);
+    let mut control = group.nodes[0].control();
+    let mut put = || {
+        let begun = Instant::now();
+        client.put("key", "value");
+        begun.elapsed()
+    };
+    put();
+    let near = put();
+    assert!(near >= 2 * one_way && near < 10 * one_way, "{near:?}");
+    let status = control.status();
+    assert!(
+        status.links.is_empty() && status.outbound[&NodeId(2)].delayed == 0,
+        "it is no fault: {status:?}"
+    );
+    set(&mut control, outbound(2, LinkCondition { latency_us: 200_000, ..Default::default() }), HOUR_MS);
+    let late = put();
+    assert!(late >= 2 * one_way + Duration::from_millis(200), "{late:?}");
+    control.ask(&ControlRequest::Heal).expect("healed");
+    let healed = put();
+    assert!(healed >= 2 * one_way && healed < 10 * one_way, "{healed:?}");
 }
 
 #[test]

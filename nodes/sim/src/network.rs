@@ -25,6 +25,8 @@ const RATE_QUEUE_BYTES_MAX: f64 = (1 << 20) as f64;
 #[derive(Debug)]
 pub(crate) struct Network {
     settings: NetworkSettings,
+    /// What a message takes besides, where it is sent far.
+    distances: BTreeMap<(NodeId, NodeId), Duration>,
     links: BTreeMap<(NodeId, NodeId), Link>,
     /// Whether any link is not clear.
     faulted: bool,
@@ -53,8 +55,8 @@ pub(crate) struct Arrivals {
 }
 
 impl Network {
-    pub(crate) fn new(settings: NetworkSettings) -> Self {
-        Self { settings, links: BTreeMap::new(), faulted: false }
+    pub(crate) fn new(settings: NetworkSettings, distances: BTreeMap<(NodeId, NodeId), Duration>) -> Self {
+        Self { settings, distances, links: BTreeMap::new(), faulted: false }
     }
 
     pub(crate) fn settings(&self) -> NetworkSettings {
@@ -106,7 +108,8 @@ impl Network {
         chance: &mut Xoshiro256PlusPlus,
         bytes: impl FnOnce() -> usize,
     ) -> Arrivals {
-        let settings = self.settings;
+        let mut settings = self.settings;
+        settings.latency_min += self.distances.get(&direction).copied().unwrap_or_default();
         let link = self.links.entry(direction).or_default();
         let of_kind = link.of_kind(now, kind);
         if !self.faulted {

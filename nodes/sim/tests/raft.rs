@@ -33,6 +33,7 @@ impl Observer<Raft> for Checked {
 
 fn settings() -> Settings {
     Settings {
+        distances: BTreeMap::new(),
         network: NetworkSettings { latency_min: MS / 10, latency_mean: MS / 5, datagrams: false },
         client_latency_mean: MS / 5,
         disk: DiskSettings { sync_min: MS / 10, sync_mean: MS, store_mean: 5 * MS, segment_bytes: 8 << 10 },
@@ -55,6 +56,10 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        World::with(seed, settings())
+    }
+
+    fn with(seed: u64, settings: Settings) -> Self {
         let replicas: Vec<_> = (1..=3).map(ReplicaId).collect();
         let members = replicas.clone();
         let options = Options {
@@ -79,7 +84,7 @@ impl World {
             backoff: 20 * MS,
         });
         let mut world = Self {
-            cluster: Cluster::new(seed, Placement::one_each(3), settings(), configure),
+            cluster: Cluster::new(seed, Placement::one_each(3), settings, configure),
             observer: Checked::default(),
             client,
             wake: None,
@@ -325,6 +330,47 @@ fn a_late_kind_holds_up_no_other_and_keeps_its_own_order() {
         }
     }
     assert!(last.len() > 2, "{last:?}");
+}
+
+#[test]
+fn distances_are_there_all_the_time_and_a_delay_comes_on_top() {
+    // n3 is far from the others, and so is the client from it.
+    let far = 70 * MS;
+    let to_n3 = [(1, 3), (3, 1), (2, 3), (3, 2)].map(|(from, to)| ((NodeId(from), NodeId(to)), far));
+    let mut world = World::with(5, Settings { distances: to_n3.into(), ..settings() });
+    world.cluster.place_client(CLIENT, [(NodeId(3), far)].into());
+    world.run(1_000 * MS);
+    let late = LinkCondition { latency_us: 30_000, ..Default::default() };
+    let all = (1..=3).flat_map(|from| (1..=3).map(move |to| (NodeId(from), NodeId(to))));
+    let faulted: BTreeMap<_, OneWayCondition> = all.map(|link| (link, late.into())).collect();
+    world.cluster.set_links(&faulted);
+    world.run(500 * MS);
+    world.cluster.set_links(&BTreeMap::new());
+    world.run(1_000 * MS);
+
+    let (mut sent, mut seen) = (BTreeMap::new(), BTreeMap::<_, (Duration, u32)>::new());
+    for event in world.cluster.events() {
+        if let TraceWhat::Sent { message, from, to, .. } = event.what {
+            sent.insert(message, (event.at, from, to));
+        } else if let TraceWhat::Received { message } = event.what {
+            let (at, from, to) = sent[&message];
+            let in_force = (at > Time::ZERO + 1_000 * MS) && (at < Time::ZERO + 1_500 * MS);
+            let is_far = from == NodeId(3) || to == NodeId(3);
+            let least = seen.entry((is_far, in_force)).or_insert((Duration::MAX, 0));
+            *least = (least.0.min(event.at.since(at)), least.1 + 1);
+        }
+    }
+    let least = |is_far, in_force| {
+        let (least, messages) = seen[&(is_far, in_force)];
+        assert!(messages > 10, "{seen:?}");
+        least
+    };
+    let within = |took: Duration, from: Duration| (from..from + 5 * MS).contains(&took);
+    assert!(within(least(true, false), far), "{seen:?}");
+    assert!(within(least(true, true), far + 30 * MS), "{seen:?}");
+    assert!(within(least(false, false), Duration::ZERO), "{seen:?}");
+    assert!(within(least(false, true), 30 * MS), "{seen:?}");
+    assert!(world.written > 100, "n1 and n2 are near: {}", world.written);
 }
 
 #[test]

@@ -15,6 +15,8 @@ const HELD_BYTES_MAX: usize = 64 << 20;
 /// One direction of one link. `T` is what passes: encoded frames one way, messages the other.
 #[derive(Debug)]
 pub(super) struct Conditioner<T> {
+    /// What everything takes, whatever the condition.
+    distance: Duration,
     condition: OneWayCondition,
     pub(super) counters: LinkCounters,
     pub(super) kind_counters: KindCounters,
@@ -31,6 +33,8 @@ pub(super) struct Conditioner<T> {
 #[derive(Debug)]
 struct Held<T> {
     leaves: Instant,
+    /// When it leaves if no condition holds it any longer.
+    leaves_clear: Instant,
     order: u64,
     bytes: usize,
     /// Its kind, if it is held by a condition of that.
@@ -42,8 +46,9 @@ struct Held<T> {
 type Parts = [Option<(Option<&'static str>, LinkCondition)>; 2];
 
 impl<T> Conditioner<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(distance: Duration) -> Self {
         Conditioner {
+            distance,
             condition: OneWayCondition::default(),
             counters: LinkCounters::default(),
             kind_counters: KindCounters::new(),
@@ -59,8 +64,8 @@ impl<T> Conditioner<T> {
         &self.condition
     }
 
-    /// Replaces the condition. What is held is lost if the link, or its kind, is blocked now, and leaves at once, in order, if that is
-    /// clear.
+    /// Replaces the condition. What is held is lost if the link, or its kind, is blocked now, and leaves in order, as soon as the distance
+    /// lets it, if that is clear.
     pub(super) fn set(&mut self, now: Instant, condition: OneWayCondition) {
         let all = condition.all;
         // A lease is renewed by setting the same again: what the rate limit has taken on is still under way then.
@@ -85,7 +90,8 @@ impl<T> Conditioner<T> {
             }
             if of_kind.unwrap_or(all).is_clear() {
                 self.last_leaves.remove(&one.kind);
-                one.leaves = one.leaves.min(now + Duration::from_micros(all.latency_us));
+                let clear = one.leaves_clear.max(now) + Duration::from_micros(all.latency_us);
+                one.leaves = one.leaves.min(clear);
             }
             kept.push(one);
         }
@@ -111,7 +117,7 @@ impl<T> Conditioner<T> {
 
     /// Whether messages pass as if there were no conditioner. The caller counts them with [`Self::pass`].
     pub(super) fn is_transparent(&self) -> bool {
-        self.held.is_empty() && self.condition.is_clear()
+        self.held.is_empty() && self.condition.is_clear() && self.distance.is_zero()
     }
 
     /// Counts what passed a transparent conditioner.
@@ -206,7 +212,8 @@ impl<T> Conditioner<T> {
             return;
         }
         let kind = parts[1].and_then(|(kind, _)| kind);
-        let mut leaves = start;
+        let leaves_clear = start + self.distance;
+        let mut leaves = leaves_clear;
         let mut behind = None;
         for (part, condition) in parts.into_iter().flatten() {
             let jitter_us =
@@ -227,7 +234,7 @@ impl<T> Conditioner<T> {
             }
         }
         self.held_bytes += bytes;
-        self.held.push(Reverse(Held { leaves, order: self.order, bytes, kind, item }));
+        self.held.push(Reverse(Held { leaves, leaves_clear, order: self.order, bytes, kind, item }));
         self.order += 1;
     }
 
@@ -325,7 +332,11 @@ mod tests {
 
     impl Bench {
         fn new(condition: impl Into<OneWayCondition>) -> Bench {
-            let (start, mut conditioner) = (Instant::now(), Conditioner::new());
+            Bench::at(Duration::ZERO, condition)
+        }
+
+        fn at(distance: Duration, condition: impl Into<OneWayCondition>) -> Bench {
+            let (start, mut conditioner) = (Instant::now(), Conditioner::new(distance));
             conditioner.set(start, condition.into());
             Bench { start, conditioner, chance: Xoshiro256PlusPlus::seed_from_u64(7) }
         }
@@ -405,6 +416,31 @@ mod tests {
         assert_eq!(link.arrived(503 * MS), [5]);
         link.set(504 * MS, LinkCondition::default());
         assert!(link.conditioner.is_transparent());
+    }
+
+    #[test]
+    fn a_distance_is_there_before_and_after_every_fault_and_during_it_too() {
+        let mut link = Bench::at(20 * MS, LinkCondition::default());
+        assert!(!link.conditioner.is_transparent());
+        link.send(MS, 0..2);
+        assert!(link.arrived(20 * MS).is_empty());
+        assert_eq!(link.arrived(21 * MS), [0, 1]);
+        assert_eq!(link.counters().delayed, 0, "that is no fault's doing");
+        link.set(30 * MS, late(500));
+        link.send(30 * MS, 2..4);
+        link.send(40 * MS, 4..5);
+        assert!(link.arrived(45 * MS).is_empty());
+        // Healed: what has come far enough is there, what has not has the rest of its way before it.
+        link.set(55 * MS, LinkCondition::default());
+        link.send(56 * MS, 5..6);
+        assert_eq!(link.arrived(55 * MS), [2, 3]);
+        assert_eq!(link.arrived(60 * MS), [4]);
+        assert!(link.arrived(75 * MS).is_empty());
+        assert_eq!(link.arrived(76 * MS), [5]);
+        link.set(80 * MS, late(5));
+        link.send(80 * MS, 6..7);
+        assert!(link.arrived(104 * MS).is_empty());
+        assert_eq!(link.arrived(105 * MS), [6], "a delay comes on top");
     }
 
     #[test]

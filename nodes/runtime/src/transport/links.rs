@@ -47,13 +47,14 @@ pub(crate) struct Losses {
 }
 
 impl<P: Serves> Links<P> {
+    /// To these peers, each with how much longer than it does what is sent there is to take.
     pub(crate) fn new(
-        peers: impl Iterator<Item = NodeId>,
+        peers: impl Iterator<Item = (NodeId, Duration)>,
         seed: u64,
         events: mpsc::Sender<Event<P>>,
     ) -> Self {
-        let link = |peer| {
-            let (outbound, inbound) = (Conditioner::new(), Conditioner::new());
+        let link = |(peer, distance)| {
+            let (outbound, inbound) = (Conditioner::new(distance), Conditioner::new(Duration::ZERO));
             (peer, Link { connection: None, outbound, inbound, losses: Losses::default() })
         };
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed);

@@ -37,8 +37,9 @@ pub(crate) fn print() -> anyhow::Result<()> {
 }
 
 /// Keys of plans that are about where nodes run.
-const MACHINES: [(&str, &str); 2] = [
+const MACHINES: [(&str, &str); 3] = [
     ("links", "zones of nodes and clients, and the round trips between them"),
+    ("cpu_quota", "how many processors each node may use, by control groups"),
     ("journal_sync_min", "how long a sync of a journal takes at least"),
 ];
 

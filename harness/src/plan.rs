@@ -4,6 +4,7 @@
 //! what was expected. *Resolving* it makes every random choice from the seed; the resolved plan of one cell is again
 //! a plan, and running it makes the same choices.
 
+use crate::cluster::{CPUS_MAX, CPUS_MIN};
 use crate::sim::Simulation;
 use crate::subject::Subject;
 use crate::topology::Topology;
@@ -55,6 +56,9 @@ pub(crate) struct Plan {
     /// Where nodes and clients are, and how far that is. Left out, everything is near.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub links: Option<Topology>,
+    /// How many processors a node may use, by a control group of its own. Where `cluster.conf` says it of a host, too, the smaller holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<f64>,
     /// A sync of the journal takes at least so long on nodes of ours: a slow disk. (Simulated machines draw their own.)
     #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
     pub journal_sync_min: Option<Duration>,
@@ -282,6 +286,9 @@ impl Plan {
         }
         if let Some(links) = &self.links {
             self.validate_links(links)?;
+        }
+        if let Some(cpus) = self.cpu_quota {
+            within("cpu_quota", cpus, CPUS_MIN, CPUS_MAX)?;
         }
         if let Some(least) = self.journal_sync_min {
             within("journal_sync_min (seconds)", least.as_secs_f64(), 0.001, 0.999)?;
@@ -575,6 +582,7 @@ repeats: 2
             (with("stale", "standalone"), "two subjects are named standalone"),
             (with("repeats: 2", "baseline: nobody"), "baseline nobody"),
             (with("repeats: 2", "journal_sync_min: 2s"), "journal_sync_min (seconds) is 2"),
+            (with("repeats: 2", "cpu_quota: 0"), "cpu_quota is 0, expected 0.01 to 1024"),
             (with("repeats: 2", "checks: { ok_per_s_min: -1 }"), "ok_per_s_min is -1"),
         ] {
             let error = refusal(&text);

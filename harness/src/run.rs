@@ -468,6 +468,9 @@ fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     if let Some(links) = &cell.plan.links {
         facts.push(("links".into(), links.in_words()));
     }
+    if let Some(cpus) = cell.plan.cpu_quota {
+        facts.push(("cpu_quota".into(), format!("{cpus} processors for each node, by control groups")));
+    }
     if let Some(least) = cell.plan.journal_sync_min {
         let least = humantime::format_duration(least);
         facts.push(("journal syncs".into(), format!("{least} at least: a slow disk")));

@@ -178,8 +178,11 @@ impl Knobs {
 /// Resolves what one seed runs: one cell with every choice made. A plan that was resolved resolves to itself.
 ///
 /// # Errors
-/// If the nemesis cannot be carried out.
+/// If the nemesis cannot be carried out, or something cannot be had in virtual time.
 pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
+    if plan.cpu_quota.is_some() {
+        bail!("cpu_quota cannot be had in the simulator: virtual time has no processors");
+    }
     let mut plan = Plan { seed: Some(seed), repeats: 1, baseline: None, ..plan.clone() };
     let mut sim = plan.sim.take().unwrap_or_default();
     plan.subjects.truncate(1);

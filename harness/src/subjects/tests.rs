@@ -308,6 +308,10 @@ fn the_clean_build_passes_storms_when_its_nodes_are_far_apart() {
 
 #[test]
 fn what_cannot_be_simulated_is_refused() {
+    let with_quota = Plan { cpu_quota: Some(0.5), ..plan() };
+    with_quota.validate().expect("it is a plan for processes");
+    let refused = resolve(&with_quota, 1).expect_err("there are no processors").to_string();
+    assert!(refused.contains("cpu_quota cannot be had in the simulator"), "{refused}");
     let mut plan = plan();
     plan.subjects = vec![crate::subject::Subject::by_name("etcd").expect("a system")];
     let cell = resolve(&plan, 1).expect("a sound plan");

@@ -37,6 +37,8 @@ const SIGHTINGS_MAX: usize = 100_000;
 /// A disk that stops with nothing to lose is looked at so often again, after so long.
 const CUT_LOOKS: u32 = 10;
 const CUT_LOOK: Duration = Duration::from_millis(20);
+/// What a host is called that `cluster.conf` does not name.
+const THIS_MACHINE: &str = "this machine";
 /// What is not fetched from a host: sockets, and what nobody but the node may know.
 const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
 
@@ -84,7 +86,7 @@ pub(crate) struct Cluster {
 struct NodePlace {
     host: usize,
     dir: PathBuf,
-    /// If it may not use all processors: what its host is called in `cluster.conf`, and how many.
+    /// If it may not use all processors: what its host is called, and how many.
     quota: Option<(String, f64)>,
 }
 
@@ -143,7 +145,9 @@ impl Cluster {
                 Ground::Here(conf) => conf.as_ref().map(|conf| &conf.servers[i]),
                 Ground::There(fleet) => Some(fleet.hosts[i].conf()),
             };
-            let quota = conf.and_then(|conf| Some((conf.name.clone(), conf.cpu_quota?)));
+            let said = conf.and_then(|conf| conf.cpu_quota).into_iter().chain(cell.plan.cpu_quota);
+            let name = conf.map_or_else(|| THIS_MACHINE.to_owned(), |conf| conf.name.clone());
+            let quota = said.min_by(f64::total_cmp).map(|cpus| (name, cpus));
             let (layout, host) = match &site.ground {
                 Ground::Here(_) => {
                     let layout = Layout::here(*id, dir, cluster._short.path(), site.program(subject.system));
@@ -202,7 +206,7 @@ impl Cluster {
         for host in &mut self.hosts {
             if let Err(why) = host.ask(HostRequest::ProbeDisk).await {
                 let name = match host {
-                    Host::Here(_) => "this machine".to_owned(),
+                    Host::Here(_) => THIS_MACHINE.to_owned(),
                     Host::There(remote) => format!("host {}", remote.conf().name),
                 };
                 return Some(format!("what a foreign process has not synced outlives it on {name}: {why}"));

@@ -111,7 +111,9 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
         let interrupt = Interrupt::listen()?;
         let systems = cells.iter().map(|cell| cell.subject().system);
         let nodes = cells.iter().map(|cell| cell.plan.nodes(cell.subject()).len()).max().unwrap_or(0);
-        let site = Site::prepare(plan.world, systems, nodes, place, conf, Stay::WithController).await?;
+        let site =
+            Site::prepare(plan.world, systems, nodes, place, conf, Stay::WithController, plan.cpu_quota)
+                .await?;
         let dir = store::create(&place.store, &plan.name, seed)?;
         let exit = match &cells[..] {
             [cell] => one(cell, &dir, &site, &interrupt).await,

@@ -116,8 +116,8 @@ const DATA: &str = "/var/tmp/gauntlet";
 const DATA_BYTES_MAX: usize = 40;
 
 /// The kernel does not share out less than a millisecond of each tenth of a second.
-const CPUS_MIN: f64 = 0.01;
-const CPUS_MAX: f64 = 1024.0;
+pub(crate) const CPUS_MIN: f64 = 0.01;
+pub(crate) const CPUS_MAX: f64 = 1024.0;
 
 /// The file as it is written.
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Modify, Style, Width};
 use workloads::Spec;
 
-/// Prints subjects, workloads, faults and plans.
+/// Prints subjects, workloads, faults, keys that are about machines, and plans.
 ///
 /// # Errors
 /// If the folder of plans cannot be read.
@@ -19,6 +19,10 @@ pub(crate) fn print() -> anyhow::Result<()> {
     println!("subjects\n{}", subjects());
     println!("workloads\n  {}", workloads::spec::NAMES.join(", "));
     println!("faults\n  {}", Fault::NAMES.join(", "));
+    println!("of the machines, a plan may say");
+    for (key, about) in MACHINES {
+        println!("  {key:<16} {about}");
+    }
     println!("plans");
     let Ok(entries) = std::fs::read_dir(PLANS) else {
         println!("  (there is no folder `{PLANS}` here)");
@@ -31,6 +35,13 @@ pub(crate) fn print() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Keys of plans that are about where nodes run.
+const MACHINES: [(&str, &str); 3] = [
+    ("links", "zones of nodes and clients, and the round trips between them"),
+    ("cpu_quota", "how many processors each node may use, by control groups"),
+    ("journal_sync_min", "how long a sync of a journal takes at least"),
+];
 
 /// What there is to know of each subject.
 fn subjects() -> String {

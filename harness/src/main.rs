@@ -5,6 +5,7 @@
 //! | `cli.rs`, `exit.rs` | the command line and exit codes |
 //! | `plan.rs` | what to run, resolved into cells |
 //! | `subject/`, `subjects/` | the systems under test: what one is, and their table |
+//! | `topology.rs` | where nodes and clients are, and how far that is |
 //! | `overrides.rs` | what the command line changes of a plan |
 //! | `cluster.rs` | `cluster.conf`: which hosts |
 //! | `run.rs` | one cell, from deployment to report |
@@ -52,6 +53,7 @@ mod store;
 mod subject;
 mod subjects;
 mod threads;
+mod topology;
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "what a fault does here moves to the nemesis, for all worlds"

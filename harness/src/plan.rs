@@ -4,10 +4,12 @@
 //! what was expected. *Resolving* it makes every random choice from the seed; the resolved plan of one cell is again
 //! a plan, and running it makes the same choices.
 
+use crate::cluster::{CPUS_MAX, CPUS_MIN};
 use crate::sim::Simulation;
 use crate::subject::{Subject, faults};
+use crate::topology::Topology;
 use anyhow::{Context, bail};
-use nemesis::{Injection, NemesisSpec};
+use nemesis::{Fault, Injection, NemesisSpec};
 use protocol::{NodeId, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -51,6 +53,12 @@ pub(crate) struct Plan {
     /// How many clients, and how they arrive.
     #[serde(default)]
     pub load: Load,
+    /// Where nodes and clients are, and how far that is. Left out, everything is near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<Topology>,
+    /// How many processors a node may use, by a control group of its own. Where `cluster.conf` says it of a host, too, the smaller holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<f64>,
     /// A sync of the journal takes at least so long on nodes of ours: a slow disk. (Simulated machines draw their own.)
     #[serde(with = "humantime_serde", default, skip_serializing_if = "Option::is_none")]
     pub journal_sync_min: Option<Duration>,
@@ -285,6 +293,12 @@ impl Plan {
         for clients in &self.load.clients.0 {
             within("clients", f64::from(*clients), 1.0, 100_000.0)?;
         }
+        if let Some(links) = &self.links {
+            self.validate_links(links)?;
+        }
+        if let Some(cpus) = self.cpu_quota {
+            within("cpu_quota", cpus, CPUS_MIN, CPUS_MAX)?;
+        }
         if let Some(least) = self.journal_sync_min {
             within("journal_sync_min (seconds)", least.as_secs_f64(), 0.001, 0.999)?;
         }
@@ -311,6 +325,9 @@ impl Plan {
                 })?;
             }
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
+            if let Some(problem) = self.faults().find_map(|fault| subject.lacks_kinds(fault)) {
+                bail!("subject {}: {problem}", subject.name);
+            }
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
                 let named = || format!("scenario `{}`", scenario.about);
                 scenario.validate(subject).with_context(named)?;
@@ -361,6 +378,51 @@ impl Plan {
         nemesis::schedule::check_lines(&self.nemesis, &nodes)?;
         let (possible, _) = self.possible_for(subject, self.world.place());
         Ok(nemesis::schedule::resolve(&possible, self.duration, &nodes, quorums, seed)?)
+    }
+
+    fn validate_links(&self, links: &Topology) -> anyhow::Result<()> {
+        if let Some(problem) = links.problem(&self.all_nodes()) {
+            bail!("links: {problem}");
+        }
+        let (longest, patience) = (links.longest(), self.load.attempt_timeout);
+        if longest >= patience {
+            bail!(
+                "attempt_timeout is {patience:?}, expected over the longest round trip of `links`, {longest:?}"
+            );
+        }
+        if let Some(foreign) = self.subjects.iter().find(|subject| !subject.system.is_ours()) {
+            let (subject, system) = (&foreign.name, foreign.system.name());
+            bail!(
+                "links: subject {subject}: {system} is a foreign process without a link conditioner of ours"
+            );
+        }
+        Ok(())
+    }
+
+    /// All nodes that any subject, or any seed in the simulator, may have. A resolved plan says how many those are.
+    fn all_nodes(&self) -> BTreeSet<NodeId> {
+        let drawn = self.sim.as_ref().filter(|_| self.schedule.is_none());
+        let replicas = drawn.into_iter().flat_map(|sim| {
+            sim.replicas.iter().chain(sim.scenarios.iter().flat_map(|scenario| &scenario.replicas))
+        });
+        let spares = drawn.into_iter().flat_map(|sim| {
+            sim.spares.iter().chain(sim.scenarios.iter().flat_map(|scenario| &scenario.spares))
+        });
+        let most = |own: u32, drawn: &mut dyn Iterator<Item = &u32>| drawn.copied().fold(own, u32::max);
+        let plan = Plan {
+            replicas: most(self.replicas, &mut replicas.into_iter()),
+            spares: most(self.spares, &mut spares.into_iter()),
+            ..self.clone()
+        };
+        self.subjects.iter().flat_map(|subject| plan.nodes(subject)).collect()
+    }
+
+    /// Every fault that it names.
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        let scenarios = self.sim.iter().flat_map(|sim| &sim.scenarios);
+        let specs = self.nemesis.iter().chain(scenarios.flat_map(|scenario| &scenario.nemesis));
+        let drawn = self.schedule.iter().flatten().map(|injection| &injection.fault);
+        specs.flat_map(|spec| &spec.faults).chain(drawn)
     }
 
     /// The name of the subject that ratios refer to.
@@ -415,6 +477,7 @@ impl Plan {
             load: Load { clients: Counts(vec![clients]), ..self.load.clone() },
             nemesis: Vec::new(),
             schedule: Some(self.schedule_for(subject, seed)?),
+            links: self.links.as_ref().map(|links| links.among(&self.nodes(subject))),
             repeats: 1,
             baseline: None,
             ..self.clone()
@@ -489,6 +552,7 @@ pub(crate) fn sound(text: &str) -> Plan {
 mod tests {
     use super::sound as plan;
     use super::*;
+    use crate::subject::System;
     use crate::subjects::tests::some;
 
     const PLAN: &str = concat!(
@@ -549,11 +613,73 @@ repeats: 2
             (with("stale", "standalone"), "two subjects are named standalone"),
             (with("repeats: 2", "baseline: nobody"), "baseline nobody"),
             (with("repeats: 2", "journal_sync_min: 2s"), "journal_sync_min (seconds) is 2"),
+            (with("repeats: 2", "cpu_quota: 0"), "cpu_quota is 0, expected 0.01 to 1024"),
             (with("repeats: 2", "checks: { ok_per_s_min: -1 }"), "ok_per_s_min is -1"),
         ] {
             let error = refusal(&text);
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_topology_is_of_all_nodes_that_the_plan_may_have_and_a_cells_of_its_own() {
+        let links = "links: { zones: { a: [n1, n2], b: [n3] }, rtt: { a-b: 40ms } }\n";
+        let cells = plan(&format!("{PLAN}{links}")).cells(9).unwrap();
+        for cell in &cells {
+            let again = plan(&cell.plan.to_yaml());
+            assert_eq!(again, cell.plan);
+            let nodes = again.links.as_ref().unwrap().zones.values().map(Vec::len).sum::<usize>();
+            assert_eq!(nodes, cell.replicas() as usize, "{}", cell.folder);
+        }
+        let five = "sim: { replicas: [3, 5] }\n";
+        let error = refusal(&format!("{PLAN}{links}{five}"));
+        assert!(error.contains("links: zones: n4 is in none, expected in one of a, b"), "{error}");
+        let all = links.replace("[n3]", "[n3, n4, n5]");
+        let drawn = crate::sim::settings::resolve(&plan(&format!("{PLAN}{all}{five}")), 1).unwrap();
+        plan(&drawn.plan.to_yaml());
+        let slow = links.replace("40ms", "500ms");
+        let error = refusal(&format!("{PLAN}{slow}"));
+        assert!(error.contains("attempt_timeout is 500ms, expected over the longest round trip"), "{error}");
+        for system in System::all().filter(|system| !system.is_ours()) {
+            let error =
+                refusal(&format!("{PLAN}{links}").replace("standalone]", &format!("{}]", system.name())));
+            assert!(error.contains("a foreign process"), "{error}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_messages_are_those_of_the_subjects_protocol() {
+        let with = |subject: &str, kinds: &str| {
+            let fault = format!("{{ loss: {{ probability: 1, kinds: {kinds} }} }}");
+            let line = |key: &str| PLAN.lines().find(|line| line.starts_with(key)).expect("there is one");
+            PLAN.replace(line("subjects:"), &format!("subjects: [{subject}]"))
+                .replace(line("workloads:"), "workloads: [{ register: { cas: 0 } }]")
+                .replace("kill", &fault)
+        };
+        let mut refused = 0;
+        for system in System::all() {
+            let subject = system.name();
+            match system.message_kinds() {
+                Some([]) => {
+                    let error = refusal(&with(subject, "[vote]"));
+                    assert!(error.contains("has no messages between its nodes"), "{error}");
+                }
+                Some(known) => {
+                    plan(&with(subject, &format!("[{}]", known.join(", "))));
+                    let error = refusal(&with(subject, &format!("[{}, vole]", known[0])));
+                    assert!(error.contains("no messages of kind `vole`, expected of "), "{error}");
+                    assert!(known.iter().all(|kind| error.contains(kind)), "{error}");
+                }
+                None => {
+                    let error = refusal(&with(subject, "[vote]"));
+                    assert!(error.contains("nothing on a link can tell"), "{error}");
+                }
+            }
+            refused += 1;
+        }
+        assert!(refused >= 4);
+        let error = refusal(&with(System::all().next().expect("there are some").name(), "[]"));
+        assert!(error.contains("kinds is empty"), "{error}");
     }
 
     #[test]

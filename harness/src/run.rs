@@ -240,6 +240,8 @@ impl Steps<'_> {
         // What each share of the run begins with is made before it.
         if phase == Phase::Final && self.cell.workload().reads_each_replica() {
             config.readers = u32::try_from(self.target.nodes.len()).expect("a few nodes");
+            // Whoever is near to none of its own clients is asked, too.
+            self.target.distances = std::mem::take(&mut self.target.distances).with_homes_anywhere();
             config.clients = config.clients.max(config.readers);
         }
         if let [first, ..] = &share_out(&config, self.site.load_hosts().len())[..] {
@@ -462,6 +464,12 @@ fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     let spares = cell.plan.nodes(cell.subject()).len() - cell.replicas() as usize;
     if spares > 0 {
         facts.push(("nodes besides the founders".into(), spares.to_string()));
+    }
+    if let Some(links) = &cell.plan.links {
+        facts.push(("links".into(), links.in_words()));
+    }
+    if let Some(cpus) = cell.plan.cpu_quota {
+        facts.push(("cpu_quota".into(), format!("{cpus} processors for each node, by control groups")));
     }
     if let Some(least) = cell.plan.journal_sync_min {
         let least = humantime::format_duration(least);

@@ -315,6 +315,7 @@ mod tests {
         of_node.iter().chain(&of_client).for_each(|secret| secret.write().expect("written"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = runtime::NodeConfig {
+            distance_us: BTreeMap::new(),
             node: NodeId(1),
             twins: [].into(),
             incarnation: protocol::Incarnation(0),

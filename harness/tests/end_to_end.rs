@@ -147,6 +147,65 @@ fn a_run_ends_valid_and_its_folder_can_be_judged_rendered_and_exported_again() {
     assert_eq!(fs::read(dir.join("plan.yaml")).unwrap(), fs::read(arena.latest().join("plan.yaml")).unwrap());
 }
 
+/// One node, with all clients, is far from a majority.
+#[test]
+fn a_topology_shows_in_what_operations_take_and_a_fault_on_kinds_in_its_evidence() {
+    let arena = Arena::new();
+    let plan = arena.plan(
+        "
+subjects: [raft]
+workloads: [register]
+duration: 5s
+seed: 5
+links: { zones: { a: [n1], b: [n2, n3] }, rtt: { a-b: 60ms }, clients: { a: 1 } }
+nemesis:
+  - { faults: [{ loss: { probability: 0.1, kinds: [append-reply] } }], targets: all, start: 1s, for: 2s }
+",
+    );
+    assert_exit(&arena.run(&plan, &[]), 0);
+    let dir = arena.latest();
+    let p50_ms = json(&dir.join("perf.json"))["overall"]["latency"]["p50_ms"].as_f64().unwrap();
+    assert!((60.0..240.0).contains(&p50_ms), "{p50_ms} ms");
+    let events = arena.gauntlet(&["export", dir.to_str().unwrap()]).output().unwrap();
+    let events = String::from_utf8(events.stdout).unwrap();
+    let healed = events.lines().find(|line| line.contains("loss-append-reply") && line.contains("healed"));
+    assert!(healed.is_some_and(|line| line.contains("messages lost")), "{healed:?}");
+    for file in ["run.json", "report.html"] {
+        let text = fs::read_to_string(dir.join(file)).unwrap();
+        assert!(text.contains("zones a with n1, b with n2, n3; round trips a-b 60ms"), "{file}");
+    }
+}
+
+#[test]
+fn nodes_are_kept_to_the_share_of_processors_that_a_plan_says() {
+    let arena = Arena::new();
+    let plan = arena.plan(
+        "
+subjects: [raft]
+workloads: [put]
+duration: 3s
+seed: 5
+cpu_quota: 0.05
+load: { clients: 32 }
+",
+    );
+    let output = arena.run(&plan, &[]);
+    if output.status.code() == Some(254) {
+        assert!(said(&output).contains("cpu_quota 0.05 cannot be had on this machine"), "{}", said(&output));
+        assert!(required("control groups of one's own", Err::<(), _>(said(&output))).is_none());
+        return;
+    }
+    assert_exit(&output, 0);
+    let hosts = json(&arena.latest().join("hosts.json"));
+    let counters = hosts.to_string();
+    assert!(counters.contains("cpu.stat:nr_throttled") && counters.contains("cpu_quota 0.05"), "{hosts}");
+    let run = fs::read_to_string(arena.latest().join("run.json")).unwrap();
+    assert!(run.contains("0.05 processors for each node"), "{run}");
+    let refused = arena.gauntlet(&["sim", plan.to_str().unwrap(), "--seeds", "1"]).output().unwrap();
+    assert_exit(&refused, 254);
+    assert!(said(&refused).contains("virtual time has no processors"), "{}", said(&refused));
+}
+
 #[test]
 fn what_is_counted_survives_kills_and_the_replicas_end_in_one_state() {
     let arena = Arena::new();

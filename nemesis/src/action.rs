@@ -1,7 +1,7 @@
 //! What the nemesis wants done, and what shows that it was. A world carries actions out and decides nothing.
 
 use crate::disk::DiskCondition;
-use protocol::control::{ClockSetting, LinkConditions, LinkCounters, NodeStatus};
+use protocol::control::{ClockSetting, KindCounters, LinkConditions, LinkCounters, NodeStatus};
 use protocol::{AdminReply, AdminRequest, NodeId, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -120,6 +120,10 @@ pub struct Reading {
     pub outbound: BTreeMap<NodeId, LinkCounters>,
     /// What became of what arrived.
     pub inbound: BTreeMap<NodeId, LinkCounters>,
+    /// What became of those kinds of messages that were conditioned, of what it sent.
+    pub outbound_kinds: BTreeMap<NodeId, KindCounters>,
+    /// The same of what arrived.
+    pub inbound_kinds: BTreeMap<NodeId, KindCounters>,
     /// Its clock minus true time at this moment, microseconds.
     pub clock_error_us: i64,
     /// What its disk did.
@@ -144,6 +148,8 @@ impl From<NodeStatus> for Reading {
             process: status.pid,
             outbound: status.outbound,
             inbound: status.inbound,
+            outbound_kinds: status.outbound_kinds,
+            inbound_kinds: status.inbound_kinds,
             clock_error_us: status.clock_error_us,
             disk: DiskCounters { refused: status.writes_refused, ..DiskCounters::default() },
         }

@@ -84,7 +84,7 @@ impl Nemesis {
             .map(|fault| {
                 let in_force = |(from, to): &&(NodeId, NodeId)| !is_sheltered(from) || !is_sheltered(to);
                 let directions = fault.directions.iter().filter(in_force).copied().collect();
-                LinkFault { directions, condition: fault.condition }
+                LinkFault { directions, ..fault.clone() }
             })
             .collect();
         let mut links = links::combine(link_faults.iter());

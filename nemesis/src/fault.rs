@@ -3,7 +3,11 @@
 use crate::target::Shape;
 use protocol::control::ClockSetting;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// Which kinds of messages a link fault is on, by the names that the subject's protocol gives them. Left out: on all that crosses the link.
+pub type Kinds = Option<BTreeSet<String>>;
 
 /// One kind of fault with its numbers. In a plan: `kill`, `{ partition: halves }`,
 /// `{ delay: { latency: 50ms, jitter: 10ms } }`, …
@@ -26,16 +30,25 @@ pub enum Fault {
         /// Added on top, drawn uniformly from nothing to this.
         #[serde(with = "humantime_serde", default)]
         jitter: Duration,
+        /// On which kinds of messages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kinds: Kinds,
     },
     /// Messages to and from the targets are lost.
     Loss {
         /// Of each message, 0 to 1.
         probability: f64,
+        /// On which kinds of messages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kinds: Kinds,
     },
     /// Messages to and from the targets arrive twice.
     Duplicate {
         /// Of each message, 0 to 1.
         probability: f64,
+        /// On which kinds of messages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kinds: Kinds,
     },
     /// Messages to and from the targets overtake each other.
     Reorder {
@@ -44,8 +57,11 @@ pub enum Fault {
         /// How long a message is held back at most.
         #[serde(with = "humantime_serde")]
         within: Duration,
+        /// On which kinds of messages.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kinds: Kinds,
     },
-    /// Links to and from the targets are slow.
+    /// Links to and from the targets are slow. Has no kinds: its bytes have none.
     Rate {
         /// Bytes a second that pass.
         bytes_per_s: u64,
@@ -111,15 +127,19 @@ impl Fault {
     /// The name in tables, bands and histories.
     #[must_use]
     pub fn name(&self) -> String {
+        let of_kinds = |name: &str, kinds: &Kinds| match kinds {
+            None => name.to_owned(),
+            Some(kinds) => format!("{name}-{}", kinds.iter().cloned().collect::<Vec<_>>().join("+")),
+        };
         match self {
             Fault::Kill => "kill".into(),
             Fault::PowerLoss => "power-loss".into(),
             Fault::Pause => "pause".into(),
             Fault::Partition(shape) => format!("partition-{}", shape.name()),
-            Fault::Delay { .. } => "delay".into(),
-            Fault::Loss { .. } => "loss".into(),
-            Fault::Duplicate { .. } => "duplicate".into(),
-            Fault::Reorder { .. } => "reorder".into(),
+            Fault::Delay { kinds, .. } => of_kinds("delay", kinds),
+            Fault::Loss { kinds, .. } => of_kinds("loss", kinds),
+            Fault::Duplicate { kinds, .. } => of_kinds("duplicate", kinds),
+            Fault::Reorder { kinds, .. } => of_kinds("reorder", kinds),
             Fault::Rate { .. } => "rate".into(),
             Fault::ClockOffset { .. } => "clock-offset".into(),
             Fault::ClockRate { .. } => "clock-rate".into(),
@@ -135,6 +155,36 @@ impl Fault {
             Fault::Wipe => "wipe".into(),
             Fault::Members => "members".into(),
             Fault::Transfer => "transfer".into(),
+        }
+    }
+
+    /// The kinds of messages that it is on, if not on all that crosses a link.
+    #[must_use]
+    pub fn kinds(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Fault::Delay { kinds, .. }
+            | Fault::Loss { kinds, .. }
+            | Fault::Duplicate { kinds, .. }
+            | Fault::Reorder { kinds, .. } => kinds.as_ref(),
+            Fault::Kill
+            | Fault::PowerLoss
+            | Fault::Pause
+            | Fault::Partition(_)
+            | Fault::Rate { .. }
+            | Fault::ClockOffset { .. }
+            | Fault::ClockRate { .. }
+            | Fault::ClockStrobe { .. }
+            | Fault::CpuPressure { .. }
+            | Fault::MemoryPressure { .. }
+            | Fault::DiskStall
+            | Fault::DiskSlow { .. }
+            | Fault::DiskFull
+            | Fault::BitFlip
+            | Fault::Truncate { .. }
+            | Fault::Rollback
+            | Fault::Wipe
+            | Fault::Members
+            | Fault::Transfer => None,
         }
     }
 
@@ -190,10 +240,10 @@ impl Fault {
             "power-loss" => Fault::PowerLoss,
             "pause" => Fault::Pause,
             "partition" => Fault::Partition(Shape::Halves),
-            "delay" => Fault::Delay { latency: ms(50), jitter: ms(20) },
-            "loss" => Fault::Loss { probability: 0.1 },
-            "duplicate" => Fault::Duplicate { probability: 0.2 },
-            "reorder" => Fault::Reorder { probability: 0.2, within: ms(30) },
+            "delay" => Fault::Delay { latency: ms(50), jitter: ms(20), kinds: None },
+            "loss" => Fault::Loss { probability: 0.1, kinds: None },
+            "duplicate" => Fault::Duplicate { probability: 0.2, kinds: None },
+            "reorder" => Fault::Reorder { probability: 0.2, within: ms(30), kinds: None },
             "rate" => Fault::Rate { bytes_per_s: 200_000 },
             "clock-offset" => Fault::ClockOffset { offset_ms: 5_000 },
             "clock-rate" => Fault::ClockRate { rate: 1.5 },
@@ -251,8 +301,14 @@ impl Fault {
         "transfer",
     ];
 
-    /// What is wrong with the numbers, if anything.
+    /// What is wrong with it, whatever it is on, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
+        let nothing = self.kinds().is_some_and(BTreeSet::is_empty);
+        let nothing = nothing.then(|| "kinds is empty: leave it out to mean all messages".to_owned());
+        nothing.or_else(|| self.problem_of_numbers())
+    }
+
+    fn problem_of_numbers(&self) -> Option<String> {
         let probability =
             |p: f64| (!(p > 0.0 && p <= 1.0)).then(|| format!("probability {p} is not over 0 and up to 1"));
         match self {
@@ -277,12 +333,12 @@ impl Fault {
             Fault::DiskSlow { times } => (!(1.0..=1e6).contains(times) || *times == 1.0)
                 .then(|| format!("times {times} is not over 1 and up to 1000000")),
             Fault::Partition(shape) => shape.problem(),
-            Fault::Delay { latency, jitter } if latency.is_zero() && jitter.is_zero() => {
+            Fault::Delay { latency, jitter, .. } if latency.is_zero() && jitter.is_zero() => {
                 Some("neither latency nor jitter".into())
             }
-            Fault::Delay { latency, jitter } => too_long((*latency).max(*jitter)),
-            Fault::Loss { probability: p } | Fault::Duplicate { probability: p } => probability(*p),
-            Fault::Reorder { probability: p, within } => {
+            Fault::Delay { latency, jitter, .. } => too_long((*latency).max(*jitter)),
+            Fault::Loss { probability: p, .. } | Fault::Duplicate { probability: p, .. } => probability(*p),
+            Fault::Reorder { probability: p, within, .. } => {
                 let zero = || within.is_zero().then(|| "within is 0".into());
                 probability(*p).or_else(zero).or_else(|| too_long(*within))
             }
@@ -327,14 +383,27 @@ mod tests {
             Fault::ClockOffset { offset_ms: i64::MAX },
             Fault::ClockOffset { offset_ms: i64::MIN },
             Fault::ClockStrobe { offset_ms: 0, period: Duration::from_millis(10) },
-            Fault::Delay { latency: Duration::MAX, jitter: Duration::ZERO },
-            Fault::Reorder { probability: 0.5, within: Duration::MAX },
-            Fault::Delay { latency: Duration::ZERO, jitter: Duration::ZERO },
+            Fault::Delay { latency: Duration::MAX, jitter: Duration::ZERO, kinds: None },
+            Fault::Reorder { probability: 0.5, within: Duration::MAX, kinds: None },
+            Fault::Delay { latency: Duration::ZERO, jitter: Duration::ZERO, kinds: None },
+            Fault::Loss { probability: 0.5, kinds: Some(BTreeSet::new()) },
             Fault::Truncate { bytes: Some(0) },
             Fault::Truncate { bytes: Some(u64::MAX) },
         ] {
             assert!(fault.problem().is_some(), "{fault:?}");
         }
+    }
+
+    #[test]
+    fn a_plan_may_name_kinds_and_the_faults_name_says_them() {
+        let parse = |text: &str| serde_json::from_str::<Fault>(text);
+        let fault = parse(r#"{"loss": {"probability": 1, "kinds": ["vote", "commit", "vote"]}}"#).unwrap();
+        assert_eq!(fault.kinds().unwrap().iter().collect::<Vec<_>>(), ["commit", "vote"]);
+        assert_eq!(fault.name(), "loss-commit+vote");
+        let all = parse(r#"{"loss": {"probability": 1}}"#).unwrap();
+        assert_eq!((all.kinds(), all.name().as_str()), (None, "loss"));
+        let error = parse(r#"{"rate": {"bytes_per_s": 9, "kinds": ["vote"]}}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `kinds`"), "{error}");
     }
 
     #[test]

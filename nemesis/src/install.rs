@@ -237,9 +237,9 @@ impl Nemesis {
         directions: Vec<(NodeId, NodeId)>,
         world: &mut impl World,
     ) -> Result<Hold, InjectError> {
-        let condition = links::condition(fault).expect("only link faults come here");
+        let fault = LinkFault::new(fault, directions).expect("only link faults come here");
         // Read the counters first: what is counted from here on is this fault's (and its neighbours').
-        let involved: BTreeSet<NodeId> = directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let involved: BTreeSet<NodeId> = fault.directions.iter().flat_map(|(a, b)| [*a, *b]).collect();
         let reachable: Vec<_> = involved.into_iter().filter(|node| self.occupied(*node).is_none()).collect();
         if reachable.is_empty() {
             return refuse("all nodes on these links are down or paused");
@@ -247,8 +247,8 @@ impl Nemesis {
         for node in reachable {
             self.read(node, world).await?;
         }
-        let before = self.log.links(&directions);
-        self.try_hold(Hold::Links { fault: LinkFault { directions, condition }, before }, world).await
+        let before = self.log.links(&fault);
+        self.try_hold(Hold::Links { fault, before }, world).await
     }
 
     async fn install_clock(
@@ -312,7 +312,8 @@ pub(crate) fn leader(statuses: &BTreeMap<NodeId, Status>) -> Option<NodeId> {
 }
 
 fn link_means(fault: &Fault, world: &impl World) -> LinkMeans {
-    world.link_means(&links::condition(fault).expect("only link faults come here"))
+    let fault = LinkFault::new(fault, Vec::new()).expect("only link faults come here");
+    world.link_means(&fault.one_way())
 }
 
 async fn press(

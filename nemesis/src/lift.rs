@@ -36,8 +36,8 @@ impl Nemesis {
                 // Another fault may be the reason why nothing is to be told.
                 self.read_all(link.directions.iter().flat_map(|(from, to)| [*from, *to]), world).await;
                 let errors = self.apply(world).await;
-                let (count, what) = bites(&link.condition, &before, &self.log.links(&link.directions));
-                let unit = world.link_means(&link.condition).unit;
+                let (count, what) = bites(&link.condition, &before, &self.log.links(&link));
+                let unit = world.link_means(&link.one_way()).unit;
                 judged(&errors, count > 0, format!("{count} {unit} {what}"))
             }
             Hold::Clock { nodes, error_us_most, .. } => {

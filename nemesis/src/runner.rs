@@ -9,7 +9,7 @@ use crate::schedule::Injection;
 use crate::world::{LinkMeans, World};
 use checkers::history::FaultEvent;
 use protocol::NodeId;
-use protocol::control::{LinkCondition, NodeStatus};
+use protocol::control::{NodeStatus, OneWayCondition};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ pub trait Processes {
     async fn unexpected_exits(&mut self) -> Vec<(NodeId, Exit)>;
 
     /// By what means this condition comes about on links between nodes.
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans;
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans;
 
     /// In a few words, whose clocks a clock fault bends.
     fn clock_means(&self) -> &'static str;
@@ -76,7 +76,7 @@ impl<P: Processes, R: FnMut(FaultEvent)> World for Real<P, R> {
         (self.record)(event);
     }
 
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans {
         self.processes.link_means(condition)
     }
 

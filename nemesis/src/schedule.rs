@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn changing_a_line_leaves_the_others_as_they_were() {
         let a = spec(vec![Fault::Kill, Fault::Pause], 1, 5, 1);
-        let b = |every| spec(vec![Fault::Loss { probability: 0.1 }], 2, every, 1);
+        let b = |every| spec(vec![Fault::Loss { probability: 0.1, kinds: None }], 2, every, 1);
         let kills = |specs: &[NemesisSpec]| -> Vec<Injection> {
             let mut all = resolve(specs, Duration::from_secs(60), &nodes(3), Quorums::Majority, 7).unwrap();
             all.retain(|i| i.name != "loss");
@@ -453,7 +453,7 @@ mod tests {
                 "nemesis line 1: n9 is not a node, there are n1,n2,n3",
             ),
             (
-                vec![Fault::Loss { probability: 1.5 }],
+                vec![Fault::Loss { probability: 1.5, kinds: None }],
                 Targets::One,
                 "nemesis line 1: loss: probability 1.5 is not over 0 and up to 1",
             ),

@@ -2,7 +2,7 @@
 
 use crate::action::{Action, Evidence, InjectError};
 use checkers::history::FaultEvent;
-use protocol::control::LinkCondition;
+use protocol::control::OneWayCondition;
 use std::time::Duration;
 
 /// By what means links are made bad.
@@ -27,7 +27,7 @@ pub trait World {
     fn record(&mut self, event: FaultEvent);
 
     /// By what means this condition comes about on links between nodes.
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans;
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans;
 
     /// In a few words, whose clocks a clock fault bends.
     fn clock_means(&self) -> &'static str;

@@ -6,7 +6,7 @@ use nemesis::{
     Action, Comeback, Dark, DiskCondition, Evidence, Exit, ExitKind, Fault, Group, HealReport, InjectError,
     Injection, LinkMeans, Pressure, Processes, Reading, Runner, Targets,
 };
-use protocol::control::{ControlRequest, LinkCondition, LinkConditions, LinkCounters, NodeStatus};
+use protocol::control::{ControlRequest, LinkConditions, LinkCounters, NodeStatus, OneWayCondition};
 use protocol::quorum::Quorums;
 use protocol::{AdminReply, AdminRequest, Incarnation, Members, NodeId, Placement, ReplicaId, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +93,8 @@ impl Books {
     }
 
     fn count(counters: &mut LinkCounters, conditions: &LinkConditions) {
-        counters.blocked += u64::from(conditions.outbound.blocked || conditions.inbound.blocked);
-        counters.delayed += u64::from(conditions.outbound.latency_us > 0);
+        counters.blocked += u64::from(conditions.outbound.all.blocked || conditions.inbound.all.blocked);
+        counters.delayed += u64::from(conditions.outbound.all.latency_us > 0);
     }
 }
 
@@ -152,7 +152,7 @@ impl Processes for Books {
         std::mem::take(&mut self.exits)
     }
 
-    fn link_means(&self, _condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, _condition: &OneWayCondition) -> LinkMeans {
         LinkMeans { by: "in the books", unit: "messages" }
     }
 
@@ -388,7 +388,7 @@ use FaultStage::{Healed, Indeterminate, Installed, NeverBit, Skipped};
 
 #[tokio::test(start_paused = true)]
 async fn faults_come_bite_and_go() {
-    let delay = Fault::Delay { latency: Duration::from_millis(50), jitter: Duration::ZERO };
+    let delay = Fault::Delay { latency: Duration::from_millis(50), jitter: Duration::ZERO, kinds: None };
     let schedule = vec![
         injection(1, 3, Fault::Kill, Targets::Leader),
         injection(2, 4, Fault::Pause, on(3)),

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use workloads::load::Arrivals;
-use workloads::{KvConnector, KvNodes, LoadConfig, Performed, Recorder, Share, Spec, run_load};
+use workloads::{Distances, KvConnector, KvNodes, LoadConfig, Performed, Recorder, Share, Spec, run_load};
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(3);
@@ -43,7 +43,12 @@ fn measure(server: SocketAddr, clients: u32, duration: Duration) {
     let path = folder.path().join("history.bin");
     let spec = Spec::by_name("put").expect("the benchmark is a workload");
     let nodes = BTreeMap::from([(NodeId(1), (ReplicaId(1), server))]);
-    let connector = KvConnector::<standalone::Standalone>::new(KvNodes { nodes, group: 1, tls: None });
+    let connector = KvConnector::<standalone::Standalone>::new(KvNodes {
+        nodes,
+        group: 1,
+        tls: None,
+        distances: Distances::default(),
+    });
     let config = LoadConfig {
         clients,
         arrivals: Arrivals::Closed,

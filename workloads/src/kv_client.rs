@@ -2,12 +2,13 @@
 
 use crate::connect::{Binding, Connect, Performed, Performs, Who};
 use crate::contacts::Contacts;
+use crate::distances::Distances;
 use crate::perform::{Performing, Step};
 use crate::values::Layout;
 use checkers::history::{Call, Outcome};
-use client::{Client, ClientTls, FramedLink, fresh_session};
+use client::{Client, ClientTls, Delayed, FramedLink, fresh_session};
 use kv::{ClientConfig, Command, Response, Serves};
-use protocol::{Done, NodeId, ReplicaId};
+use protocol::{Done, NodeId, Protocol, ReplicaId};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub struct KvNodes {
     pub group: usize,
     /// If they speak TLS.
     pub tls: Option<ClientTls>,
+    /// How far clients are from them.
+    pub distances: Distances,
 }
 
 /// Makes clients of a group that runs `P`.
@@ -39,10 +42,13 @@ pub struct KvConnector<P> {
     protocol: PhantomData<fn() -> P>,
 }
 
+/// The way from a client to a replica's client port.
+type Way<P> = Delayed<FramedLink<<P as Protocol>::Request, <P as Protocol>::Reply>>;
+
 /// One logical client with a session and connections of its own.
 #[derive(Debug)]
 pub struct KvClient<P: Serves> {
-    client: Client<P::Client, FramedLink<P::Request, P::Reply>>,
+    client: Client<P::Client, Way<P>>,
     performing: Performing,
     contacts: Contacts,
     answered_last: Arc<AtomicU32>,
@@ -63,17 +69,19 @@ impl<P: Serves> KvConnector<P> {
     #[must_use]
     pub fn client(&self, who: &Who) -> KvClient<P> {
         let nodes = &self.group.nodes;
-        let own = *nodes.keys().nth(who.turn % nodes.len()).expect("there are nodes");
+        let all: Vec<NodeId> = nodes.keys().copied().collect();
+        let here = self.group.distances.standpoint(who.turn, &all);
         let last = NodeId(self.answered_last.load(Ordering::Relaxed));
         let first = match who.binding {
-            Binding::Replica | Binding::Home => own,
+            Binding::Replica | Binding::Home => here.home,
             Binding::Leader if nodes.contains_key(&last) => last,
-            Binding::Leader => *nodes.keys().next().expect("there are nodes"),
+            Binding::Leader => here.nodes[0],
         };
-        let placed = nodes.iter().map(|(node, (replica, _))| (*node, *replica));
+        let placed = here.nodes.iter().map(|node| (*node, nodes[node].0));
         let contacts = Contacts::new(placed, first, who.turn);
         let link = |(replica, node): (ReplicaId, NodeId)| {
-            (replica, FramedLink::new(replica, nodes[&node].1, self.group.tls.clone()))
+            let link = FramedLink::new(replica, nodes[&node].1, self.group.tls.clone());
+            (replica, Delayed::new(link, here.one_way(node)))
         };
         let core = P::client(ClientConfig {
             session: fresh_session(),

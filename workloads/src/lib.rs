@@ -11,6 +11,7 @@
 //! | `perform.rs` | [`perform::Performing`]: the commands that carry out a call |
 //! | `connect.rs` | [`Connect`]: what the load engine asks of any system |
 //! | `contacts.rs` | [`Contacts`]: which nodes a client speaks to |
+//! | `distances.rs` | [`Distances`]: how far clients are from nodes |
 //! | `kv_client.rs` | [`KvConnector`]: clients of our replicas |
 //! | `etcd/` | the client of etcd, a foreign system |
 //! | `load/` | [`run_load`], the load engine |
@@ -21,6 +22,7 @@ pub mod bank;
 pub mod connect;
 pub mod contacts;
 pub mod counter;
+pub mod distances;
 pub mod etcd;
 pub mod generator;
 pub mod kv_client;
@@ -40,6 +42,7 @@ pub mod ycsb;
 pub use client::ClientTls;
 pub use connect::{Binding, Connect, Performed, Performs, Who};
 pub use contacts::Contacts;
+pub use distances::{Distances, Standpoint};
 pub use generator::{Generator, Next, Scope, Share};
 pub use kv_client::{KvClient, KvConnector, KvNodes};
 pub use load::{LoadConfig, LoadError, LoadSummary, run_load};

@@ -9,16 +9,16 @@ use checkers::counter::check_counter;
 use checkers::history::{Answer, Call, History, MicroAnswer, MicroCall, Outcome, Phase};
 use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
 use checkers::set::check_set;
-use kv::{Refusal, Response};
-use protocol::{ClientOutcome, ReplicaId};
+use kv::{Command, Refusal, Response};
+use protocol::{ClientOutcome, NodeId, ReplicaId};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Deed, Servers, run, serve};
 use tokio::sync::watch;
 use workloads::load::{ArrivalProcess, Arrivals, LoadEnd};
-use workloads::{Binding, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
+use workloads::{Binding, Distances, LoadConfig, LoadSummary, Recorder, Share, Spec, Who, run_load};
 
 const OPEN_1000: Arrivals = Arrivals::Open { rate_per_s: 1_000.0, process: ArrivalProcess::Fixed };
 
@@ -311,6 +311,41 @@ fn a_pause_is_charged_to_all_that_was_due_in_it() {
             |op: &&checkers::history::Op| op.returned.is_some_and(|end| end - op.intended >= 50_000_000);
         let slow = run.history().ops.iter().filter(slow).count();
         assert!(slow >= 50, "a closed loop would have charged one: {slow}");
+    });
+}
+
+/// Two places, each with a server of its own; the way to the other is long.
+#[test]
+fn clients_ask_who_is_near_and_who_is_far_answers_late() {
+    let (near, far) = (Duration::from_millis(4), Duration::from_millis(60));
+    let place = |ms: [Duration; 2]| (1..).map(NodeId).zip(ms).collect();
+    let distances = Distances::new(vec![place([near, far]), place([far, near])], vec![0, 1]);
+    run(async {
+        let servers = serve(2, |_, _, _| Deed::Obey).await;
+        for (binding, is_near) in [(Binding::Replica, true), (Binding::Home, true), (Binding::Leader, false)]
+        {
+            let connector = servers.far_connector(None, distances.clone());
+            for (turn, own) in [(0, ReplicaId(1)), (1, ReplicaId(2))] {
+                let who = Who { binding, turn, attempt_timeout: Duration::from_secs(5) };
+                let mut client = connector.client(&who);
+                let write = || Command::Write { key: "k".into(), value: "v".into() };
+                for _ in 0..2 {
+                    let begun = Instant::now();
+                    let done = client.run(write(), Duration::from_secs(9)).await;
+                    assert!(matches!(done.outcome, ClientOutcome::Answered(_)), "{done:?}");
+                    let took = begun.elapsed();
+                    let round_trip = if done.by == [own] { near } else { far };
+                    assert!(took >= round_trip && took < round_trip * 10, "{took:?} by {:?}", done.by);
+                    assert!(!is_near || done.by == [own], "{binding:?}: client {turn} went to {:?}", done.by);
+                }
+            }
+        }
+        // Whose home is anywhere, goes the whole way.
+        let connector = servers.far_connector(None, distances.with_homes_anywhere());
+        let who = Who { binding: Binding::Replica, turn: 2, attempt_timeout: Duration::from_secs(5) };
+        let read = Command::Read { key: "k".into() };
+        let done = connector.client(&who).run(read, Duration::from_secs(9)).await;
+        assert_eq!(done.by, [ReplicaId(1)]);
     });
 }
 

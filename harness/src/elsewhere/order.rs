@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tls::TlsFiles;
 use workloads::load::{LoadConfig, LoadEnd};
-use workloads::{Progress, Spec};
+use workloads::{Distances, Progress, Spec};
 
 /// To the agent of a host that makes load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub(crate) struct Target {
     pub nodes: BTreeMap<NodeId, (ReplicaId, SocketAddr)>,
     /// How many replicas the group has.
     pub group: usize,
+    /// How far clients are from them.
+    pub distances: Distances,
 }
 
 /// How the load of one host goes.

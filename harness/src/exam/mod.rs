@@ -57,6 +57,7 @@ pub(crate) fn examine(plan: &Plan, exam: &Exam, place: &Place) -> anyhow::Result
     if is_real {
         return real::examine(system, &bugs, plan.world, first, place);
     }
+    resolve(plan, first).map_err(|error| UsageError(format!("{error:#}")))?;
     let mut rows = Vec::new();
     for bug in bugs {
         let row = examine_bug(plan, bug, first, exam, place)?;

@@ -64,8 +64,8 @@ pub(super) fn examine(
     let runtime = single_threaded()?;
     runtime.block_on(async {
         let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);
-        let site =
-            Site::prepare(world, [system].into_iter(), nodes, place, conf, Stay::WithController).await?;
+        let site = Site::prepare(world, [system].into_iter(), nodes, place, conf, Stay::WithController, None)
+            .await?;
         let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
         let mut rows = Vec::new();
         for (bug, storm) in &storms {

@@ -29,7 +29,7 @@ mod supervisor;
 mod wire;
 
 pub(crate) use agent::monotonic_ns;
-pub(crate) use quota::Throttling;
+pub(crate) use quota::{Throttling, probe as probe_quota};
 pub(crate) use remote::{ClockSample, LoadFailure, Remote, Stay, Watched};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use wire::{

@@ -100,7 +100,7 @@ impl Drop for Quota {
 ///
 /// # Errors
 /// Why not.
-pub(super) fn probe() -> anyhow::Result<()> {
+pub(crate) fn probe() -> anyhow::Result<()> {
     Quota::make("probe", 1.0).map(drop)
 }
 

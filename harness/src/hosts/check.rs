@@ -236,6 +236,14 @@ fn unfit(host: &HostConf, answer: &anyhow::Result<Answer>, gauntlet: &Program) -
 /// Why a plan cannot be run on these hosts.
 fn impossible(plan: &Plan, conf: &ClusterConf, answers: &Answers) -> Vec<String> {
     let mut problems = Vec::new();
+    for (host, answer) in answers {
+        if let (Some(cpus), Ok(answer)) = (plan.cpu_quota, answer)
+            && conf.servers.iter().any(|server| server.name == host.name)
+            && let Err(not) = &answer.quota
+        {
+            problems.push(format!("cpu_quota {cpus} cannot be had on {}: {not}", host.name));
+        }
+    }
     for subject in &plan.subjects {
         if let Err(error) = conf.hosts_for(plan.nodes(subject).len()) {
             problems.push(format!("{}: {error:#}", subject.name));

@@ -44,7 +44,8 @@ pub(crate) fn start(mut plan: Plan, place: &Place) -> anyhow::Result<()> {
     single_threaded()?.block_on(async {
         let subject = cell.subject();
         let (system, nodes) = ([subject.system].into_iter(), cell.plan.nodes(subject).len());
-        let site = Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended).await?;
+        let site =
+            Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended, plan.cpu_quota).await?;
         let started = async {
             let mut cluster = Cluster::start(cell, &dir, &site).await?;
             wait_until_it_serves(&mut cluster, PATIENCE).await.context("the cluster does not serve")?;

@@ -4,7 +4,7 @@
 use super::alarm::Alarm;
 use checkers::history::{Call, Entry, Outcome, Phase, ProcessId};
 use kv::{ClientConfig, Response, Serves};
-use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, Placement, ReplicaId, SessionId, Time};
+use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, ReplicaId, SessionId, Time};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::Cluster;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use workloads::perform::{Performing, Step};
 use workloads::recorder::greatest_key_written;
 use workloads::values::Layout;
-use workloads::{Binding, Contacts, Generator, Next, Performed, Scope, Share, Spec};
+use workloads::{Binding, Contacts, Distances, Generator, Next, Performed, Scope, Share, Spec};
 
 /// What a simulated run leaves: the history while it is made.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub(crate) struct ClientSettings {
     pub(crate) readers: u32,
     /// How many replicas the group has.
     pub(crate) group: usize,
+    /// How far clients are from nodes.
+    pub(crate) distances: Distances,
     pub(crate) workers: u32,
     pub(crate) op_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
@@ -123,7 +125,7 @@ impl<P: Serves> Clients<P> {
         let first = recording.processes_used;
         recording.processes_used += clients.settings.workers;
         for slot in 0..clients.settings.workers {
-            let made = clients.slot(slot, ProcessId(first + slot), recording, cluster.placement());
+            let made = clients.slot(slot, ProcessId(first + slot), recording, cluster);
             clients.slots.push(made);
             let at = cluster.now() + clients.think();
             cluster.alarm(at, Alarm::Ask { slot }.number());
@@ -136,18 +138,21 @@ impl<P: Serves> Clients<P> {
         slot: u32,
         process: ProcessId,
         recording: &mut Recording,
-        placement: &Placement,
+        cluster: &mut Cluster<P>,
     ) -> Slot<P::Client> {
         recording.sessions_begun += 1;
         recording.clients_begun += 1;
-        let home = self.nodes[slot as usize % self.nodes.len()];
+        let here = self.settings.distances.standpoint(slot as usize, &self.nodes);
+        let home = here.home;
+        let placement = cluster.placement();
         let replica_of = |node| placement.replica_of(node).expect("clients are told of nodes that there are");
-        let placed = self.nodes.iter().map(|node| (*node, replica_of(*node)));
+        let placed = here.nodes.iter().map(|node| (*node, replica_of(*node)));
         let contacts = Contacts::new(placed, home, slot as usize);
+        let home = replica_of(home);
         let core = P::client(ClientConfig {
             session: SessionId(self.settings.seed ^ (recording.sessions_begun << 20) ^ 0x5e55),
             group: self.settings.group,
-            home: replica_of(home),
+            home,
             bound: self.settings.binding == Binding::Replica,
             replicas: contacts.replicas(),
             attempt_timeout: self.settings.attempt_timeout,
@@ -155,6 +160,9 @@ impl<P: Serves> Clients<P> {
         });
         let client = ClientId(recording.clients_begun << 16 | u64::from(slot));
         recording.processes.insert(client, process);
+        if here.is_somewhere() {
+            cluster.place_client(client, here.one_ways().collect());
+        }
         Slot {
             process,
             client,
@@ -312,7 +320,7 @@ impl<P: Serves> Clients<P> {
         if retires {
             let next = ProcessId(recording.processes_used);
             recording.processes_used += 1;
-            self.slots[slot as usize] = self.slot(slot, next, recording, cluster.placement());
+            self.slots[slot as usize] = self.slot(slot, next, recording, cluster);
         }
         let at = now + pause + self.think();
         cluster.alarm(at, Alarm::Ask { slot }.number());

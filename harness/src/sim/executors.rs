@@ -10,7 +10,7 @@ use nemesis::{
     Action, Evidence, Exit, Fault, Group, InjectError, LinkMeans, NemesisSpec, Processes, Runner, Targets,
 };
 use protocol::NodeId;
-use protocol::control::{LinkCondition, NodeStatus};
+use protocol::control::{NodeStatus, OneWayCondition};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -117,7 +117,7 @@ impl Processes for Replay {
         exits
     }
 
-    fn link_means(&self, _condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, _condition: &OneWayCondition) -> LinkMeans {
         LinkMeans { by: "in the simulated network", unit: "messages" }
     }
 
@@ -239,6 +239,11 @@ fn a_thousand_random_plans_are_the_same_actions_at_the_same_times_on_processes_a
         let expected = record.events.len();
         let said: Vec<_> =
             record.events.iter().map(|event| (event.id, event.stage, event.targets.clone())).collect();
+        if seed == 14 {
+            for i in cell.schedule() { eprintln!("{i:?}"); }
+            for e in &record.exits { eprintln!("{e:?}"); }
+            for d in &record.done { eprintln!("{:?} {:?} {:?}", d.at, d.action, d.result.as_ref().err()); }
+        }
         let (differs, left, events) = replay(&cell, record);
         let at = || format!("{} with seed {seed}", system.name());
         assert_eq!(differs, None, "{}", at());

@@ -17,7 +17,7 @@ use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
 use sim::{Broken, Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use workloads::Binding;
+use workloads::{Binding, Distances};
 
 /// What a seed showed.
 #[derive(Debug)]
@@ -279,6 +279,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         }
         let settings = ClientSettings {
             binding: binding.unwrap_or(Binding::Leader),
+            distances: distances(self.cell).with_homes_anywhere(),
             workers: FINAL_WORKERS * u32::try_from(saved.len()).expect("few replicas"),
             op_timeout: within,
             think_mean: Duration::from_micros(100),
@@ -471,6 +472,7 @@ fn client_settings(cell: &Cell) -> ClientSettings {
         binding: cell.workload().binding(cell.subject().system.properties().leads),
         readers: if cell.workload().reads_each_replica() { FINAL_WORKERS } else { 1 },
         group: cell.replicas() as usize,
+        distances: distances(cell),
         workers: cell.clients(),
         op_timeout: load.op_timeout,
         attempt_timeout: load.attempt_timeout,
@@ -478,6 +480,23 @@ fn client_settings(cell: &Cell) -> ClientSettings {
         seed: cell.seed,
         ops_max: sim.ops_max,
     }
+}
+
+/// How far clients are from nodes.
+fn distances(cell: &Cell) -> Distances {
+    let nodes = cell.plan.nodes(cell.subject());
+    cell.plan.links.as_ref().map(|links| links.distances(&nodes)).unwrap_or_default()
+}
+
+/// How far nodes are from one another.
+fn between_nodes(cell: &Cell) -> BTreeMap<(NodeId, NodeId), Duration> {
+    let Some(links) = &cell.plan.links else { return BTreeMap::new() };
+    let nodes = cell.plan.nodes(cell.subject());
+    let from = |node: &NodeId| {
+        let from = *node;
+        links.one_way_from(from, &nodes).into_iter().map(move |(to, way)| ((from, to), way))
+    };
+    nodes.iter().flat_map(from).collect()
 }
 
 fn settings(cell: &Cell, in_words: bool) -> Settings {
@@ -490,6 +509,7 @@ fn settings(cell: &Cell, in_words: bool) -> Settings {
             latency_mean: us(knobs.latency_us_mean),
             datagrams: knobs.datagrams,
         },
+        distances: between_nodes(cell),
         client_latency_mean: us(knobs.client_latency_us_mean),
         disk: DiskSettings {
             sync_min: us(knobs.sync_us_min),

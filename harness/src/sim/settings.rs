@@ -179,8 +179,11 @@ impl Knobs {
 /// Resolves what one seed runs: one cell with every choice made. A plan that was resolved resolves to itself.
 ///
 /// # Errors
-/// If the nemesis cannot be carried out.
+/// If the nemesis cannot be carried out, or something cannot be had in virtual time.
 pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
+    if plan.cpu_quota.is_some() {
+        bail!("cpu_quota cannot be had in the simulator: virtual time has no processors");
+    }
     let mut plan = Plan { seed: Some(seed), repeats: 1, baseline: None, ..plan.clone() };
     let mut sim = plan.sim.take().unwrap_or_default();
     plan.subjects.truncate(1);
@@ -220,6 +223,8 @@ pub(crate) fn resolve(plan: &Plan, seed: u64) -> anyhow::Result<Cell> {
         }
         plan.nemesis.clear();
     }
+    let nodes = plan.nodes(&plan.subjects[0]);
+    plan.links = plan.links.map(|links| links.among(&nodes));
     plan.sim = Some(sim);
     Ok(Cell { folder: plan.workloads[0].name().to_owned(), seed, plan, left_out })
 }
@@ -267,7 +272,11 @@ fn draw_options(
         matches!(fault, Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. })
     });
     let subject = &mut plan.subjects[0];
-    let Some(drawn) = subject.system.draw(knobs, clocks_are_bent, rng) else { return Ok(()) };
+    // Options that would do only where everything is near would be no fair draw.
+    let way_us = plan.links.as_ref().map_or(0, |links| links.longest().as_micros() / 2);
+    let latency_us_min = knobs.latency_us_min + u64::try_from(way_us).expect("validated: under a minute");
+    let felt = Knobs { latency_us_min, ..knobs.clone() };
+    let Some(drawn) = subject.system.draw(&felt, clocks_are_bent, rng) else { return Ok(()) };
     knobs.clock_drift = drawn.clock_drift;
     *knobs = scenario.knobs(knobs)?;
     if subject.reads == Reads::Default {

@@ -63,11 +63,15 @@ fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
         load: "closed, in virtual time".into(),
         durability: "simulated".into(),
         reads: subject.reads_in_words().into(),
-        facts: vec![
-            ("version".into(), env!("CARGO_PKG_VERSION").into()),
-            ("messages".into(), run.messages.to_string()),
-            ("fingerprint".into(), format!("{:016x}", run.fingerprint)),
-        ],
+        facts: [
+            Some(("version".into(), env!("CARGO_PKG_VERSION").into())),
+            Some(("messages".into(), run.messages.to_string())),
+            Some(("fingerprint".into(), format!("{:016x}", run.fingerprint))),
+            cell.plan.links.as_ref().map(|links| ("links".into(), links.in_words())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),

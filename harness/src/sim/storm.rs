@@ -11,7 +11,7 @@ use nemesis::{
     Action, Comeback, Dark, DiskCondition, Evidence, Exit, ExitKind, Group, InjectError, Injection,
     LinkMeans, Nemesis, Reading, World,
 };
-use protocol::control::{ClockSetting, LinkCondition};
+use protocol::control::{ClockSetting, OneWayCondition};
 use protocol::{NodeId, Time};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -45,7 +45,9 @@ struct Hands {
     is_calm: bool,
     /// They are to die in the middle of their next work.
     doomed: BTreeSet<NodeId>,
-    links: BTreeMap<(NodeId, NodeId), LinkCondition>,
+    links: BTreeMap<(NodeId, NodeId), OneWayCondition>,
+    /// The kinds of messages that ever were conditioned.
+    kinds: BTreeSet<String>,
     clocks: BTreeMap<NodeId, ClockSetting>,
     disks: BTreeMap<NodeId, DiskCondition>,
     bites: BTreeMap<String, Bites>,
@@ -144,11 +146,18 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
     fn read(&mut self, node: NodeId) -> Evidence {
         let peers: Vec<NodeId> = self.cluster.nodes().filter(|peer| *peer != node).collect();
         let counters = self.cluster.disk_counters(node);
+        let kinds = |peer: &NodeId| {
+            let counters = |kind: &String| (kind.clone(), self.cluster.kind_counters(node, *peer, kind));
+            (*peer, self.hands.kinds.iter().map(counters).collect())
+        };
+        let outbound_kinds = peers.iter().filter(|_| !self.hands.kinds.is_empty()).map(kinds).collect();
         Evidence::Read(Box::new(Reading {
             node,
             process: 0,
             outbound: peers.into_iter().map(|peer| (peer, self.cluster.link_counters(node, peer))).collect(),
             inbound: BTreeMap::new(),
+            outbound_kinds,
+            inbound_kinds: BTreeMap::new(),
             clock_error_us: self.cluster.clock_error_us(node).unwrap_or(0),
             disk: DiskCounters {
                 syncs: counters.syncs,
@@ -213,8 +222,10 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
             }
             Action::Links(node, links) => {
                 self.hands.links.retain(|(from, _), _| from != node);
-                let outbound = links.iter().map(|(peer, both)| ((*node, *peer), both.outbound));
+                let outbound = links.iter().map(|(peer, both)| ((*node, *peer), both.outbound.clone()));
                 self.hands.links.extend(outbound);
+                let kinds = links.values().flat_map(|both| both.outbound.kinds.keys());
+                self.hands.kinds.extend(kinds.cloned());
                 self.cluster.set_links(&self.hands.links);
                 Ok(self.read(*node))
             }
@@ -280,7 +291,7 @@ impl<P: Serves, O: Observer<P>> World for VirtualWorld<'_, P, O> {
         self.entries.push(Entry::Fault { time: self.cluster.now().0, event });
     }
 
-    fn link_means(&self, _condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, _condition: &OneWayCondition) -> LinkMeans {
         LinkMeans { by: "in the simulated network", unit: "messages" }
     }
 
@@ -303,6 +314,7 @@ impl Storm {
             is_calm: false,
             doomed: BTreeSet::new(),
             links: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             clocks: BTreeMap::new(),
             disks: BTreeMap::new(),
             bites: BTreeMap::new(),

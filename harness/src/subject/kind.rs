@@ -13,7 +13,7 @@ use crate::world::recipes::Layout;
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use kv::{Seat, Serves};
-use protocol::{Bug, BugInfo, Incarnation, NodeId, ReplicaId};
+use protocol::{Bug, BugInfo, Describe, Incarnation, NodeId, Protocol, ReplicaId};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_yaml::{Mapping, Value};
@@ -49,6 +49,11 @@ pub(crate) trait Kind: Sync {
     /// Situations that a campaign may come across.
     fn situations(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// The kinds of messages between its nodes, for faults that name them; `None` if nobody on a link can tell.
+    fn message_kinds(&self) -> Option<&'static [&'static str]> {
+        None
     }
 
     /// The options of a subject as its nodes' configuration files hold them, checked by the protocol's own parser.
@@ -164,8 +169,8 @@ impl<S: OwnSystem> Kind for S {
     }
 
     fn connector(&self, target: &Target, tls: Option<ClientTls>) -> Arc<dyn Connect> {
-        let (nodes, group) = (target.nodes.clone(), target.group);
-        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls }))
+        let (nodes, group, distances) = (target.nodes.clone(), target.group, target.distances.clone());
+        Arc::new(KvConnector::<S::Core>::new(KvNodes { nodes, group, tls, distances }))
     }
 
     fn bugs(&self) -> Vec<BugInfo> {
@@ -174,6 +179,10 @@ impl<S: OwnSystem> Kind for S {
 
     fn situations(&self) -> Vec<&'static str> {
         S::SITUATIONS.iter().chain(kv::SITUATIONS).copied().collect()
+    }
+
+    fn message_kinds(&self) -> Option<&'static [&'static str]> {
+        Some(<S::Core as Protocol>::Message::KINDS)
     }
 
     fn node_options(&self, subject: &Subject) -> Result<Value, String> {

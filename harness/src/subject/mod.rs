@@ -16,6 +16,7 @@ mod properties;
 pub(crate) use kind::{Deployment, Drawn, Foreign, Kind, OwnSystem, System};
 pub(crate) use properties::{ClientKind, Clocks, Promise, Properties, any_workload};
 
+use nemesis::Fault;
 use protocol::Bugs;
 use runtime::Durability;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -194,6 +195,25 @@ impl Subject {
             return Some(format!("{name} has durability {}, not {said}", known.join(", ")));
         }
         self.node_options().err()
+    }
+
+    /// Why its links cannot have a fault on the kinds of messages that the fault names, if so.
+    pub(crate) fn lacks_kinds(&self, fault: &Fault) -> Option<String> {
+        let kinds = fault.kinds()?;
+        let (name, fault) = (self.system.name(), fault.name());
+        let Some(known) = self.system.message_kinds() else {
+            return Some(format!(
+                "{fault}: nothing on a link can tell the kinds of {name}'s messages; leave `kinds` out for it"
+            ));
+        };
+        let unknown = kinds.iter().find(|kind| !known.contains(&kind.as_str()))?;
+        Some(match known {
+            [] => format!("{fault}: {name} has no messages between its nodes, so none of kind `{unknown}`"),
+            _ => format!(
+                "{fault}: {name} has no messages of kind `{unknown}`, expected of {}",
+                known.join(", ")
+            ),
+        })
     }
 
     /// The options that the plan gives.

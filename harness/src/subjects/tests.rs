@@ -6,9 +6,11 @@ use crate::sim::run::{Accusation, Simulated, simulate};
 use crate::sim::settings::resolve;
 use crate::subject::Reads;
 use checkers::Verdict;
+use checkers::history::{History, Op, Outcome, Phase};
 use protocol::Detector;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Subjects for plans of tests that need some: one whose reads and durability can be said, the same with unsafe reads, and one of one
 /// replica.
@@ -244,8 +246,72 @@ fn what_a_campaign_did_not_come_across_is_said() {
     assert!(nothing.iter().any(|what| what.contains(": 0 of ")), "{nothing:?}");
 }
 
+/// How long each operation of the run phase took that was answered.
+fn took(run: &Simulated) -> Vec<Duration> {
+    let history = History::from_entries(run.entries.iter().cloned()).expect("it pairs");
+    let is_ok = |op: &&Op| op.phase == Phase::Run && matches!(op.outcome, Outcome::Ok(_));
+    let took = |op: &Op| Some(Duration::from_nanos(op.returned? - op.invoked));
+    let mut took: Vec<_> = history.ops.iter().filter(is_ok).filter_map(took).collect();
+    took.sort_unstable();
+    assert!(took.len() > 100, "{} operations", took.len());
+    took
+}
+
+/// One node is far from a majority, and so are its clients, who stay with it.
+#[test]
+fn operations_take_as_long_as_the_topology_says() {
+    let far = Duration::from_millis(100);
+    let mut plan = plan();
+    plan.nemesis.clear();
+    plan.workloads = vec![workloads::Spec::by_name("register").expect("a workload")];
+    let sim = plan.sim.as_mut().expect("a plan to simulate");
+    (sim.swarm, sim.replicas, sim.spares) = (false, vec![3], Vec::new());
+    sim.scenarios.clear();
+    let mut medians = Vec::new();
+    for clients in ["{ a: 1 }", "{ b: 1 }"] {
+        let links =
+            format!("{{ zones: {{ a: [n1], b: [n2, n3] }}, rtt: {{ a-b: 100ms }}, clients: {clients} }}");
+        plan.links = Some(serde_yaml::from_str(&links).expect("a topology"));
+        plan.validate().expect("sound");
+        for seed in 1..6 {
+            let run = run(&resolve(&plan, seed).expect("a sound plan"), false);
+            assert_eq!(run.verdict(), Verdict::Valid, "{:?}", run.checks);
+            let took = took(&run);
+            let median = took[took.len() / 2];
+            if clients == "{ a: 1 }" {
+                // Whoever leads, the word of somebody far away is needed.
+                assert!(took[0] >= far, "seed {seed}: {:?}", took[0]);
+                assert!(median < 2 * far + far / 2, "seed {seed}: {median:?}");
+            }
+            medians.push(median);
+        }
+    }
+    // Near a majority all goes fast unless the one far away leads.
+    assert!(medians[5..].iter().any(|median| *median < far / 4), "{medians:?}");
+    plan.links = None;
+    let near = took(&run(&resolve(&plan, 1).expect("a sound plan"), false));
+    assert!(near[near.len() / 2] < far / 4, "{near:?}");
+}
+
+#[test]
+fn the_clean_build_passes_storms_when_its_nodes_are_far_apart() {
+    let mut plan = plan();
+    let links = "{ zones: { a: [n1, n4, n7, n10], b: [n2, n5, n8, n11], c: [n3, n6, n9, n12] },
+                   rtt: { a-b: 20ms, b-c: 30ms, a-c: 45ms }, within: 1ms }";
+    plan.links = Some(serde_yaml::from_str(links).expect("a topology"));
+    let seeds: Vec<u64> = (1..25).collect();
+    let seen = campaign(&plan, &seeds, "", None).expect("raft can be simulated");
+    let failures: Vec<_> = seen.failures.iter().map(|f| format!("{}: {}", f.seed, f.summary)).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(seen.ok > 1_000, "{} of {} operations were answered", seen.ok, seen.ops);
+}
+
 #[test]
 fn what_cannot_be_simulated_is_refused() {
+    let with_quota = Plan { cpu_quota: Some(0.5), ..plan() };
+    with_quota.validate().expect("it is a plan for processes");
+    let refused = resolve(&with_quota, 1).expect_err("there are no processors").to_string();
+    assert!(refused.contains("cpu_quota cannot be had in the simulator"), "{refused}");
     let mut plan = plan();
     plan.subjects = vec![crate::subject::Subject::by_name("etcd").expect("a system")];
     let cell = resolve(&plan, 1).expect("a sound plan");

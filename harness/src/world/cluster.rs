@@ -21,7 +21,7 @@ use nemesis::runner::LEASE;
 use nemesis::{
     Action, Comeback, Dark, DiskCondition, Evidence, Exit, Group, InjectError, LinkMeans, Processes, Reading,
 };
-use protocol::control::{ControlReply, ControlRequest, LinkCondition, NodeStatus};
+use protocol::control::{ControlReply, ControlRequest, NodeStatus, OneWayCondition};
 use protocol::{NodeId, Placement, ReplicaId, Status};
 use reports::stored::HostRecord;
 use runtime::{Durability, JOURNAL, Unsynced};
@@ -32,7 +32,7 @@ use std::time::Duration;
 use tls::TlsFiles;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use workloads::ClientTls;
+use workloads::{ClientTls, Distances};
 
 /// The most states that are taken down on the way: hours of polling.
 const SIGHTINGS_MAX: usize = 100_000;
@@ -41,6 +41,8 @@ const CUT_LOOKS: u32 = 10;
 const CUT_LOOK: Duration = Duration::from_millis(20);
 /// A node that has not said within this what its replica is about is not asked any longer.
 const LOOK_DEADLINE: Duration = Duration::from_millis(500);
+/// What a host is called that `cluster.conf` does not name.
+const THIS_MACHINE: &str = "this machine";
 /// What is not fetched from a host: sockets, and what nobody but the node may know.
 const NOT_FETCHED: [&str; 3] = ["*.sock", "lock", "*.key"];
 
@@ -63,6 +65,8 @@ pub(crate) struct Cluster {
     placement: Placement,
     /// Who votes, as far as was seen.
     voters: BTreeSet<NodeId>,
+    /// How far clients are from nodes.
+    distances: Distances,
     pub(super) ports: BTreeMap<NodeId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
@@ -86,7 +90,7 @@ pub(crate) struct Cluster {
 struct NodePlace {
     host: usize,
     dir: PathBuf,
-    /// If it may not use all processors: what its host is called in `cluster.conf`, and how many.
+    /// If it may not use all processors: what its host is called, and how many.
     quota: Option<(String, f64)>,
 }
 
@@ -127,6 +131,7 @@ impl Cluster {
             voters: founders.iter().copied().collect(),
             founders,
             placement: cell.plan.placement(subject),
+            distances: cell.plan.links.as_ref().map(|links| links.distances(&ids)).unwrap_or_default(),
             ports,
             _held: held,
             sightings: Sightings::default(),
@@ -144,7 +149,9 @@ impl Cluster {
                 Ground::Here(conf) => conf.as_ref().map(|conf| &conf.servers[i]),
                 Ground::There(fleet) => Some(fleet.hosts[i].conf()),
             };
-            let quota = conf.and_then(|conf| Some((conf.name.clone(), conf.cpu_quota?)));
+            let said = conf.and_then(|conf| conf.cpu_quota).into_iter().chain(cell.plan.cpu_quota);
+            let name = conf.map_or_else(|| THIS_MACHINE.to_owned(), |conf| conf.name.clone());
+            let quota = said.min_by(f64::total_cmp).map(|cpus| (name, cpus));
             let (layout, host) = match &site.ground {
                 Ground::Here(_) => {
                     let layout = Layout::here(*id, dir, cluster._short.path(), site.program(subject.system));
@@ -203,7 +210,7 @@ impl Cluster {
         for host in &mut self.hosts {
             if let Err(why) = host.ask(HostRequest::ProbeDisk).await {
                 let name = match host {
-                    Host::Here(_) => "this machine".to_owned(),
+                    Host::Here(_) => THIS_MACHINE.to_owned(),
                     Host::There(remote) => format!("host {}", remote.conf().name),
                 };
                 return Some(format!("what a foreign process has not synced outlives it on {name}: {why}"));
@@ -270,6 +277,7 @@ impl Cluster {
             reads: self.reads,
             nodes: meant.map(|(id, ports)| (*id, (self.replica_of(*id), ports.client))).collect(),
             group: self.founders.len(),
+            distances: self.distances.clone(),
         }
     }
 
@@ -649,7 +657,7 @@ impl Processes for Cluster {
         exits
     }
 
-    fn link_means(&self, condition: &LinkCondition) -> LinkMeans {
+    fn link_means(&self, condition: &OneWayCondition) -> LinkMeans {
         self.means_of(condition)
     }
 

@@ -8,7 +8,9 @@ use nemesis::evidence::add;
 use nemesis::network::{HostLink, HostLinkCounters, HostMeans};
 use nemesis::{InjectError, LinkMeans};
 use protocol::NodeId;
-use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, NodeStatus};
+use protocol::control::{
+    ClockSetting, ControlRequest, LinkCondition, LinkConditions, NodeStatus, OneWayCondition,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -32,7 +34,7 @@ struct Seen {
 
 impl Cluster {
     /// By what means a condition comes about.
-    pub(super) fn means_of(&self, condition: &LinkCondition) -> LinkMeans {
+    pub(super) fn means_of(&self, condition: &OneWayCondition) -> LinkMeans {
         let of_host = |host: &Host| match host {
             Host::There(remote) => by_host(condition, &remote.means().network),
             Host::Here(_) => None,
@@ -162,14 +164,14 @@ impl Cluster {
         for (peer, mut conditions) in links {
             let mut link = HostLink::default();
             let means = &remote.means().network;
-            link.take_outbound(&mut conditions.outbound, means);
+            link.take_outbound(&mut conditions.outbound.all, means);
             if means.cut.is_none() {
-                link.blocked_in = std::mem::take(&mut conditions.inbound.blocked);
+                link.blocked_in = std::mem::take(&mut conditions.inbound.all.blocked);
             }
             if link != HostLink::default() {
                 at_host.insert(peer, link);
             }
-            if conditions != LinkConditions::default() {
+            if !conditions.is_clear() {
                 left.insert(peer, conditions);
             }
         }
@@ -196,12 +198,15 @@ impl Cluster {
         }
         for (peer, told) in self.counted.told.get(&status.node).into_iter().flatten() {
             let in_force = status.links.entry(*peer).or_default();
-            in_force.outbound.blocked |= told.outbound.blocked;
-            in_force.inbound.blocked |= told.inbound.blocked;
-            in_force.outbound.loss = in_force.outbound.loss.max(told.outbound.loss);
-            in_force.outbound.rate_bytes_s = in_force.outbound.rate_bytes_s.max(told.outbound.rate_bytes_s);
-            in_force.outbound.latency_us = in_force.outbound.latency_us.max(told.outbound.latency_us);
-            in_force.outbound.jitter_us = in_force.outbound.jitter_us.max(told.outbound.jitter_us);
+            in_force.outbound.all.blocked |= told.outbound.all.blocked;
+            in_force.inbound.all.blocked |= told.inbound.all.blocked;
+            in_force.outbound.all.loss = in_force.outbound.all.loss.max(told.outbound.all.loss);
+            in_force.outbound.all.rate_bytes_s =
+                in_force.outbound.all.rate_bytes_s.max(told.outbound.all.rate_bytes_s);
+            in_force.outbound.all.latency_us =
+                in_force.outbound.all.latency_us.max(told.outbound.all.latency_us);
+            in_force.outbound.all.jitter_us =
+                in_force.outbound.all.jitter_us.max(told.outbound.all.jitter_us);
         }
     }
 }
@@ -216,14 +221,19 @@ fn conditions(links: &BTreeMap<NodeId, HostLink>) -> BTreeMap<NodeId, LinkCondit
             jitter_us: link.netem_out.jitter_us,
             rate_bytes_s: link.rate_out_bytes_s,
             ..LinkCondition::default()
-        },
-        inbound: LinkCondition { blocked: link.blocked_in, ..LinkCondition::default() },
+        }
+        .into(),
+        inbound: LinkCondition { blocked: link.blocked_in, ..LinkCondition::default() }.into(),
     };
     links.iter().map(|(peer, link)| (*peer, told(link))).collect()
 }
 
-/// By what means a host's kernel makes a condition come about, if it does.
-fn by_host(condition: &LinkCondition, means: &HostMeans) -> Option<&'static str> {
+/// By what means a host's kernel makes a condition come about, if it does. It cannot tell kinds of messages apart.
+fn by_host(condition: &OneWayCondition, means: &HostMeans) -> Option<&'static str> {
+    let OneWayCondition { all: condition, kinds } = condition;
+    if !kinds.is_empty() {
+        return None;
+    }
     let mut left = *condition;
     HostLink::default().take_outbound(&mut left, means);
     if !left.is_clear() {
@@ -309,8 +319,11 @@ mod tests {
                 Some("by the hosts' traffic classes (htb)"),
             ),
         ] {
-            assert_eq!(by_host(&condition, means), by, "{condition:?}");
+            assert_eq!(by_host(&condition.into(), means), by, "{condition:?}");
         }
+        let of_a_kind =
+            OneWayCondition { kinds: [("vote".to_owned(), lossy)].into(), ..OneWayCondition::default() };
+        assert_eq!(by_host(&of_a_kind, &all), None, "a kernel does not know what a message is");
         assert!(foreign_links(&all).contains("TCP"));
         assert_eq!(foreign_links(&no_netem), "its links can be made bad by the host's kernel only: no");
     }

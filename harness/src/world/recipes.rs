@@ -8,6 +8,7 @@ use protocol::{Incarnation, NodeId, ReplicaId};
 use runtime::{Durability, NodeConfig, SOCKET_NAME, Unsynced};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tls::TlsFiles;
 
 /// What becomes of what the cell's nodes have not synced when their power fails. It is lost if the plan has power losses. Our own nodes keep
@@ -24,6 +25,14 @@ pub(crate) fn unsynced(cell: &Cell) -> Unsynced {
 fn journal_sync_ms_min(cell: &Cell) -> u64 {
     let least = cell.plan.journal_sync_min.unwrap_or_default();
     u64::try_from(least.as_millis()).expect("validated: under a second")
+}
+
+/// How far it is from a node to the others, one way.
+fn distance_us(cell: &Cell, node: NodeId) -> BTreeMap<NodeId, u64> {
+    let Some(links) = &cell.plan.links else { return BTreeMap::new() };
+    let one_way = links.one_way_from(node, &cell.plan.nodes(cell.subject()));
+    let us = |way: Duration| u64::try_from(way.as_micros()).expect("validated: under a minute");
+    one_way.into_iter().map(|(other, way)| (other, us(way))).collect()
 }
 
 /// Where everything of a node is on its host.
@@ -88,6 +97,7 @@ impl OwnNode {
             incarnation: Incarnation(0),
             members: (founders.len() < ports.len()).then_some(founders),
             peers: ports.iter().map(|(id, ports)| (*id, ports.peer)).collect(),
+            distance_us: distance_us(cell, id),
             client_address: ports[&id].client,
             clients: ports
                 .iter()

@@ -1,10 +1,11 @@
 //! What does not change from one run of a campaign to the next: programs, and the hosts that they are on.
 
 use crate::binaries;
+use crate::campaign::UsageError;
 use crate::cli::Place;
 use crate::cluster::{ClusterConf, Security};
 use crate::host::ssh::Program;
-use crate::host::{Remote, Stay};
+use crate::host::{Remote, Stay, probe_quota};
 use crate::plan::World;
 use crate::progress::Progress;
 use crate::store;
@@ -51,7 +52,7 @@ impl Site {
     /// Finds or builds the programs of these systems, and over SSH puts them on as many hosts as there are nodes.
     ///
     /// # Errors
-    /// If a program is missing or cannot be built, or a host cannot be had.
+    /// If a program is missing or cannot be built, or a host cannot be had, or its nodes cannot be kept to a quota that the plan has.
     pub(crate) async fn prepare(
         world: World,
         systems: impl Iterator<Item = System>,
@@ -59,7 +60,11 @@ impl Site {
         place: &Place,
         conf: Option<ClusterConf>,
         stay: Stay,
+        cpu_quota: Option<f64>,
     ) -> anyhow::Result<Site> {
+        if let (World::Local, Some(cpus)) = (world, cpu_quota) {
+            probe_quota().map_err(|why| no_quota(cpus, &format!("this machine: {why:#}")))?;
+        }
         let mut programs = BTreeMap::new();
         for system in systems {
             if let Entry::Vacant(vacant) = programs.entry(system) {
@@ -77,7 +82,17 @@ impl Site {
                 Ground::There(Fleet::deploy(&conf, nodes, &programs, stay).await?)
             }
         };
-        Ok(Site { programs, ground })
+        let site = Site { programs, ground };
+        match (&site.ground, cpu_quota) {
+            (Ground::There(fleet), Some(cpus)) => match fleet.without_quota().await {
+                None => Ok(site),
+                Some(why) => {
+                    site.leave().await;
+                    Err(no_quota(cpus, &why))
+                }
+            },
+            (Ground::There(_) | Ground::Here(_), _) => Ok(site),
+        }
     }
 
     /// How a system's nodes and clients speak to each other.
@@ -116,6 +131,11 @@ impl Site {
             join_all(fleet.all().map(Remote::quit)).await;
         }
     }
+}
+
+/// The plan cannot be run here.
+fn no_quota(cpus: f64, why: &str) -> anyhow::Error {
+    UsageError(format!("cpu_quota {cpus} cannot be had on {why}")).into()
 }
 
 impl Fleet {
@@ -171,6 +191,16 @@ impl Fleet {
             programs,
             _sockets: sockets,
         })
+    }
+
+    /// Which host cannot keep a node to a share of its processors, and why.
+    async fn without_quota(&self) -> Option<String> {
+        for host in &self.hosts {
+            if let Err(why) = host.probe_quota().await {
+                return Some(format!("host {}: {why}", host.conf().name));
+            }
+        }
+        None
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Remote> {

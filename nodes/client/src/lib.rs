@@ -4,14 +4,20 @@
 //! |---|---|
 //! | `link.rs` | [`Link`], a way to one replica; [`FramedLink`], the one to its client port |
 //! | `stream.rs` | what that speaks over: TCP, or TLS on it |
+//! | `delay.rs` | [`Delayed`], a way to a replica that is far away |
+//! | `timer.rs` | [`PreciseTimer`], a timer of microseconds |
 //! | `alarm.rs` | one timer for a client that sets a new time for every command |
 
 mod alarm;
+mod delay;
 mod link;
 mod stream;
+mod timer;
 
+pub use delay::Delayed;
 pub use link::{FramedLink, Link, LinkEvent};
 pub use stream::ClientTls;
+pub use timer::PreciseTimer;
 
 use alarm::Alarm;
 use protocol::{ClientCore, ClientEffects, Done, ReplicaId, SessionId, Time};

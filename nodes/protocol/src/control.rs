@@ -57,14 +57,47 @@ impl LinkCondition {
     }
 }
 
+/// The state of one direction of one link, where kinds of messages are told apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OneWayCondition {
+    /// Of all messages.
+    pub all: LinkCondition,
+    /// Of messages of one kind ([`crate::Describe::kind`]), on top: both parts act, each by itself, and each is counted by itself. Has no
+    /// rate: its bytes have no kind. Messages of such a kind keep their order among themselves only.
+    pub kinds: BTreeMap<String, LinkCondition>,
+}
+
+impl OneWayCondition {
+    /// Whether messages pass as if there were no conditioner.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.all.is_clear() && self.kinds.values().all(LinkCondition::is_clear)
+    }
+}
+
+impl From<LinkCondition> for OneWayCondition {
+    fn from(all: LinkCondition) -> Self {
+        Self { all, kinds: BTreeMap::new() }
+    }
+}
+
 /// The two directions of the link to one peer, as this node sees it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinkConditions {
     /// What this node sends.
-    pub outbound: LinkCondition,
+    pub outbound: OneWayCondition,
     /// What arrives here.
-    pub inbound: LinkCondition,
+    pub inbound: OneWayCondition,
+}
+
+impl LinkConditions {
+    /// Whether nothing is conditioned, either way.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.outbound.is_clear() && self.inbound.is_clear()
+    }
 }
 
 /// A node's clock as a function of the machine's: `offset + rate × machine time since the setting`.
@@ -84,7 +117,8 @@ impl Default for ClockSetting {
     }
 }
 
-/// What the conditioner did to the messages of one direction of one link since the node started.
+/// What the conditioner did to the messages of one direction of one link since the node started. What the condition of a kind did is
+/// counted for that kind, and there only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkCounters {
@@ -103,6 +137,9 @@ pub struct LinkCounters {
     /// Held up or lost by the rate limit.
     pub throttled: u64,
 }
+
+/// What the conditions of kinds of messages did, by kind: those kinds for which there ever was a condition.
+pub type KindCounters = BTreeMap<String, LinkCounters>;
 
 /// A request on the control socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,6 +223,12 @@ pub struct NodeStatus {
     pub outbound: BTreeMap<NodeId, LinkCounters>,
     /// What the conditioner did, inbound.
     pub inbound: BTreeMap<NodeId, LinkCounters>,
+    /// What the conditions of kinds of messages did, outbound, by kind.
+    #[serde(default)]
+    pub outbound_kinds: BTreeMap<NodeId, KindCounters>,
+    /// What the conditions of kinds of messages did, inbound, by kind.
+    #[serde(default)]
+    pub inbound_kinds: BTreeMap<NodeId, KindCounters>,
     /// The clock setting in force.
     pub clock: ClockSetting,
     /// Node clock minus machine clock at this moment, microseconds: the evidence that a clock fault bites.

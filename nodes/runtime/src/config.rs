@@ -22,6 +22,10 @@ pub struct NodeConfig {
     pub incarnation: Incarnation,
     /// Where the peer port of each node is, this one's included.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// How much longer than it does what is sent to a peer is to take, one way, microseconds: the group is as if its nodes were far apart.
+    /// No fault: it has no lease, is never healed, and faults come on top.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub distance_us: BTreeMap<NodeId, u64>,
     /// Which replica each node stands for, where that is not the one of its own number: twins.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub twins: BTreeMap<NodeId, ReplicaId>,
@@ -143,6 +147,9 @@ pub enum ConfigError {
     },
 }
 
+/// Nobody on Earth is a minute away.
+const DISTANCE_US_MAX: u64 = 60_000_000;
+
 /// Only the options, so that the parser itself meets them in the file and can name line and column.
 #[derive(Deserialize)]
 struct OptionsOf<O> {
@@ -202,6 +209,12 @@ impl NodeConfig {
         }
         if let Some(stranger) = self.twins.keys().find(|node| !self.peers.contains_key(node)) {
             return Err(format!("twins: {} is not among the peers", stranger.0));
+        }
+        if let Some(stranger) = self.distance_us.keys().find(|node| !self.peers.contains_key(node)) {
+            return Err(format!("distance_us: {} is not among the peers", stranger.0));
+        }
+        if let Some((node, us)) = self.distance_us.iter().find(|(_, us)| **us > DISTANCE_US_MAX) {
+            return Err(format!("distance_us: {us} to {} is over {DISTANCE_US_MAX}", node.0));
         }
         if let Some(stranger) = self.clients.keys().find(|node| !self.peers.contains_key(node)) {
             return Err(format!("clients: {} is not among the peers", stranger.0));
@@ -298,6 +311,21 @@ mod tests {
             [("[1, 7]", "members: no node stands for 7"), ("[]", "members: there are none")]
         {
             let found = founders(&format!("{MINIMAL}members: {members}\n")).expect_err("impossible members");
+            assert!(found.contains(error), "{found}");
+        }
+    }
+
+    #[test]
+    fn distances_are_to_peers_and_of_this_world() {
+        let distances = |text: &str| {
+            load(&format!("{MINIMAL}distance_us: {text}\n")).map(|(config, _)| config.distance_us)
+        };
+        assert_eq!(distances("{2: 20000}"), Ok([(NodeId(2), 20_000)].into()));
+        for (text, error) in [
+            ("{7: 20000}", "distance_us: 7 is not among the peers"),
+            ("{2: 60000001}", "distance_us: 60000001 to 2 is over 60000000"),
+        ] {
+            let found = distances(text).expect_err("nobody is there");
             assert!(found.contains(error), "{found}");
         }
     }

@@ -158,7 +158,8 @@ fn recover<P: Serves>(
     if config.durability == Durability::Fsync {
         tracing::info!(records = read, next = %journal.next(), took = ?begun.elapsed(), "recovered");
     }
-    let peers = config.peers.keys().copied().filter(|peer| *peer != config.node);
+    let distance = |peer| Duration::from_micros(config.distance_us.get(peer).copied().unwrap_or(0));
+    let peers = config.peers.keys().filter(|peer| **peer != config.node).map(|peer| (*peer, distance(peer)));
     let outlets = Outlets {
         routes: Routes::new(config.node, config.placement()),
         machine: begun,

@@ -105,6 +105,7 @@ impl<P: Serves> Driver<P> {
     fn status(&mut self) -> NodeStatus {
         let Outlets { routes, machine, links, .. } = &self.outlets;
         let (outbound, inbound) = links.counters();
+        let (outbound_kinds, inbound_kinds) = links.kind_counters();
         NodeStatus {
             node: routes.me(),
             replica: routes.replica(),
@@ -114,6 +115,8 @@ impl<P: Serves> Driver<P> {
             links: links.conditions(),
             outbound,
             inbound,
+            outbound_kinds,
+            inbound_kinds,
             clock: self.clock.setting(),
             clock_error_us: self.clock.error_us(*machine),
             disk_full: self.fullness.is_full(),

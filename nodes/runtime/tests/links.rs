@@ -3,9 +3,10 @@
 mod support;
 
 use kv::{Response, Routing};
-use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions};
+use protocol::control::{ClockSetting, ControlRequest, LinkCondition, LinkConditions, OneWayCondition};
 use protocol::{NodeId, ReplicaId};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use support::client::{Control, write};
 use support::local::Group;
 use support::wait_for;
@@ -22,12 +23,17 @@ const BLOCKED: LinkCondition = LinkCondition {
     rate_bytes_s: 0,
 };
 
-fn outbound(to: u32, condition: LinkCondition) -> BTreeMap<NodeId, LinkConditions> {
-    [(NodeId(to), LinkConditions { outbound: condition, ..Default::default() })].into()
+fn outbound(to: u32, condition: impl Into<OneWayCondition>) -> BTreeMap<NodeId, LinkConditions> {
+    [(NodeId(to), LinkConditions { outbound: condition.into(), ..Default::default() })].into()
 }
 
-fn inbound(from: u32, condition: LinkCondition) -> BTreeMap<NodeId, LinkConditions> {
-    [(NodeId(from), LinkConditions { inbound: condition, ..Default::default() })].into()
+fn inbound(from: u32, condition: impl Into<OneWayCondition>) -> BTreeMap<NodeId, LinkConditions> {
+    [(NodeId(from), LinkConditions { inbound: condition.into(), ..Default::default() })].into()
+}
+
+/// On messages of one kind, and on no others.
+fn on(kind: &str, condition: LinkCondition) -> OneWayCondition {
+    OneWayCondition { kinds: [(kind.to_owned(), condition)].into(), ..OneWayCondition::default() }
 }
 
 fn set(control: &mut Control, links: BTreeMap<NodeId, LinkConditions>, lease_ms: u64) {
@@ -149,6 +155,80 @@ fn every_other_condition_bites_and_lets_the_rest_through() {
     });
 }
 
+/// The leader replicates, and the follower says how much it has: two kinds, one each way.
+#[test]
+fn one_kind_of_messages_is_lost_and_the_other_passes() {
+    let group = Group::start(2);
+    let (mut leader, mut follower) = (group.nodes[0].control(), group.nodes[1].control());
+    wait_for("a connection", || (group.nodes[0].metric("peer_connections ") == 1).then_some(()));
+    let mut client = group.nodes[0].client(1);
+    let lossy = LinkCondition { loss: 1.0, ..Default::default() };
+    // What the follower says of itself gets lost at its own end; what it is sent does not.
+    for end in ["follower", "leader"] {
+        match end {
+            "follower" => set(&mut follower, outbound(1, on("have", lossy)), HOUR_MS),
+            _ => set(&mut leader, inbound(2, on("have", lossy)), HOUR_MS),
+        }
+        let before = leader.status().core.state.count;
+        let id = client.send(write("key", end), Routing::Leader);
+        wait_for("the follower has it", || (follower.status().core.state.count > before).then_some(()));
+        let status = wait_for("its word is lost", || {
+            let (told, telling) = (leader.status(), follower.status());
+            let counters = match end {
+                "follower" => telling.outbound_kinds.get(&NodeId(1))?["have"],
+                _ => told.inbound_kinds.get(&NodeId(2))?["have"],
+            };
+            (counters.lost > 0).then_some(told)
+        });
+        assert_eq!(status.core.state.count, before, "the leader was not told");
+        let healed = [leader.ask(&ControlRequest::Heal), follower.ask(&ControlRequest::Heal)];
+        assert_eq!(client.receive().expect("an answer").id, id);
+        for status in healed.map(|reply| reply.expect("healed")) {
+            assert!(status.links.is_empty(), "{status:?}");
+            let others = status.outbound.values().chain(status.inbound.values());
+            assert_eq!(others.map(|counters| counters.lost).sum::<u64>(), 0, "of no other kind");
+        }
+    }
+    // And of the other kind nothing is lost while none is sent that way.
+    set(&mut follower, outbound(1, on("replicate", lossy)), HOUR_MS);
+    client.put("key", "again");
+    assert_eq!(follower.status().outbound_kinds[&NodeId(1)]["replicate"].lost, 0);
+    let unknown = ControlRequest::SetLinks { links: outbound(1, on("hello", lossy)), lease_ms: HOUR_MS };
+    let error = follower.ask(&unknown).expect_err("there is no such kind");
+    assert!(error.contains("no messages of kind `hello`, the kinds are replicate, have"), "{error}");
+}
+
+#[test]
+fn a_distance_is_there_before_and_after_every_fault() {
+    let one_way = Duration::from_millis(30);
+    let us = u64::try_from(one_way.as_micros()).expect("a moment");
+    let group = Group::start_configured(2, |configs| {
+        configs[0].distance_us = [(NodeId(2), us)].into();
+        configs[1].distance_us = [(NodeId(1), us)].into();
+    });
+    let mut client = group.nodes[0].client(1);
+    let mut control = group.nodes[0].control();
+    let mut put = || {
+        let begun = Instant::now();
+        client.put("key", "value");
+        begun.elapsed()
+    };
+    put();
+    let near = put();
+    assert!(near >= 2 * one_way && near < 10 * one_way, "{near:?}");
+    let status = control.status();
+    assert!(
+        status.links.is_empty() && status.outbound[&NodeId(2)].delayed == 0,
+        "it is no fault: {status:?}"
+    );
+    set(&mut control, outbound(2, LinkCondition { latency_us: 200_000, ..Default::default() }), HOUR_MS);
+    let late = put();
+    assert!(late >= 2 * one_way + Duration::from_millis(200), "{late:?}");
+    control.ask(&ControlRequest::Heal).expect("healed");
+    let healed = put();
+    assert!(healed >= 2 * one_way && healed < 10 * one_way, "{healed:?}");
+}
+
 #[test]
 fn a_clock_fault_is_told_of_itself_and_heals_with_its_lease() {
     let group = Group::start(1);
@@ -226,7 +306,10 @@ fn nonsense_on_the_control_socket_is_answered_and_changes_nothing() {
         ("{", "not understood"),
         ("{\"reboot\":{}}", "reboot"),
         ("{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"los\":1}}},\"lease_ms\":9}}", "los"),
-        ("{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"loss\":1.5}}},\"lease_ms\":9}}", "loss of 1.5"),
+        (
+            "{\"set_links\":{\"links\":{\"2\":{\"outbound\":{\"all\":{\"loss\":1.5}}}},\"lease_ms\":9}}",
+            "loss of 1.5",
+        ),
         ("{\"set_links\":{\"links\":{\"7\":{}},\"lease_ms\":9}}", "n7 is no peer"),
         ("{\"set_clock\":{\"clock\":{\"offset_us\":0,\"rate\":-1},\"lease_ms\":9}}", "clock rate -1"),
         (

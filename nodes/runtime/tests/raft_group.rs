@@ -114,9 +114,10 @@ fn an_isolated_leader_is_replaced_and_answers_nothing_new() {
     raft.put(1, 0..5);
     let isolated = raft.leader(None);
     let blocked = LinkCondition { blocked: true, ..Default::default() };
-    let both_ways = LinkConditions { outbound: blocked, inbound: blocked };
+    let both_ways = LinkConditions { outbound: blocked.into(), inbound: blocked.into() };
     let me = raft.configs[isolated].node;
-    let links = (1..=3).map(NodeId).filter(|peer| *peer != me).map(|peer| (peer, both_ways)).collect();
+    let links =
+        (1..=3).map(NodeId).filter(|peer| *peer != me).map(|peer| (peer, both_ways.clone())).collect();
     raft.control(isolated).ask(&ControlRequest::SetLinks { links, lease_ms: 3_600_000 }).expect("peers");
     let mut stranded = Client::connect(raft.nodes[isolated].as_ref().expect("it runs").ready.client, 2);
     stranded.send(write("key 0", "stranded"), Routing::Leader);

@@ -6,10 +6,10 @@ use crate::node::{Input, Life, Node};
 use crate::outlets::{Halt, Released};
 use crate::queue::Queue;
 use crate::trace::{Trace, TraceEvent, TraceWhat};
-use protocol::control::{ClockSetting, LinkCondition, LinkCounters};
+use protocol::control::{ClockSetting, LinkCounters, OneWayCondition};
 use protocol::{
-    AdminReply, AdminRequest, Bugs, ClientId, Detector, Incarnation, NodeId, Placement, Protocol, ReplicaId,
-    Routes, Status, Tampered, Time, codec,
+    AdminReply, AdminRequest, Bugs, ClientId, Describe, Detector, Incarnation, NodeId, Placement, Protocol,
+    ReplicaId, Routes, Status, Tampered, Time, codec,
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -25,6 +25,8 @@ use storage::journal;
 pub struct Settings {
     /// Between replicas.
     pub network: NetworkSettings,
+    /// What a message takes besides from a node to another that is far away. No fault: faults come on top.
+    pub distances: BTreeMap<(NodeId, NodeId), Duration>,
     /// Between a client and a node, one way, on average; exponentially distributed.
     pub client_latency_mean: Duration,
     /// All disks.
@@ -209,6 +211,8 @@ pub struct Cluster<P: Protocol> {
     deferred: BTreeMap<NodeId, Vec<What<P>>>,
     delivered: u64,
     sent: Released<P>,
+    /// How far clients are from nodes, one way, as far as that is any way.
+    client_distances: BTreeMap<ClientId, BTreeMap<NodeId, Duration>>,
 }
 
 /// What may wait for a paused id; what comes on top is lost.
@@ -243,7 +247,7 @@ impl<P: Protocol> Cluster<P> {
             queue: Queue::new(),
             nodes,
             placement,
-            network: Network::new(settings.network),
+            network: Network::new(settings.network, settings.distances.clone()),
             trace: Trace::new(settings.in_words),
             settings,
             configure: Box::new(configure),
@@ -253,6 +257,7 @@ impl<P: Protocol> Cluster<P> {
             deferred: BTreeMap::new(),
             delivered: 0,
             sent: Released::default(),
+            client_distances: BTreeMap::new(),
         }
     }
 
@@ -335,6 +340,12 @@ impl<P: Protocol> Cluster<P> {
     #[must_use]
     pub fn link_counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
         self.network.counters((from, to))
+    }
+
+    /// What the condition of a kind of messages has done on one direction of a link.
+    #[must_use]
+    pub fn kind_counters(&self, from: NodeId, to: NodeId, kind: &str) -> LinkCounters {
+        self.network.kind_counters((from, to), kind)
     }
 
     /// How far a node's clock is ahead of true time, microseconds; `None` if it is down.
@@ -444,7 +455,14 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Replaces the conditions of all links: those not named are clear.
-    pub fn set_links(&mut self, conditions: &BTreeMap<(NodeId, NodeId), LinkCondition>) {
+    ///
+    /// # Panics
+    /// If one is on a kind of messages that the protocol does not have.
+    pub fn set_links(&mut self, conditions: &BTreeMap<(NodeId, NodeId), OneWayCondition>) {
+        for kind in conditions.values().flat_map(|condition| condition.kinds.keys()) {
+            let kinds = P::Message::KINDS;
+            assert!(kinds.contains(&kind.as_str()), "there are no messages of kind {kind}, only {kinds:?}");
+        }
         self.network.set(conditions);
     }
 
@@ -519,9 +537,18 @@ impl<P: Protocol> Cluster<P> {
         flipped
     }
 
+    /// From now on a client is so far from these nodes, one way, and near to all others.
+    pub fn place_client(&mut self, client: ClientId, distances: BTreeMap<NodeId, Duration>) {
+        self.client_distances.insert(client, distances);
+    }
+
+    fn client_distance(&self, client: ClientId, node: NodeId) -> Duration {
+        self.client_distances.get(&client).and_then(|to| to.get(&node)).copied().unwrap_or_default()
+    }
+
     /// A client asks. If the node is down the client is told so.
     pub fn request(&mut self, client: ClientId, to: NodeId, request: P::Request) {
-        let at = self.now + self.client_latency();
+        let at = self.now + self.client_latency() + self.client_distance(client, to);
         self.queue.push(at, What::Request { client, to, request });
     }
 
@@ -531,7 +558,7 @@ impl<P: Protocol> Cluster<P> {
         let connected: Vec<_> =
             self.nodes.values().filter(|node| node.connected.contains(&client)).map(|node| node.id).collect();
         for to in connected {
-            self.queue.push(at, What::ClientGone { client, to });
+            self.queue.push(at + self.client_distance(client, to), What::ClientGone { client, to });
         }
     }
 
@@ -595,7 +622,7 @@ impl<P: Protocol> Cluster<P> {
             What::Request { client, to, request } => {
                 let node = self.nodes.get_mut(&to).expect("a node of this cluster");
                 if node.life.is_none() {
-                    let at = now + self.client_latency();
+                    let at = now + self.client_latency() + self.client_distance(client, to);
                     self.queue.push(at, What::Tell(Output::Lost { client, node: to, refused: true }));
                     return;
                 }
@@ -730,7 +757,7 @@ impl<P: Protocol> Cluster<P> {
         }
         for (client, reply) in sent.replies.drain(..) {
             self.trace.tell(self.now, || TraceWhat::Reply { client, node: of, line: reply.to_string() });
-            let at = self.now + self.client_latency();
+            let at = self.now + self.client_latency() + self.client_distance(client, of);
             self.queue.push(at, What::Tell(Output::Reply { client, from: of, reply }));
         }
         let node = &self.nodes[&of];
@@ -760,7 +787,8 @@ impl<P: Protocol> Cluster<P> {
         let node = &self.nodes[&to];
         let life = (!self.network.settings().datagrams).then_some(node.lives);
         let size = || codec::encode(&message).len();
-        let Arrivals { first, second } = self.network.send(self.now, (from, to), &mut self.chance, size);
+        let (now, kind) = (self.now, message.kind());
+        let Arrivals { first, second } = self.network.send(now, (from, to), kind, &mut self.chance, size);
         let number = self.trace.sent(self.now, (from, to), &message);
         let Some(first) = first else {
             self.trace.tell(self.now, || TraceWhat::Dropped { message: number, why: "lost" });
@@ -869,6 +897,7 @@ impl<P: Protocol> Cluster<P> {
         let replica = node.replica;
         let connected = std::mem::take(&mut node.connected);
         for client in connected {
+            let at = at + self.client_distance(client, id);
             self.queue.push(at, What::Tell(Output::Lost { client, node: id, refused: false }));
         }
         self.deferred.remove(&id);

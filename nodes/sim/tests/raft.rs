@@ -1,6 +1,7 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
 use kv::{ClientConfig, Command, LeaderClient, Response};
+use protocol::control::{LinkCondition, OneWayCondition};
 use protocol::{
     Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, Mute, NodeId, Placement, ReplicaId, SessionId,
     Time,
@@ -32,6 +33,7 @@ impl Observer<Raft> for Checked {
 
 fn settings() -> Settings {
     Settings {
+        distances: BTreeMap::new(),
         network: NetworkSettings { latency_min: MS / 10, latency_mean: MS / 5, datagrams: false },
         client_latency_mean: MS / 5,
         disk: DiskSettings { sync_min: MS / 10, sync_mean: MS, store_mean: 5 * MS, segment_bytes: 8 << 10 },
@@ -54,6 +56,10 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        World::with(seed, settings())
+    }
+
+    fn with(seed: u64, settings: Settings) -> Self {
         let replicas: Vec<_> = (1..=3).map(ReplicaId).collect();
         let members = replicas.clone();
         let options = Options {
@@ -78,7 +84,7 @@ impl World {
             backoff: 20 * MS,
         });
         let mut world = Self {
-            cluster: Cluster::new(seed, Placement::one_each(3), settings(), configure),
+            cluster: Cluster::new(seed, Placement::one_each(3), settings, configure),
             observer: Checked::default(),
             client,
             wake: None,
@@ -231,6 +237,140 @@ fn a_silent_leader_is_replaced_and_is_silent_in_all_its_lives_until_it_is_correc
     world.run(1_000 * MS);
     assert!(followed(&world) > said);
     assert_eq!(world.cluster.tampered(silent), withheld);
+}
+
+/// On messages of one kind, on all links between three nodes.
+fn everywhere(kind: &str, condition: LinkCondition) -> BTreeMap<(NodeId, NodeId), OneWayCondition> {
+    let on_kind = OneWayCondition { kinds: [(kind.into(), condition)].into(), ..OneWayCondition::default() };
+    let pairs = (1..=3).flat_map(|from| (1..=3).map(move |to| (NodeId(from), NodeId(to))));
+    pairs.filter(|(from, to)| from != to).map(|link| (link, on_kind.clone())).collect()
+}
+
+/// The kinds of messages and their links, by number.
+fn sent(world: &World) -> BTreeMap<u64, (&'static str, NodeId, NodeId)> {
+    let of = |event: &sim::TraceEvent| {
+        let TraceWhat::Sent { message, from, to, kind, .. } = event.what else { return None };
+        Some((message, (kind, from, to)))
+    };
+    world.cluster.events().iter().filter_map(of).collect()
+}
+
+/// How many messages got lost on their way, by kind, and how many arrived.
+fn lost_and_arrived(
+    world: &World,
+    since: usize,
+) -> (BTreeMap<&'static str, usize>, BTreeMap<&'static str, usize>) {
+    let (sent, mut lost, mut arrived) = (sent(world), BTreeMap::new(), BTreeMap::new());
+    for event in &world.cluster.events()[since..] {
+        if let TraceWhat::Dropped { message, why: "lost" } = event.what {
+            *lost.entry(sent[&message].0).or_default() += 1;
+        } else if let TraceWhat::Received { message } = event.what {
+            *arrived.entry(sent[&message].0).or_default() += 1;
+        }
+    }
+    (lost, arrived)
+}
+
+#[test]
+fn one_kind_of_messages_is_lost_and_the_others_pass() {
+    let mut world = World::new(3);
+    world.run(1_000 * MS);
+    let (before, leader) = (world.written, leader(&world));
+    let since = world.cluster.events().len();
+    world.cluster.set_links(&everywhere("append-reply", LinkCondition { loss: 1.0, ..Default::default() }));
+    world.run(1_000 * MS);
+    let (lost, arrived) = lost_and_arrived(&world, since);
+    assert_eq!(lost.keys().collect::<Vec<_>>(), [&"append-reply"], "{lost:?}");
+    assert!(arrived["append-entries"] > 20, "{arrived:?}");
+    assert!(world.written <= before + 1, "nobody can tell the leader that it has a majority");
+    let counted = |world: &World, kind| -> u64 {
+        let others = world.cluster.nodes().filter(|node| *node != leader);
+        others.map(|node| world.cluster.kind_counters(node, leader, kind).lost).sum()
+    };
+    let counters = counted(&world, "append-reply");
+    assert!(counters > 20 && counters <= lost["append-reply"] as u64, "{counters} of {lost:?}");
+    assert_eq!(counted(&world, "append-entries"), 0);
+    for node in world.cluster.nodes() {
+        assert_eq!(world.cluster.link_counters(node, leader).lost, 0, "what a kind loses is counted there");
+    }
+
+    world.cluster.set_links(&BTreeMap::new());
+    world.run(2_000 * MS);
+    assert!(world.written > before + 100, "{} writes", world.written);
+    assert_eq!(counted(&world, "append-reply"), counters, "none after that");
+}
+
+#[test]
+fn a_late_kind_holds_up_no_other_and_keeps_its_own_order() {
+    let mut world = World::new(4);
+    world.run(1_000 * MS);
+    let leader = leader(&world);
+    // Heartbeats and entries are as late as that, votes are not, so that another leads.
+    let late = LinkCondition { latency_us: 2_000_000, ..Default::default() };
+    world.cluster.set_links(&everywhere("append-entries", late));
+    let since = world.cluster.events().len();
+    world.run(3_000 * MS);
+    let (_, arrived) = lost_and_arrived(&world, since);
+    assert!(arrived["request-vote"] > 0 && arrived["request-vote-reply"] > 0, "{arrived:?}");
+    let delayed: u64 = world
+        .cluster
+        .nodes()
+        .map(|to| world.cluster.kind_counters(leader, to, "append-entries").delayed)
+        .sum();
+    assert!(delayed > 0);
+    world.cluster.set_links(&BTreeMap::new());
+    world.run(3_000 * MS);
+
+    let (sent, mut last) = (sent(&world), BTreeMap::new());
+    for event in world.cluster.events() {
+        let TraceWhat::Received { message } = event.what else { continue };
+        if let ("append-entries", from, to) = sent[&message] {
+            let before = last.insert((from, to), message).unwrap_or_default();
+            assert!(before < message, "{event}");
+        }
+    }
+    assert!(last.len() > 2, "{last:?}");
+}
+
+#[test]
+fn distances_are_there_all_the_time_and_a_delay_comes_on_top() {
+    // n3 is far from the others, and so is the client from it.
+    let far = 70 * MS;
+    let to_n3 = [(1, 3), (3, 1), (2, 3), (3, 2)].map(|(from, to)| ((NodeId(from), NodeId(to)), far));
+    let mut world = World::with(5, Settings { distances: to_n3.into(), ..settings() });
+    world.cluster.place_client(CLIENT, [(NodeId(3), far)].into());
+    world.run(1_000 * MS);
+    let late = LinkCondition { latency_us: 30_000, ..Default::default() };
+    let all = (1..=3).flat_map(|from| (1..=3).map(move |to| (NodeId(from), NodeId(to))));
+    let faulted: BTreeMap<_, OneWayCondition> = all.map(|link| (link, late.into())).collect();
+    world.cluster.set_links(&faulted);
+    world.run(500 * MS);
+    world.cluster.set_links(&BTreeMap::new());
+    world.run(1_000 * MS);
+
+    let (mut sent, mut seen) = (BTreeMap::new(), BTreeMap::<_, (Duration, u32)>::new());
+    for event in world.cluster.events() {
+        if let TraceWhat::Sent { message, from, to, .. } = event.what {
+            sent.insert(message, (event.at, from, to));
+        } else if let TraceWhat::Received { message } = event.what {
+            let (at, from, to) = sent[&message];
+            let in_force = (at > Time::ZERO + 1_000 * MS) && (at < Time::ZERO + 1_500 * MS);
+            let is_far = from == NodeId(3) || to == NodeId(3);
+            let least = seen.entry((is_far, in_force)).or_insert((Duration::MAX, 0));
+            *least = (least.0.min(event.at.since(at)), least.1 + 1);
+        }
+    }
+    let least = |is_far, in_force| {
+        let (least, messages) = seen[&(is_far, in_force)];
+        assert!(messages > 10, "{seen:?}");
+        least
+    };
+    let within = |took: Duration, from: Duration| (from..from + 5 * MS).contains(&took);
+    assert!(within(least(true, false), far), "{seen:?}");
+    assert!(within(least(true, true), far + 30 * MS), "{seen:?}");
+    assert!(within(least(false, false), Duration::ZERO), "{seen:?}");
+    assert!(within(least(false, true), 30 * MS), "{seen:?}");
+    assert!(world.written > 100, "n1 and n2 are near: {}", world.written);
 }
 
 #[test]

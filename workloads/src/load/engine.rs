@@ -4,7 +4,6 @@
 //! that is never borrowed across an await.
 
 use super::arrivals::{Backlog, Schedule};
-use super::timerfd::PreciseTimer;
 use super::worker::work;
 use super::{Arrivals, LoadConfig, LoadEnd, LoadError, LoadSummary};
 use crate::connect::{Connect, Performed, Performs, Who};
@@ -13,6 +12,7 @@ use crate::recorder::{OpenOp, Recorder};
 use crate::spec::Spec;
 use crate::values::Layout;
 use checkers::history::{Call, HistoryError, Outcome, Phase, ProcessId};
+use client::PreciseTimer;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use protocol::NodeId;
 use std::cell::RefCell;
@@ -79,11 +79,11 @@ pub async fn run_load(
 ) -> Result<LoadSummary, LoadError> {
     validate(spec, config)?;
     recorder.phase(phase)?;
-    let timer = PreciseTimer::new().map_err(LoadError::Timer)?;
+    let mut timer = PreciseTimer::new().map_err(LoadError::Timer)?;
     let started_ns = recorder.now_ns();
     let engine = Engine::new(connector, spec, phase, config.clone(), recorder);
     // Nothing else runs on this runtime, so there is nobody to be fair to.
-    tokio::task::unconstrained(drive(&engine, &timer, started_ns, stop)).await?;
+    tokio::task::unconstrained(drive(&engine, &mut timer, started_ns, stop)).await?;
     let shared = engine.shared.into_inner();
     if let Some(error) = shared.error {
         return Err(error.into());
@@ -122,7 +122,7 @@ fn validate(spec: &Spec, config: &LoadConfig) -> Result<(), LoadError> {
 /// Runs workers, schedule and clock side by side.
 async fn drive(
     engine: &Engine<'_>,
-    timer: &PreciseTimer,
+    timer: &mut PreciseTimer,
     started_ns: u64,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LoadError> {
@@ -354,7 +354,7 @@ impl<'r> Engine<'r> {
     }
 
     /// Adds ops to the backlog as they are due, until the load ends.
-    async fn arrive(&self, mut schedule: Schedule, timer: &PreciseTimer) -> io::Result<()> {
+    async fn arrive(&self, mut schedule: Schedule, timer: &mut PreciseTimer) -> io::Result<()> {
         loop {
             {
                 let mut shared = self.shared.borrow_mut();

@@ -9,11 +9,9 @@
 //! | `engine.rs` | the loop: start workers, flush, stop, drain |
 //! | `worker.rs` | one logical client after another on one slot |
 //! | `arrivals.rs` | when ops of an open loop are due, and the backlog of those not yet sent |
-//! | `timerfd.rs` | a timer of microseconds |
 
 mod arrivals;
 mod engine;
-mod timerfd;
 mod worker;
 
 pub use engine::run_load;

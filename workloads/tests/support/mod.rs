@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use workloads::{Binding, KvClient, KvConnector, KvNodes, Who};
+use workloads::{Binding, Distances, KvClient, KvConnector, KvNodes, Who};
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
@@ -50,9 +50,14 @@ pub(crate) struct Servers {
 impl Servers {
     /// What makes their clients.
     pub(crate) fn connector(&self, tls: Option<ClientTls>) -> Connector {
+        self.far_connector(tls, Distances::default())
+    }
+
+    /// What makes their clients, which are as far away as that.
+    pub(crate) fn far_connector(&self, tls: Option<ClientTls>, distances: Distances) -> Connector {
         let node = |(replica, address): (&ReplicaId, &SocketAddr)| (NodeId(replica.0), (*replica, *address));
         let nodes = self.replicas.iter().map(node).collect();
-        Connector::new(KvNodes { nodes, group: self.replicas.len(), tls })
+        Connector::new(KvNodes { nodes, group: self.replicas.len(), tls, distances })
     }
 
     /// A client that follows the leader.

@@ -5,8 +5,8 @@ use super::packet::PacketRef;
 use crate::event::Event;
 use crate::outbound::{Flushed, Outbound};
 use kv::Serves;
-use protocol::control::{LinkConditions, LinkCounters};
-use protocol::{NodeId, codec, frame};
+use protocol::control::{KindCounters, LinkConditions, LinkCounters};
+use protocol::{Describe, NodeId, codec, frame};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
@@ -47,13 +47,14 @@ pub(crate) struct Losses {
 }
 
 impl<P: Serves> Links<P> {
+    /// To these peers, each with how much longer than it does what is sent there is to take.
     pub(crate) fn new(
-        peers: impl Iterator<Item = NodeId>,
+        peers: impl Iterator<Item = (NodeId, Duration)>,
         seed: u64,
         events: mpsc::Sender<Event<P>>,
     ) -> Self {
-        let link = |peer| {
-            let (outbound, inbound) = (Conditioner::new(), Conditioner::new());
+        let link = |(peer, distance)| {
+            let (outbound, inbound) = (Conditioner::new(distance), Conditioner::new(Duration::ZERO));
             (peer, Link { connection: None, outbound, inbound, losses: Losses::default() })
         };
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -110,7 +111,7 @@ impl<P: Serves> Links<P> {
             link.inbound.pass();
             return Some(message);
         }
-        link.inbound.take(now, bytes, message, &mut self.chance, |message| {
+        link.inbound.take(now, Some(message.kind()), (message, bytes), &mut self.chance, |message| {
             codec::decode(&codec::encode(message)).expect("what was decoded can be encoded and decoded again")
         });
         None
@@ -167,13 +168,14 @@ impl<P: Serves> Links<P> {
             if !self.links.contains_key(peer) {
                 return Err(format!("{peer} is no peer"));
             }
-            for (direction, condition) in [("outbound", conditions.outbound), ("inbound", conditions.inbound)]
-            {
-                conditioner::check(&condition).map_err(|e| format!("{peer} {direction}: {e}"))?;
+            let ways = [("outbound", &conditions.outbound), ("inbound", &conditions.inbound)];
+            for (direction, condition) in ways {
+                conditioner::check(condition, P::Message::KINDS)
+                    .map_err(|e| format!("{peer} {direction}: {e}"))?;
             }
         }
         for (peer, link) in &mut self.links {
-            let wanted = conditions.get(peer).copied().unwrap_or_default();
+            let wanted = conditions.get(peer).cloned().unwrap_or_default();
             link.outbound.set(now, wanted.outbound);
             link.inbound.set(now, wanted.inbound);
         }
@@ -183,10 +185,10 @@ impl<P: Serves> Links<P> {
     /// The conditions in force; clear links are left out.
     pub(crate) fn conditions(&self) -> BTreeMap<NodeId, LinkConditions> {
         let of = |(peer, link): (&NodeId, &Link<P>)| {
-            let (outbound, inbound) = (link.outbound.condition(), link.inbound.condition());
+            let (outbound, inbound) = (link.outbound.condition().clone(), link.inbound.condition().clone());
             (*peer, LinkConditions { outbound, inbound })
         };
-        self.links.iter().map(of).filter(|(_, conditions)| *conditions != LinkConditions::default()).collect()
+        self.links.iter().map(of).filter(|(_, conditions)| !conditions.is_clear()).collect()
     }
 
     /// What the conditioners did: outbound, inbound.
@@ -194,6 +196,15 @@ impl<P: Serves> Links<P> {
         let outbound = self.links.iter().map(|(peer, link)| (*peer, link.outbound.counters)).collect();
         let inbound = self.links.iter().map(|(peer, link)| (*peer, link.inbound.counters)).collect();
         (outbound, inbound)
+    }
+
+    /// What the conditions of kinds of messages did, where there ever were any: outbound, inbound.
+    pub(crate) fn kind_counters(&self) -> (BTreeMap<NodeId, KindCounters>, BTreeMap<NodeId, KindCounters>) {
+        let of = |counters: fn(&Link<P>) -> &KindCounters| {
+            let all = self.links.iter().map(move |(peer, link)| (*peer, counters(link)));
+            all.filter(|(_, kinds)| !kinds.is_empty()).map(|(peer, kinds)| (peer, kinds.clone())).collect()
+        };
+        (of(|link| &link.outbound.kind_counters), of(|link| &link.inbound.kind_counters))
     }
 
     /// What was lost without any fault being set.
@@ -215,7 +226,8 @@ impl<P: Serves> Link<P> {
         } else {
             let mut bytes = Vec::new();
             frame::frame_into(&mut bytes, |out| codec::encode_into(packet, out));
-            self.outbound.take(now, bytes.len(), bytes, chance, Vec::clone);
+            let (kind, size) = (packet.kind(), bytes.len());
+            self.outbound.take(now, kind, (bytes, size), chance, Vec::clone);
         }
     }
 

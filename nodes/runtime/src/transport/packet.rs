@@ -1,5 +1,6 @@
 //! What crosses a peer connection after the hello: a frame holds one packet.
 
+use protocol::Describe;
 use serde::{Deserialize, Serialize};
 
 /// As it arrives.
@@ -17,6 +18,16 @@ pub(super) enum Packet<M> {
 pub(super) enum PacketRef<'a, M> {
     Ping,
     Message(&'a M),
+}
+
+impl<M: Describe> PacketRef<'_, M> {
+    /// The kind of the message, if it is one.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        match self {
+            PacketRef::Ping => None,
+            PacketRef::Message(message) => Some(message.kind()),
+        }
+    }
 }
 
 #[cfg(test)]

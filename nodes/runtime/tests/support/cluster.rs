@@ -108,6 +108,7 @@ pub(crate) fn group(
     let peers: BTreeMap<_, _> = (1..=nodes).map(|node| (NodeId(node), free_address())).collect();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = |(node, _): (&NodeId, _)| NodeConfig {
+        distance_us: BTreeMap::new(),
         node: *node,
         twins: BTreeMap::new(),
         incarnation: Incarnation(0),

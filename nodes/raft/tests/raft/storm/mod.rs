@@ -22,7 +22,7 @@ use raft::{Bug, Config, Invariants, Options, Raft, ReadMode, Term};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, Stop};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 use trouble::{Before, Links, Standing};
@@ -170,6 +170,7 @@ fn options(rng: &mut Xoshiro256PlusPlus, setup: &Setup) -> Options {
 
 fn settings(rng: &mut Xoshiro256PlusPlus, clock_drift: f64) -> Settings {
     Settings {
+        distances: BTreeMap::new(),
         network: NetworkSettings { latency_min: MS / 20, latency_mean: MS, datagrams: true },
         client_latency_mean: MS / 2,
         disk: DiskSettings {

@@ -119,8 +119,10 @@ impl Storm {
 
     fn set_links(&mut self) {
         let blocked = LinkCondition { blocked: true, ..LinkCondition::default() };
-        let condition =
-            |pair| (pair, if self.links.cut.contains(&pair) { blocked } else { self.links.weather });
+        let condition = |pair| {
+            let condition = if self.links.cut.contains(&pair) { blocked } else { self.links.weather };
+            (pair, condition.into())
+        };
         let conditions = pairs(&self.nodes).map(condition).collect();
         self.cluster.set_links(&conditions);
     }

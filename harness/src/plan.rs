@@ -353,7 +353,11 @@ impl Plan {
     }
 
     /// What of the nemesis a subject can have, and what is left out, in words.
-    pub(crate) fn possible_for(&self, subject: &Subject, place: faults::Place) -> (Vec<NemesisSpec>, Vec<String>) {
+    pub(crate) fn possible_for(
+        &self,
+        subject: &Subject,
+        place: faults::Place,
+    ) -> (Vec<NemesisSpec>, Vec<String>) {
         faults::possible(subject, subject.replicas_under(self.replicas), place, &self.nemesis)
     }
 

@@ -354,14 +354,52 @@ fn a_comparison_runs_each_subject_through_the_same_storm() {
     let dir = arena.latest();
     assert!(dir.join("report.html").is_file());
     assert!(said(&output).contains("standalone"));
-    let skipped = json(&dir.join("register-standalone/results.json"));
+    let results = json(&dir.join("register-standalone/results.json"));
     let faults =
-        skipped["checks"].as_array().unwrap().iter().find(|check| check["checker"] == "faults").unwrap();
-    assert_eq!(
-        (&faults["numbers"]["bit"], &faults["numbers"]["skipped"]),
-        (&1.0.into(), &1.0.into()),
-        "{faults}"
+        results["checks"].as_array().unwrap().iter().find(|check| check["checker"] == "faults").unwrap();
+    assert_eq!((&faults["numbers"]["bit"], &faults["verdict"]), (&1.0.into(), &"valid".into()), "{faults}");
+    let left_out = "line 2 (partition-one): one node has no links";
+    let info = json(&dir.join("register-standalone/run.json"));
+    assert_eq!(info["left_out"], serde_json::json!([left_out]));
+    assert_eq!(json(&dir.join("register-raft/run.json"))["left_out"], serde_json::json!([]));
+    let on_terminal = said(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(on_terminal.contains(&format!("Left out of the nemesis: {left_out}")), "{on_terminal}");
+}
+
+#[test]
+fn a_line_of_the_nemesis_that_nobody_can_have_is_refused_before_anything_starts() {
+    let arena = Arena::new();
+    for (line, args, words) in [
+        (
+            "{ faults: [disk-stall, { disk-slow: { times: 9 } }], start: 1s, for: 1s }",
+            &[][..],
+            "line 2 of the nemesis (disk-stall, disk-slow) cannot be had in the local world: raft: only in virtual time; \
+             standalone: only in virtual time",
+        ),
+        (
+            "{ faults: [members], start: 1s, for: 1s }",
+            &["--subject", "standalone"],
+            "line 2 of the nemesis (members) cannot be had in the local world: standalone: its members cannot change",
+        ),
+    ] {
+        let plan = arena.plan(&format!(
+            "subjects: [raft, standalone]\nworkloads: [register]\nduration: 5s\nnemesis:\n  - {{ faults: [kill], start: 1s, for: 1s }}\n  \
+             - {line}\n"
+        ));
+        let mut compare = arena.gauntlet(&["compare", plan.to_str().unwrap()]);
+        let output = compare.args(["--store", arena.store().to_str().unwrap()]).args(args).output().unwrap();
+        assert_exit(&output, 254);
+        assert!(said(&output).contains(words), "{}", said(&output));
+        assert!(!arena.store().exists(), "something was started");
+    }
+    let plan = arena.plan(
+        "subjects: [toy]\nworkloads: [{ register: { cas: 0 } }]\nduration: 5s\nnemesis:\n  \
+         - { faults: [{ clock-offset: { offset_ms: 300 } }, cpu-pressure], start: 1s, for: 1s }\n",
     );
+    let output = arena.gauntlet(&["sim", plan.to_str().unwrap(), "--seeds", "3"]).output().unwrap();
+    assert_exit(&output, 254);
+    let words = "line 1 of the nemesis (clock-offset, cpu-pressure) cannot be had in virtual time: toy: it uses no clock";
+    assert!(said(&output).contains(words), "{}", said(&output));
 }
 
 #[test]

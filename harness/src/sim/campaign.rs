@@ -150,7 +150,9 @@ pub(crate) fn simulate(
         println!("  replay: gauntlet sim {}", dir.join("plan.yaml").display());
         println!("  report: {}", dir.join("report.html").display());
     }
-    for line in plan.subjects.first().map(|subject| plan.possible_for(subject, Place::Virtual).1).unwrap_or_default() {
+    for line in
+        plan.subjects.first().map(|subject| plan.possible_for(subject, Place::Virtual).1).unwrap_or_default()
+    {
         println!("left out of the nemesis: {line}");
     }
     let worst = seen.worst.unwrap_or(Verdict::Unknown);

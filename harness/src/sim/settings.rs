@@ -6,8 +6,8 @@
 use super::scenario::Scenario;
 use crate::plan::{Cell, Counts, Load, Plan};
 use crate::subject::Reads;
-use anyhow::{Context, bail};
 use crate::subject::faults::Place;
+use anyhow::{Context, bail};
 use nemesis::{Fault, Injection, NemesisSpec};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

@@ -417,8 +417,7 @@ impl Storm {
         };
         #[cfg(test)]
         executors::record(|record| {
-            let (at, exit) = (cluster.now().since(self.hands.began), Exit { how, words: words.clone() });
-            record.exits.push((at, node, exit));
+            record.exits.push((record.done.len(), node, Exit { how, words: words.clone() }));
         });
         let is_expected = self.nemesis.ended(node, Exit { how, words: words.clone() });
         self.set_alarm(cluster);

@@ -44,7 +44,10 @@ pub(crate) fn cannot_have(
     let in_virtual_time = || unless(place == Place::Virtual, "only in virtual time");
     let link = || {
         unless(replicas > 1, "one node has no links").or_else(|| {
-            unless(!is_foreign_here, "the links of a foreign process are those of this machine, which stay as they are")
+            unless(
+                !is_foreign_here,
+                "the links of a foreign process are those of this machine, which stay as they are",
+            )
         })
     };
     let clock = || {
@@ -116,11 +119,13 @@ pub(crate) fn impossible(
 ) -> Option<String> {
     let of_each: Vec<_> =
         subjects.iter().map(|(subject, replicas)| possible(subject, *replicas, place, nemesis).0).collect();
-    let nobody_has = |line: &usize| !of_each.is_empty() && of_each.iter().all(|of| of[*line].faults.is_empty());
+    let nobody_has =
+        |line: &usize| !of_each.is_empty() && of_each.iter().all(|of| of[*line].faults.is_empty());
     let line = (0..nemesis.len()).find(nobody_has)?;
     let why = subjects.iter().filter_map(|(subject, replicas)| {
         let spec = &nemesis[line];
-        let why = spec.faults.iter().find_map(|fault| cannot_have(subject, *replicas, place, fault, &spec.targets));
+        let why =
+            spec.faults.iter().find_map(|fault| cannot_have(subject, *replicas, place, fault, &spec.targets));
         Some(format!("{}: {}", subject.name, why?))
     });
     let names: Vec<_> = nemesis[line].faults.iter().map(Fault::name).collect();

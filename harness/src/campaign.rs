@@ -11,7 +11,7 @@ use crate::plan::{Cell, Plan, World};
 use crate::run::{self, Interrupt};
 use crate::store::{self, HISTORY};
 use crate::threads::single_threaded;
-use crate::world::Site;
+use crate::world::{Demands, Site};
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use reports::stored::{COMPARISON_FILE, ComparisonInfo, RUN_FILE, read_json, write_json};
@@ -112,7 +112,7 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
         let systems = cells.iter().map(|cell| cell.subject().system);
         let nodes = cells.iter().map(|cell| cell.plan.nodes(cell.subject()).len()).max().unwrap_or(0);
         let site =
-            Site::prepare(plan.world, systems, nodes, place, conf, Stay::WithController, plan.cpu_quota)
+            Site::prepare(plan.world, systems, nodes, place, conf, Stay::WithController, Demands::of(plan))
                 .await?;
         let dir = store::create(&place.store, &plan.name, seed)?;
         let exit = match &cells[..] {

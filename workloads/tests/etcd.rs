@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use workloads::etcd::EtcdConnector;
 use workloads::load::Arrivals;
-use workloads::{Binding, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
+use workloads::{Binding, Distances, LoadConfig, LoadSummary, Recorder, Share, Spec, run_load};
 
 /// How long a cluster may take to elect a leader.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,7 +126,7 @@ impl Run {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let recorder = Recorder::create(folder.path().join("history.bin")).expect("the folder is writable");
         let members = (1..).map(NodeId).zip(cluster.addresses()).collect();
-        Self { folder, recorder, connector: EtcdConnector::new(members, false) }
+        Self { folder, recorder, connector: EtcdConnector::new(members, false, Distances::default()) }
     }
 
     async fn load(&mut self, spec: &Spec, phase: Phase, config: &LoadConfig) -> LoadSummary {

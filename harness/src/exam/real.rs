@@ -13,7 +13,7 @@ use crate::run::{self, Interrupt};
 use crate::store;
 use crate::subject::System;
 use crate::threads::single_threaded;
-use crate::world::Site;
+use crate::world::{Demands, Site};
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use protocol::BugInfo;
@@ -64,8 +64,16 @@ pub(super) fn examine(
     let runtime = single_threaded()?;
     runtime.block_on(async {
         let nodes = storms.iter().map(|(_, storm)| storm.nodes(&storm.subjects[0]).len()).max().unwrap_or(0);
-        let site = Site::prepare(world, [system].into_iter(), nodes, place, conf, Stay::WithController, None)
-            .await?;
+        let site = Site::prepare(
+            world,
+            [system].into_iter(),
+            nodes,
+            place,
+            conf,
+            Stay::WithController,
+            Demands::default(),
+        )
+        .await?;
         let hall = Hall { first, place, site, interrupt: Interrupt::listen()? };
         let mut rows = Vec::new();
         for (bug, storm) in &storms {

@@ -265,6 +265,12 @@ fn impossible(plan: &Plan, conf: &ClusterConf, answers: &Answers) -> Vec<String>
             {
                 on_host(format!("its system clock is left alone: {why}"));
             }
+            if let Some(why) = &answer.means.network.netem
+                && !ours
+                && plan.links.is_some()
+            {
+                on_host(format!("links: its kernel cannot hold back what is sent: {why}"));
+            }
             let left_over = |condition| {
                 let mut left = condition;
                 HostLink::default().take_outbound(&mut left, &answer.means.network);

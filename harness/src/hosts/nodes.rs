@@ -10,7 +10,7 @@ use crate::plan::{Plan, World};
 use crate::store;
 use crate::threads::single_threaded;
 use crate::world::settle::wait_until_it_serves;
-use crate::world::{Cluster, Site};
+use crate::world::{Cluster, Demands, Site};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,8 @@ pub(crate) fn start(mut plan: Plan, place: &Place) -> anyhow::Result<()> {
         let subject = cell.subject();
         let (system, nodes) = ([subject.system].into_iter(), cell.plan.nodes(subject).len());
         let site =
-            Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended, plan.cpu_quota).await?;
+            Site::prepare(plan.world, system, nodes, place, conf, Stay::Unattended, Demands::of(&plan))
+                .await?;
         let started = async {
             let mut cluster = Cluster::start(cell, &dir, &site).await?;
             wait_until_it_serves(&mut cluster, PATIENCE).await.context("the cluster does not serve")?;

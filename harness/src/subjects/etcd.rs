@@ -56,7 +56,7 @@ impl Kind for Etcd {
 
     fn connector(&self, target: &Target, _tls: Option<ClientTls>) -> Arc<dyn Connect> {
         let members = target.nodes.iter().map(|(node, (_, address))| (*node, *address)).collect();
-        Arc::new(EtcdConnector::new(members, target.reads == Reads::Local))
+        Arc::new(EtcdConnector::new(members, target.reads == Reads::Local, target.distances.clone()))
     }
 
     fn node_options(&self, subject: &Subject) -> Result<Value, String> {

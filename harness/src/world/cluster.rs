@@ -67,6 +67,8 @@ pub(crate) struct Cluster {
     voters: BTreeSet<NodeId>,
     /// How far clients are from nodes.
     distances: Distances,
+    /// How far foreign nodes are from one another, one way: their hosts' kernels see to that. Ours see to it themselves.
+    pub(super) far: BTreeMap<NodeId, BTreeMap<NodeId, Duration>>,
     pub(super) ports: BTreeMap<NodeId, Ports>,
     _held: HeldPorts,
     /// What replicas were heard to say of their states.
@@ -132,6 +134,7 @@ impl Cluster {
             founders,
             placement: cell.plan.placement(subject),
             distances: cell.plan.links.as_ref().map(|links| links.distances(&ids)).unwrap_or_default(),
+            far: BTreeMap::new(),
             ports,
             _held: held,
             sightings: Sightings::default(),
@@ -164,6 +167,10 @@ impl Cluster {
                 }
             };
             cluster.prepare(cell, *id, host, (layout, quota)).await?;
+        }
+        if let Some(links) = cell.plan.links.as_ref().filter(|_| !subject.system.is_ours()) {
+            cluster.far = ids.iter().map(|id| (*id, links.one_way_from(*id, &ids))).collect();
+            cluster.set_far().await?;
         }
         for id in ids {
             let name = cluster.name(id);

@@ -10,4 +10,4 @@ mod site;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use network::foreign_links;
-pub(crate) use site::Site;
+pub(crate) use site::{Demands, Site};

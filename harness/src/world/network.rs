@@ -13,6 +13,7 @@ use protocol::control::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// By node and peer's address: what the node's host has counted, and how much of it an earlier life of the node had seen.
 #[derive(Debug, Default)]
@@ -78,15 +79,19 @@ impl Cluster {
                 if !is_ours && !links.is_empty() {
                     return Err(self.not_by_host(&remote));
                 }
-                let by_address = self.by_address(&at_host);
+                let by_address = self.by_address(&self.with_far(node, &at_host));
                 let counters = remote.set_network(by_address).await?;
                 self.counted.told.insert(node, conditions(&at_host));
                 (ControlRequest::SetLinks { links, lease_ms }, Ok(counters))
             }
             ControlRequest::Heal => {
-                let counters = remote.heal_network().await;
+                let mut counters = remote.heal_network().await;
                 if counters.is_ok() {
                     self.counted.told.remove(&node);
+                    if self.far.contains_key(&node) {
+                        let by_address = self.by_address(&self.with_far(node, &BTreeMap::new()));
+                        counters = remote.set_network(by_address).await;
+                    }
                 }
                 (ControlRequest::Heal, counters)
             }
@@ -178,6 +183,25 @@ impl Cluster {
         (left, at_host)
     }
 
+    /// Has hosts hold back what their foreign nodes send, as far as those are from one another.
+    ///
+    /// # Errors
+    /// What a kernel's tools said.
+    pub(super) async fn set_far(&self) -> Result<(), InjectError> {
+        for node in self.far.keys() {
+            if let Some(remote) = self.remote(*node) {
+                let by_address = self.by_address(&self.with_far(*node, &BTreeMap::new()));
+                remote.set_network(by_address).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node's host does to its links, faults and distances together.
+    fn with_far(&self, node: NodeId, links: &BTreeMap<NodeId, HostLink>) -> BTreeMap<NodeId, HostLink> {
+        self.far.get(&node).map_or_else(|| links.clone(), |far| and_far(links, far))
+    }
+
     fn by_address(&self, links: &BTreeMap<NodeId, HostLink>) -> BTreeMap<IpAddr, HostLink> {
         links.iter().map(|(peer, link)| (self.ports[peer].peer.ip(), *link)).collect()
     }
@@ -209,6 +233,19 @@ impl Cluster {
                 in_force.outbound.all.jitter_us.max(told.outbound.all.jitter_us);
         }
     }
+}
+
+/// A delay comes on top of a distance.
+fn and_far(
+    links: &BTreeMap<NodeId, HostLink>,
+    far: &BTreeMap<NodeId, Duration>,
+) -> BTreeMap<NodeId, HostLink> {
+    let mut all = links.clone();
+    for (peer, one_way) in far {
+        let us = u64::try_from(one_way.as_micros()).expect("validated: under a minute");
+        all.entry(*peer).or_default().netem_out.latency_us += us;
+    }
+    all
 }
 
 /// What a host does, as a node would tell it.
@@ -294,6 +331,23 @@ pub(super) fn means_in_words(Means { network, clock }: &Means) -> Vec<(String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nemesis::network::Netem;
+
+    #[test]
+    fn a_host_holds_back_what_goes_far_whatever_else_it_does() {
+        let late = |latency_us| Netem { latency_us, ..Netem::default() };
+        let (near, far, cut) = (NodeId(1), NodeId(2), NodeId(3));
+        let faults = [
+            (near, HostLink { netem_out: late(5_000), ..HostLink::default() }),
+            (far, HostLink { netem_out: late(5_000), ..HostLink::default() }),
+            (cut, HostLink { blocked_out: true, ..HostLink::default() }),
+        ];
+        let distances = [(far, Duration::from_millis(20)), (cut, Duration::from_millis(45))].into();
+        let links = and_far(&faults.into(), &distances);
+        assert_eq!([near, far, cut].map(|node| links[&node].netem_out.latency_us), [5_000, 25_000, 45_000]);
+        assert!(links[&cut].blocked_out);
+        assert_eq!(and_far(&BTreeMap::new(), &distances).len(), 2, "healed, they are as far as before");
+    }
 
     #[test]
     fn what_is_said_of_a_condition_is_what_the_kernel_can_do() {

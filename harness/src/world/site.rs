@@ -6,7 +6,7 @@ use crate::cli::Place;
 use crate::cluster::{ClusterConf, Security};
 use crate::host::ssh::Program;
 use crate::host::{Remote, Stay, probe_quota};
-use crate::plan::World;
+use crate::plan::{Plan, World};
 use crate::progress::Progress;
 use crate::store;
 use crate::subject::{Deployment, System};
@@ -52,7 +52,7 @@ impl Site {
     /// Finds or builds the programs of these systems, and over SSH puts them on as many hosts as there are nodes.
     ///
     /// # Errors
-    /// If a program is missing or cannot be built, or a host cannot be had, or its nodes cannot be kept to a quota that the plan has.
+    /// If a program is missing or cannot be built, or a host cannot be had, or something that is demanded cannot.
     pub(crate) async fn prepare(
         world: World,
         systems: impl Iterator<Item = System>,
@@ -60,9 +60,9 @@ impl Site {
         place: &Place,
         conf: Option<ClusterConf>,
         stay: Stay,
-        cpu_quota: Option<f64>,
+        demands: Demands,
     ) -> anyhow::Result<Site> {
-        if let (World::Local, Some(cpus)) = (world, cpu_quota) {
+        if let (World::Local, Some(cpus)) = (world, demands.cpu_quota) {
             probe_quota().map_err(|why| no_quota(cpus, &format!("this machine: {why:#}")))?;
         }
         let mut programs = BTreeMap::new();
@@ -83,15 +83,16 @@ impl Site {
             }
         };
         let site = Site { programs, ground };
-        match (&site.ground, cpu_quota) {
-            (Ground::There(fleet), Some(cpus)) => match fleet.without_quota().await {
-                None => Ok(site),
-                Some(why) => {
-                    site.leave().await;
-                    Err(no_quota(cpus, &why))
-                }
-            },
-            (Ground::There(_) | Ground::Here(_), _) => Ok(site),
+        let met = match &site.ground {
+            Ground::There(fleet) => fleet.meets(demands).await,
+            Ground::Here(_) => Ok(()),
+        };
+        match met {
+            Ok(()) => Ok(site),
+            Err(why) => {
+                site.leave().await;
+                Err(why)
+            }
         }
     }
 
@@ -131,6 +132,32 @@ impl Site {
             join_all(fleet.all().map(Remote::quit)).await;
         }
     }
+}
+
+/// What a plan needs of wherever it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    /// Nodes that can use so many processors and no more.
+    cpu_quota: Option<f64>,
+    /// Kernels that can hold back what this foreign system sends.
+    far_foreign: Option<System>,
+}
+
+impl Demands {
+    /// What a plan needs.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let foreign = plan.subjects.iter().map(|subject| subject.system).find(|system| !system.is_ours());
+        Self { cpu_quota: plan.cpu_quota, far_foreign: foreign.filter(|_| plan.links.is_some()) }
+    }
+}
+
+/// The plan cannot be run on this host.
+fn no_netem(system: System, why: &str) -> anyhow::Error {
+    let system = system.name();
+    UsageError(format!(
+        "links: {system} is a foreign process, and only netem can hold back what it sends, which cannot be had on host {why}"
+    ))
+    .into()
 }
 
 /// The plan cannot be run here.
@@ -193,14 +220,21 @@ impl Fleet {
         })
     }
 
-    /// Which host cannot keep a node to a share of its processors, and why.
-    async fn without_quota(&self) -> Option<String> {
+    /// # Errors
+    /// What a host cannot do, and why.
+    async fn meets(&self, demands: Demands) -> anyhow::Result<()> {
         for host in &self.hosts {
-            if let Err(why) = host.probe_quota().await {
-                return Some(format!("host {}: {why}", host.conf().name));
+            let name = &host.conf().name;
+            if let Some(cpus) = demands.cpu_quota
+                && let Err(why) = host.probe_quota().await
+            {
+                return Err(no_quota(cpus, &format!("host {name}: {why}")));
+            }
+            if let (Some(system), Some(why)) = (demands.far_foreign, &host.means().network.netem) {
+                return Err(no_netem(system, &format!("{name}: {why}")));
             }
         }
-        None
+        Ok(())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Remote> {

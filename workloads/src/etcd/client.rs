@@ -6,6 +6,7 @@ use super::requests;
 use super::txn;
 use crate::values::Layout;
 use checkers::history::{Answer, Call, MicroCall, Outcome};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct EtcdClientConfig {
     pub(super) serializable_reads: bool,
     /// A read that has no answer after so long is asked again; connections must be made in this time.
     pub(super) attempt_timeout: Duration,
+    /// How far the client is from members, one way, as far as that is any way.
+    pub(super) one_ways: BTreeMap<SocketAddr, Duration>,
 }
 
 /// Whom a client asks.
@@ -121,7 +124,10 @@ impl EtcdClient {
         let connection = self.connection.take().filter(|connection| connection.member == member);
         Ok(self.connection.insert(match connection {
             Some(connection) => connection,
-            None => Connection::new(member, self.config.attempt_timeout),
+            None => {
+                let one_way = self.config.one_ways.get(&member).copied().unwrap_or_default();
+                Connection::new(member, self.config.attempt_timeout, one_way)
+            }
         }))
     }
 }

@@ -5,14 +5,20 @@ use super::messages::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, StatusRequest, StatusResponse, TxnRequest,
     TxnResponse,
 };
+use client::PreciseTimer;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// A connection to one member, made when it is first used.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) member: SocketAddr,
     channel: Channel,
+    /// What a request takes besides to get there, and its answer to get back.
+    one_way: Duration,
+    /// Made when it is first needed.
+    timer: Option<PreciseTimer>,
 }
 
 /// Why a request was not answered.
@@ -27,8 +33,9 @@ pub(super) struct RpcError {
 }
 
 impl Connection {
-    pub(super) fn new(member: SocketAddr, connect_timeout: Duration) -> Self {
-        Self { member, channel: Channel::new(member, connect_timeout) }
+    /// To a member that is so far away, one way.
+    pub(super) fn new(member: SocketAddr, connect_timeout: Duration, one_way: Duration) -> Self {
+        Self { member, channel: Channel::new(member, connect_timeout), one_way, timer: None }
     }
 
     pub(super) async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, RpcError> {
@@ -52,7 +59,28 @@ impl Connection {
         path: &'static str,
         request: impl prost::Message,
     ) -> Result<R, RpcError> {
-        self.channel.unary(path, &request).await.map_err(|error| classify(self.member, &error))
+        self.travel().await;
+        let answer = self.channel.unary(path, &request).await.map_err(|error| classify(self.member, &error));
+        self.travel().await;
+        answer
+    }
+
+    async fn travel(&mut self) {
+        if self.one_way.is_zero() {
+            return;
+        }
+        let there = Instant::now() + self.one_way;
+        if self.timer.is_none() {
+            self.timer = PreciseTimer::new().ok();
+        }
+        let waited = match &mut self.timer {
+            Some(timer) => timer.wait_until(there).await.is_ok(),
+            None => false,
+        };
+        if !waited {
+            // Without a file descriptor left, milliseconds have to do.
+            sleep_until(there).await;
+        }
     }
 }
 
@@ -95,6 +123,9 @@ mod tests {
 
     const MEMBER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2379);
 
+    /// How far away a member is.
+    const ONE_WAY: Duration = Duration::from_millis(15);
+
     #[test]
     fn only_what_etcd_rules_out_did_not_happen() {
         let classified = |code, message: &str| {
@@ -115,7 +146,7 @@ mod tests {
         let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
         silent.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
         let member = silent.local_addr().expect("it is bound");
-        let mut connection = Connection::new(member, Duration::from_secs(1));
+        let mut connection = Connection::new(member, Duration::from_secs(1), Duration::ZERO);
         let error = connection.status().await.expect_err("nobody listens");
         assert!(error.no_effect && error.transient, "{error:?}");
     }
@@ -129,8 +160,10 @@ mod tests {
             let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
             connection.accept().await.expect("a request").expect("whole");
         });
-        let mut connection = Connection::new(member, Duration::from_secs(5));
+        let mut connection = Connection::new(member, Duration::from_secs(5), ONE_WAY);
+        let begun = Instant::now();
         let error = connection.status().await.expect_err("the server hangs up");
+        assert!(begun.elapsed() >= 2 * ONE_WAY, "that took {:?}", begun.elapsed());
         assert!(!error.no_effect && error.transient, "{error:?}");
         server.await.expect("the server did not panic");
     }

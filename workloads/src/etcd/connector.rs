@@ -3,6 +3,7 @@
 use super::client::{EtcdClient, EtcdClientConfig, Target};
 use super::leader::LeaderFinder;
 use crate::connect::{Binding, Connect, Performed, Performs, Who};
+use crate::distances::Distances;
 use crate::values::Layout;
 use checkers::history::{Call, Outcome};
 use protocol::NodeId;
@@ -19,6 +20,7 @@ pub struct EtcdConnector {
     members: Arc<BTreeMap<NodeId, SocketAddr>>,
     serializable_reads: bool,
     finder: Arc<LeaderFinder>,
+    distances: Distances,
 }
 
 /// A client, and what its members are called.
@@ -40,28 +42,37 @@ enum State {
 }
 
 impl EtcdConnector {
-    /// `members`: their client ports. `serializable_reads`: read from the member asked, as it is, instead of linearizably.
+    /// `members`: their client ports. `serializable_reads`: read from the member asked, as it is, instead of linearizably. `distances`: how
+    /// far clients are from them.
     ///
     /// # Panics
     /// If there are no members.
     #[must_use]
-    pub fn new(members: BTreeMap<NodeId, SocketAddr>, serializable_reads: bool) -> Self {
+    pub fn new(
+        members: BTreeMap<NodeId, SocketAddr>,
+        serializable_reads: bool,
+        distances: Distances,
+    ) -> Self {
         assert!(!members.is_empty(), "clients need members");
         let finder = Arc::new(LeaderFinder::new(&members.values().copied().collect::<Vec<_>>()));
-        Self { members: Arc::new(members), serializable_reads, finder }
+        Self { members: Arc::new(members), serializable_reads, finder, distances }
     }
 }
 
 impl Connect for EtcdConnector {
     fn connect(&self, who: &Who) -> Box<dyn Performs> {
-        let member = self.members.values().nth(who.turn % self.members.len());
+        let nodes: Vec<NodeId> = self.members.keys().copied().collect();
+        let here = self.distances.standpoint(who.turn, &nodes);
+        let one_way = |(node, address): (&NodeId, &SocketAddr)| (*address, here.one_way(*node));
+        let one_ways = self.members.iter().map(one_way).collect();
         let target = match who.binding {
-            Binding::Replica => Target::Member(*member.expect("there are members")),
+            Binding::Replica => Target::Member(self.members[&here.home]),
             // Its members pass writes on, so whoever may go elsewhere goes to the leader.
             Binding::Leader | Binding::Home => Target::Leader(Arc::clone(&self.finder)),
         };
         let (serializable_reads, attempt_timeout) = (self.serializable_reads, who.attempt_timeout);
-        let client = EtcdClient::new(EtcdClientConfig { target, serializable_reads, attempt_timeout });
+        let client =
+            EtcdClient::new(EtcdClientConfig { target, serializable_reads, attempt_timeout, one_ways });
         Box::new(Named { state: State::Idle(client), members: Arc::clone(&self.members) })
     }
 }

@@ -34,7 +34,8 @@ struct Found {
 impl LeaderFinder {
     /// Asks these members. To be used within a tokio runtime.
     pub(super) fn new(members: &[SocketAddr]) -> Self {
-        let connections = members.iter().map(|member| Connection::new(*member, ANSWER_TIMEOUT)).collect();
+        let connections =
+            members.iter().map(|member| Connection::new(*member, ANSWER_TIMEOUT, Duration::ZERO)).collect();
         Self { found: Mutex::new(Found { connections, leader: None, asked: None }) }
     }
 

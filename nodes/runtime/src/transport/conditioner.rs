@@ -173,9 +173,9 @@ impl<T> Conditioner<T> {
         }
         if is_doubled {
             let second = again(&item);
-            self.hold(start, parts, (second, bytes), chance);
+            self.hold((now, start), parts, (second, bytes), chance);
         }
-        self.hold(start, parts, (item, bytes), chance);
+        self.hold((now, start), parts, (item, bytes), chance);
     }
 
     /// The conditions that act on a message of this kind: that of all, and that of its kind, if there is one.
@@ -202,7 +202,7 @@ impl<T> Conditioner<T> {
 
     fn hold(
         &mut self,
-        start: Instant,
+        (taken, start): (Instant, Instant),
         parts: Parts,
         (item, bytes): (T, usize),
         chance: &mut Xoshiro256PlusPlus,
@@ -212,8 +212,8 @@ impl<T> Conditioner<T> {
             return;
         }
         let kind = parts[1].and_then(|(kind, _)| kind);
-        let leaves_clear = start + self.distance;
-        let mut leaves = leaves_clear;
+        let leaves_clear = taken + self.distance;
+        let mut leaves = start + self.distance;
         let mut behind = None;
         for (part, condition) in parts.into_iter().flatten() {
             let jitter_us =
@@ -543,6 +543,20 @@ mod tests {
         let arrived = link.arrived(10 * MS + 1_000_000 * MS).len() as u64;
         assert!((queued..queued + 3).contains(&arrived), "{arrived} of {queued}");
         assert_eq!(link.counters().throttled, 20_010);
+    }
+
+    #[test]
+    fn healing_a_rate_limit_lets_what_it_holds_leave_as_soon_as_the_distance_lets_it() {
+        for distance in [0, 20] {
+            let slow = LinkCondition { rate_bytes_s: 1_000, ..Default::default() };
+            let mut link = Bench::at(distance * MS, slow);
+            link.send(MS, 0..5);
+            assert!(link.arrived(50 * MS).is_empty(), "100 bytes take 100 ms");
+            link.set(51 * MS, LinkCondition::default());
+            link.send(52 * MS, 5..6);
+            assert_eq!(link.arrived(51 * MS), [0, 1, 2, 3, 4]);
+            assert_eq!(link.arrived((52 + distance) * MS), [5]);
+        }
     }
 
     #[test]

@@ -36,5 +36,5 @@ mod timeline;
 pub mod trace;
 
 pub use comparison::{ComparisonReport, render_comparison};
-pub use run::{RunReport, render_run};
+pub use run::{RunReport, render, render_run};
 pub use tables::{comparison_table, run_table};

@@ -10,7 +10,7 @@ use crate::cli::{Exam, Place};
 use crate::exit::Exit;
 use crate::plan::{Plan, World};
 use crate::sim::campaign::{Seen, campaign};
-use crate::sim::run::Accusation;
+use crate::sim::one::Accusation;
 use crate::sim::settings::resolve;
 use crate::sim::stored;
 use crate::subject::Subject;

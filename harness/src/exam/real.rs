@@ -17,7 +17,7 @@ use crate::world::Site;
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use protocol::BugInfo;
-use reports::stored::{RESULTS_FILE, Results, RunOutcome, read_json};
+use reports::stored::{Results, RunOutcome};
 use std::path::{Path, PathBuf};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -132,9 +132,8 @@ impl Hall<'_> {
         let cells = plan.cells(seed)?;
         let [cell] = &cells[..] else { bail!("the storm {} has {} cells", plan.name, cells.len()) };
         let dir = store::create(&self.place.store, &plan.name, seed)?;
-        run::run_cell(cell, &dir, &self.site, &self.interrupt, title).await?;
-        reports::render_run(&dir).context("rendering the report")?;
-        let results = read_json(&dir.join(RESULTS_FILE))?;
+        let ended = run::run_cell(cell, &dir, &self.site, &self.interrupt, title).await?;
+        let results = run::render(&dir, ended.judged)?.results.context("nothing was recorded and judged")?;
         Ok((dir, results))
     }
 }

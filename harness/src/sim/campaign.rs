@@ -1,6 +1,6 @@
 //! Many seeds on all cores, and what they came across.
 
-use super::run::{Accusation, Simulated, simulate as simulate_cell};
+use super::one::{Accusation, Simulated, simulate as simulate_cell};
 use super::settings::resolve;
 use super::stored;
 use super::storm::Bites;

@@ -2,7 +2,7 @@
 
 use crate::plan::{Cell, Plan};
 use crate::sim::campaign::{campaign, missing};
-use crate::sim::run::{Accusation, Simulated, simulate};
+use crate::sim::one::{Accusation, Simulated, simulate};
 use crate::sim::settings::resolve;
 use crate::subject::Reads;
 use checkers::Verdict;

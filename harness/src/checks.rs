@@ -132,6 +132,20 @@ pub(crate) fn consistency(promise: Promise, workload: &Spec) -> Option<Check> {
     }
 }
 
+/// A control's result of the check that it is expected not to pass: broken as expected passes, and unbroken is unknown.
+#[must_use]
+pub(crate) fn as_expected(subject: &Subject, found: CheckResult) -> CheckResult {
+    if !subject.is_control() {
+        return found;
+    }
+    let (verdict, words) = match found.verdict {
+        Verdict::Invalid => (Verdict::Valid, "broken as expected of a control"),
+        Verdict::Valid => (Verdict::Unknown, "a control that was to be found broken was not"),
+        Verdict::Unknown => (Verdict::Unknown, "whether a control is broken is not known"),
+    };
+    CheckResult { verdict, summary: format!("{words}: {}", found.summary), ..found }
+}
+
 /// Whether replicas are compared by what they said of their states.
 #[must_use]
 pub(crate) fn compares_states(subject: &Subject, replicas: u32) -> bool {

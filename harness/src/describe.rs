@@ -23,6 +23,7 @@ pub(crate) fn describe(cell: &Cell) -> RunInfo {
         durability: subject.durability.name().into(),
         reads: subject.reads_in_words().into(),
         facts: vec![("version".into(), env!("CARGO_PKG_VERSION").into())],
+        control: subject.outside_its_promise().filter(|_| subject.is_control()),
         outcome: RunOutcome::Completed,
         cpu: CpuUse::default(),
         heal_problems: Vec::new(),

@@ -1,6 +1,6 @@
 //! Step 10 of a run, and `gauntlet check`: every judgement on what a run left in its folder.
 
-use crate::checks::{self, Check, check_consistency, guarded};
+use crate::checks::{self, Check, as_expected, check_consistency, guarded};
 use crate::plan::Plan;
 use crate::sim;
 use crate::store::{HISTORY, STATUSES};
@@ -61,7 +61,10 @@ pub(crate) fn judge_recorded(dir: &Path, plan: &Plan, info: &RunInfo) -> anyhow:
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
         checks.extend(promised.map(|check| {
-            check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
+            let found = check_with_clocks(&history, |history| {
+                check_consistency(check, history, workload, &plan.checks)
+            });
+            as_expected(subject, found)
         }));
         if checks::compares_states(subject, info.replicas) {
             checks.extend(guarded(Check::Agreement, || agreement(&statuses, &history.liars)));

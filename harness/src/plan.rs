@@ -301,6 +301,9 @@ impl Plan {
                     anyhow::anyhow!("{} cannot have the workload {}: {why}", subject.name, workload.name())
                 })?;
             }
+            if subject.is_control() && !self.checks.consistency {
+                bail!("subject {}: `expect: invalid`, but `checks.consistency` is off", subject.name);
+            }
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
                 let named = || format!("scenario `{}`", scenario.about);

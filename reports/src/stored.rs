@@ -70,6 +70,9 @@ pub struct RunInfo {
     pub reads: String,
     /// Anything else worth a row in the report's table of facts: name, value.
     pub facts: Vec<(String, String)>,
+    /// Why the run is a control: what its subject is held to beyond what it promises. Broken as expected is valid then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     /// How the run ended.
     pub outcome: RunOutcome,
     /// CPU used between the start and the end of the run phase.

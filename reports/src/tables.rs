@@ -26,6 +26,9 @@ pub fn run_table(report: &RunReport) -> String {
         format!("{judged} · {} · {} · {} · seed {}", info.subject, info.workload, info.world, info.seed);
     let mut out = format!("{}\n", cut(&headline, COLUMNS_MAX));
     out += &format!("{}\n", cut(&setting(report), COLUMNS_MAX));
+    if let Some(why) = &info.control {
+        out += &format!("{}\n", cut(&format!("a control: {why}"), COLUMNS_MAX));
+    }
     for warning in &report.warnings {
         out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
     }

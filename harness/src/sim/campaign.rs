@@ -50,6 +50,9 @@ pub(crate) struct Seen {
     pub(crate) took: BTreeMap<u64, Duration>,
     /// Of all that happened in each seed.
     pub(crate) fingerprints: BTreeMap<u64, u64>,
+    /// How many seeds had a control, and how many broke it.
+    pub(crate) controls: u64,
+    pub(crate) broken: u64,
     /// The first seed that was wanted, if one was.
     pub(crate) caught: Option<Failure>,
 }
@@ -86,6 +89,13 @@ impl Seen {
         }
         for (name, count) in &run.reached {
             *self.reached.entry(name).or_default() += count;
+        }
+        self.controls += u64::from(run.control.is_some());
+        self.broken += u64::from(run.control == Some(Verdict::Invalid));
+        if run.only_leaves_a_control_unbroken() {
+            // What is asked of a control is asked of all seeds together.
+            self.worst = self.worst.max(Some(Verdict::Valid));
+            return;
         }
         let verdict = run.verdict();
         self.worst = self.worst.max(Some(verdict));
@@ -151,6 +161,9 @@ pub(crate) fn simulate(
     let worst = seen.worst.unwrap_or(Verdict::Unknown);
     for problem in &missing {
         println!("{problem}");
+    }
+    if seen.controls > 0 {
+        println!("the control was broken as expected in {} of {} seeds", seen.broken, seen.controls);
     }
     println!("{} of {} seeds from {first} on did not pass", seen.failed, seen.seeds);
     let verdict = if missing.is_empty() { worst } else { worst.max(Verdict::Unknown) };
@@ -264,6 +277,12 @@ pub(crate) fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
         if bites.installed > 0 && bites.bit == 0 {
             missing.push(format!("{name} was put in force {} times and never bit", bites.installed));
         }
+    }
+    if seen.controls > 0 && seen.broken == 0 {
+        missing.push(format!(
+            "the control was expected to be found broken, and was not in {} seeds",
+            seen.controls
+        ));
     }
     let least = plan.checks.ok_min_per_kind;
     for workload in &plan.workloads {

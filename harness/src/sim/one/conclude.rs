@@ -1,7 +1,7 @@
 //! Every judgement on what a run left.
 
 use super::Accusation;
-use crate::checks::{self, Check, check_consistency};
+use crate::checks::{self, Check, as_expected, check_consistency};
 use crate::plan::Cell;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::history::{Entry, History, OpKind, Outcome, Phase};
@@ -13,6 +13,7 @@ pub(super) struct Conclusion {
     pub(super) checks: Vec<CheckResult>,
     pub(super) accusations: Vec<Accusation>,
     pub(super) answered: BTreeMap<OpKind, u64>,
+    pub(super) control: Option<Verdict>,
 }
 
 /// Every judgement on what a seed left. What was found on the way comes first: by the checks that were `made`, each so often.
@@ -36,8 +37,11 @@ pub(super) fn conclude(
         };
         checks.push(check.says(verdict, judged, summary));
     }
+    let mut control = None;
     if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
-        let consistency = check_consistency(check, &history, cell.workload(), &cell.plan.checks);
+        let found = check_consistency(check, &history, cell.workload(), &cell.plan.checks);
+        control = cell.subject().is_control().then_some(found.verdict);
+        let consistency = as_expected(cell.subject(), found);
         if consistency.verdict == Verdict::Invalid {
             accusations.push(Accusation::by(check, &consistency));
         }
@@ -63,5 +67,5 @@ pub(super) fn conclude(
             checks.push(agreement);
         }
     }
-    Conclusion { checks, accusations, answered }
+    Conclusion { checks, accusations, answered, control }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Simulated {
     pub(crate) checks: Vec<CheckResult>,
     /// What was found wrong, by which kind of evidence, in the order in which it was found.
     pub(crate) accusations: Vec<Accusation>,
+    /// Of a control: what was found of that which it is expected not to keep.
+    pub(crate) control: Option<Verdict>,
     pub(crate) workload: &'static str,
     /// How many operations of each kind were answered in the run phase.
     pub(crate) answered: BTreeMap<OpKind, u64>,
@@ -85,5 +87,11 @@ impl Simulated {
     /// The worst of all checks.
     pub(crate) fn verdict(&self) -> Verdict {
         self.checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown)
+    }
+
+    /// Whether this seed did not break a control and nothing else is to be said of it: others may.
+    pub(crate) fn only_leaves_a_control_unbroken(&self) -> bool {
+        let unknown = self.checks.iter().filter(|check| check.verdict != Verdict::Valid).count();
+        self.control == Some(Verdict::Valid) && self.verdict() == Verdict::Unknown && unknown == 1
     }
 }

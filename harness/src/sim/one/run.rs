@@ -119,11 +119,12 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             (Check::Replicas, self.observer.steps),
             (Check::Liveness, self.demands),
         ];
-        let Conclusion { checks, accusations, answered } =
+        let Conclusion { checks, accusations, answered, control } =
             conclude(self.cell, &self.recording.entries, &statuses, made, self.accusations);
         Simulated {
             checks,
             accusations,
+            control,
             workload: self.cell.workload().name(),
             answered,
             entries: self.recording.entries,

@@ -351,6 +351,10 @@ fn a_person_can_list_and_is_told_about_a_wrong_folder() {
     let list = arena.gauntlet(&["list"]).output().unwrap();
     assert_exit(&list, 0);
     assert!(said(&list).contains("partition-majorities-ring") && said(&list).contains("ycsb-a"));
+    let framed = |line: &&str| line.starts_with(['│', '├', '╭', '╰']);
+    let words = said(&list);
+    let widest = words.lines().filter(framed).map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|widest| widest <= 100), "{words}");
     let output = arena.gauntlet(&["check", arena.dir.path().to_str().unwrap()]).output().unwrap();
     assert_exit(&output, 255);
     assert!(said(&output).contains("it is no run's folder"), "{}", said(&output));

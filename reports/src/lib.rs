@@ -14,6 +14,7 @@
 //! | `spacetime` | what happened around a violation, replica by replica |
 //! | `html` | the pages |
 //! | `tables` | the same for a terminal |
+//! | `table` | how wide a table is there |
 //! | `run`, `comparison` | all of it for one run, or for several side by side |
 
 pub mod comparison;
@@ -30,6 +31,7 @@ mod spacetime;
 pub mod stored;
 #[cfg(test)]
 mod synthetic;
+pub mod table;
 pub mod tables;
 pub mod text;
 mod timeline;

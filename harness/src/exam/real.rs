@@ -20,8 +20,8 @@ use protocol::BugInfo;
 use reports::stored::{Results, RunOutcome};
 use std::path::{Path, PathBuf};
 use tabled::builder::Builder;
+use tabled::settings::Alignment;
 use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 /// A bug that was not caught in so many runs was missed.
 const RUNS_MAX: u64 = 6;
@@ -186,8 +186,8 @@ fn table(rows: &[Row]) -> String {
         ]);
     }
     let mut table = table.build();
-    table.with(Style::rounded()).modify(Columns::one(2), Alignment::right());
-    table.to_string()
+    table.modify(Columns::one(2), Alignment::right());
+    reports::table::framed(table)
 }
 
 /// As seen from here, where that is shorter.

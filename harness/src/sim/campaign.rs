@@ -15,13 +15,13 @@ use anyhow::Context;
 use checkers::Verdict;
 use checkers::history::OpKind;
 use reports::stored::Results;
+use reports::table::framed;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tabled::builder::Builder;
-use tabled::settings::Style;
 
 /// So many failing seeds are told of and kept.
 const FAILURES_MAX: usize = 5;
@@ -315,8 +315,8 @@ fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
     }
     format!(
         "{}\n{}\n{} seeds, {:.0} virtual seconds in {:.1} s; {} messages ({:.0} a second and core); {} of {} operations ok",
-        faults.build().with(Style::rounded()),
-        reached.build().with(Style::rounded()),
+        framed(faults.build()),
+        framed(reached.build()),
         seen.seeds,
         seen.virtual_time.as_secs_f64(),
         took.as_secs_f64(),

@@ -1,11 +1,14 @@
 //! Whether registers whose replicas merge what they have heard keep the little that they promise: every value that is read was written
-//! by somebody, a value that was replaced at a replica does not come back there, and when nobody writes any more everybody reads one
-//! value, which is there if any write was acknowledged.
+//! by somebody, values replace each other in one order on all replicas, and when nobody writes any more everybody reads one value, which
+//! is there if any write was acknowledged.
 //!
 //! That replicas come to one state is for [`digests`](crate::digests) to say. Of two writes either may win.
 
+mod order;
+
 use crate::history::{Answer, Call, History, Op, Outcome, Phase};
 use crate::verdict::{CheckResult, Verdict};
+use order::Order;
 use std::collections::BTreeMap;
 
 /// The check's name in results.
@@ -51,7 +54,7 @@ pub fn check_convergence(history: &History) -> CheckResult {
     let reads: usize = keys.values().map(|key| key.reads.len()).sum();
     for (number, key) in &keys {
         wrong.extend(from_nowhere(*number, key));
-        wrong.extend(came_back(*number, key));
+        wrong.extend(without_order(*number, key, &history.liars));
         wrong.extend(in_the_end(*number, key));
     }
     let (verdict, summary) = match &wrong[..] {
@@ -93,40 +96,39 @@ fn from_nowhere(number: u64, key: &Key<'_>) -> Option<String> {
     })
 }
 
-/// A value that one replica showed, then another in its place, then the first again.
-fn came_back(number: u64, key: &Key<'_>) -> Option<String> {
-    let mut by_node: BTreeMap<u32, Vec<(&Op, Option<u64>)>> = BTreeMap::new();
+/// Values of which each replaced the other, at one replica or at several. One that is written more than once says nothing.
+fn without_order(number: u64, key: &Key<'_>, liars: &[(u64, u32)]) -> Option<String> {
+    let mut written: BTreeMap<u64, usize> = BTreeMap::new();
+    for write in &key.writes {
+        if let Call::Write { value, .. } = write.call {
+            // A hostile process may write again at any time.
+            *written.entry(value).or_default() += if write.is_hostile { 2 } else { 1 };
+        }
+    }
+    let is_once = |value: u64| written.get(&value) == Some(&1);
+    let honest = |op: &Op, returned: u64| {
+        let lies = |node: u32| liars.iter().any(|(since, liar)| *liar == node && *since <= returned);
+        op.by.iter().copied().filter(move |node| !lies(*node)).collect::<Vec<_>>()
+    };
+    let mut order = Order::default();
+    for write in &key.writes {
+        let (Call::Write { value, .. }, Outcome::Ok(_), Some(returned)) =
+            (&write.call, &write.outcome, write.returned)
+        else {
+            continue;
+        };
+        if is_once(*value) {
+            honest(write, returned).into_iter().for_each(|node| order.acknowledged(node, *value, returned));
+        }
+    }
     for (read, value) in &key.reads {
-        for node in &read.by {
-            by_node.entry(*node).or_default().push((read, *value));
+        let Some(returned) = read.returned.filter(|_| value.is_none_or(is_once)) else { continue };
+        let times = (read.invoked, returned);
+        for node in honest(read, returned) {
+            order.showed(node, *value, times, read.process.0);
         }
     }
-    for (node, mut reads) in by_node {
-        reads.sort_by_key(|(read, _)| read.invoked);
-        // When each value that is in place was last read, and since when each other is known to be replaced.
-        let mut in_place: BTreeMap<Option<u64>, u64> = BTreeMap::new();
-        let mut replaced: BTreeMap<Option<u64>, u64> = BTreeMap::new();
-        for (read, value) in reads {
-            let returned = read.returned.unwrap_or(u64::MAX);
-            if replaced.get(&value).is_some_and(|since| *since < read.invoked) {
-                let value = in_words(value);
-                return Some(format!(
-                    "n{node} had shown another value of key {number} after {value}, and then showed {value} again to process {}",
-                    read.process
-                ));
-            }
-            in_place.retain(|other, last| {
-                let is_over = *other != value && *last < read.invoked;
-                if is_over {
-                    replaced.insert(*other, returned);
-                }
-                !is_over
-            });
-            let last = in_place.entry(value).or_insert(returned);
-            *last = (*last).max(returned);
-        }
-    }
-    None
+    order.problem().map(|problem| format!("the values of key {number} replaced each other: {problem}"))
 }
 
 /// Final reads that differ, or that find nothing although a write was acknowledged.
@@ -156,8 +158,13 @@ mod tests {
     use super::*;
     use crate::history::{Entry, ProcessId};
 
-    /// Who, when from and to, what, and the answer; of node 1.
+    /// Who, when from and to, what, and the answer.
     type Event = (u32, u64, u64, Call, Outcome);
+
+    /// Writers 1 and 2 ask the nodes of their numbers, all others node 3.
+    fn asked(process: u32) -> u32 {
+        process.min(3)
+    }
 
     fn write(process: u32, at: u64, value: u64) -> Event {
         (process, at, at + 1, Call::Write { key: 1, value }, Outcome::Ok(Answer::Done))
@@ -173,10 +180,10 @@ mod tests {
             let time = events.iter().map(|(_, from, ..)| *from).min().unwrap_or(0);
             entries.push((time, Entry::Phase { time, phase }));
             for (process, from, to, call, outcome) in events.iter().cloned() {
-                let process = ProcessId(process);
-                let invoke = Entry::Invoke { time: from, intended: from, process, to: Some(1), call };
+                let (node, process) = (asked(process), ProcessId(process));
+                let invoke = Entry::Invoke { time: from, intended: from, process, to: Some(node), call };
                 entries.push((from, invoke));
-                entries.push((to, Entry::Return { time: to, process, outcome, by: vec![1] }));
+                entries.push((to, Entry::Return { time: to, process, outcome, by: vec![node] }));
             }
         }
         for process in hostile {
@@ -219,13 +226,35 @@ mod tests {
             run.extend(reads);
             judged(&run, &[], &[])
         };
-        refuted(&shown([5, 6, 5]), "another value of key 1 after 5, and then showed 5 again");
+        let words = "n3 had 5 and later showed 6 to process 3, and n3 had 6 and later showed 5 to process 3";
+        refuted(&shown([5, 6, 5]), words);
         assert_eq!(shown([5, 5, 6]).verdict, Verdict::Valid);
         // Reads at the same time come in no order.
         let (mut slow, run) = (read(4, 30, Some(5)), [write(1, 10, 5), write(2, 20, 6)]);
         slow.2 = 60;
         let all = [&run[..], &[slow, read(3, 35, Some(6)), read(3, 45, Some(6))]].concat();
         assert_eq!(judged(&all, &[], &[]).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn a_replica_keeps_what_it_has_acknowledged() {
+        let run = |value| [write(1, 10, 5), write(2, 20, 6), read(1, 30, value)];
+        refuted(&judged(&run(None), &[], &[]), "n1 had 5 and later showed nothing to process 1");
+        assert_eq!(judged(&run(Some(5)), &[], &[]).verdict, Verdict::Valid);
+        assert_eq!(judged(&run(Some(6)), &[], &[]).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn what_is_greater_at_one_replica_is_greater_at_all() {
+        // Node 1 has 5 and shows 6; node 2 has 6 and shows 5.
+        let run = |of_the_second| {
+            [write(1, 10, 5), write(2, 10, 6), read(1, 20, Some(6)), read(2, 20, Some(of_the_second))]
+        };
+        let words = "n1 had 5 and later showed 6 to process 1, and n2 had 6 and later showed 5 to process 2";
+        refuted(&judged(&run(5), &[], &[]), words);
+        assert_eq!(judged(&run(6), &[], &[]).verdict, Verdict::Valid);
+        // Hostile writers may have written 6, then 5, then 6 again.
+        assert_eq!(judged(&run(5), &[], &[2]).verdict, Verdict::Valid);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | `stats.rs`, `faults.rs` | whether the run did what it was for, and whether its faults took effect |
 //! | `linearizability/`, `append/` | registers, records, lists, transactions |
 //! | `set.rs`, `counter.rs`, `bank.rs`, `growing/` | what is counted: elements, sums, balances |
-//! | `convergence.rs` | registers of replicas that merge what they hear |
+//! | `convergence.rs`, `convergence/order.rs` | registers of replicas that merge what they hear, and in which order their values replace each other |
 //! | `digests.rs` | whether replicas agree on their state |
 //! | `final_reads.rs` | whether everything was read once more, from every replica that must answer for itself |
 

@@ -126,9 +126,8 @@ fn campaign(plan: &Plan, place: &Place) -> anyhow::Result<Exit> {
 
 async fn one(cell: &Cell, dir: &Path, site: &Site, interrupt: &Interrupt) -> anyhow::Result<Exit> {
     let title = format!("{} × {}", cell.subject().name, cell.workload().name());
-    let exit = run::run_cell(cell, dir, site, interrupt, &title).await?;
-    let report = reports::render_run(dir).context("rendering the report")?;
-    println!("{}", reports::run_table(&report));
+    let run::Ended { exit, judged } = run::run_cell(cell, dir, site, interrupt, &title).await?;
+    println!("{}", reports::run_table(&run::render(dir, judged)?));
     Ok(exit)
 }
 
@@ -163,7 +162,7 @@ async fn several(
         match run::run_cell(cell, &cell_dir, site, interrupt, &title).await {
             Ok(ended) => {
                 info.cells.push(cell.folder.clone());
-                exit = exit.and(ended);
+                exit = exit.and(ended.exit);
             }
             Err(error) => {
                 eprintln!("gauntlet: {}: {error:#}", cell.folder);

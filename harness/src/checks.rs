@@ -1,8 +1,18 @@
-//! Which checks there are, what evidence each gives, and which of them follow from a promise and a workload.
+//! Which checks there are, what evidence each gives, which of them follow from a promise and a workload, and how
+//! a history is judged.
 
+use crate::panics;
+use crate::plan::Checks;
 use crate::subject::{Promise, Subject};
+use checkers::bank::check_bank;
+use checkers::convergence::check_convergence;
+use checkers::counter::check_counter;
+use checkers::history::History;
+use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
+use checkers::set::check_set;
 use checkers::{CheckResult, Verdict};
 use protocol::Detector;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use workloads::Spec;
 
 /// A check, of all that there are.
@@ -122,8 +132,54 @@ pub(crate) fn consistency(promise: Promise, workload: &Spec) -> Option<Check> {
     }
 }
 
+/// A control's result of the check that it is expected not to pass: broken as expected passes, and unbroken is unknown.
+#[must_use]
+pub(crate) fn as_expected(subject: &Subject, found: CheckResult) -> CheckResult {
+    if !subject.is_control() {
+        return found;
+    }
+    let (verdict, words) = match found.verdict {
+        Verdict::Invalid => (Verdict::Valid, "broken as expected of a control"),
+        Verdict::Valid => (Verdict::Unknown, "a control that was to be found broken was not"),
+        Verdict::Unknown => (Verdict::Unknown, "whether a control is broken is not known"),
+    };
+    CheckResult { verdict, summary: format!("{words}: {}", found.summary), ..found }
+}
+
 /// Whether replicas are compared by what they said of their states.
 #[must_use]
 pub(crate) fn compares_states(subject: &Subject, replicas: u32) -> bool {
     replicas > 1 && subject.system.properties().marks.is_ok()
+}
+
+/// What clients were answered, judged by what the workload asked.
+pub(crate) fn check_consistency(
+    check: Check,
+    history: &History,
+    workload: &Spec,
+    checks: &Checks,
+) -> CheckResult {
+    let deadline = checks.deadline;
+    guarded(check, || match (check, workload) {
+        (Check::Convergence, _) => check_convergence(history),
+        (_, Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_)) => {
+            let memory_bytes_max = checks.memory_mib_max << 20;
+            check_linearizable(history, &LinearizabilityOptions { deadline, memory_bytes_max })
+        }
+        (_, Spec::Append(_)) => check_append(history, deadline),
+        (_, Spec::Set(_)) => check_set(history, deadline),
+        (_, Spec::Counter(_)) => check_counter(history, deadline),
+        (_, Spec::Bank(bank)) => check_bank(history, &bank.judged_by(), deadline),
+    })
+}
+
+/// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
+pub(crate) fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
+    // What it was about to change is gone with it: checkers only read.
+    let panic = match catch_unwind(AssertUnwindSafe(check)) {
+        Ok(result) => return result,
+        Err(panic) => panic,
+    };
+    let summary = format!("the checker panicked: {}", panics::words(&*panic));
+    which.says(Verdict::Unknown, 0, summary).into()
 }

@@ -1,30 +1,22 @@
 //! Step 10 of a run, and `gauntlet check`: every judgement on what a run left in its folder.
 
-use crate::checks::{self, Check};
-use crate::panics;
-use crate::plan::{Checks, Plan};
+use crate::checks::{self, Check, as_expected, check_consistency, guarded};
+use crate::plan::Plan;
 use crate::sim;
 use crate::store::{HISTORY, STATUSES};
 use crate::subject::ClientKind;
 use anyhow::Context;
-use checkers::bank::check_bank;
-use checkers::convergence::check_convergence;
-use checkers::counter::check_counter;
 use checkers::digests::{Statuses, check_agreement};
 use checkers::faults::check_faults;
 use checkers::final_reads::unread;
 use checkers::history::{Ending, History};
-use checkers::linearizability::{LinearizabilityOptions, check_append, check_linearizable};
-use checkers::set::check_set;
 use checkers::stats::{StatsLimits, check_stats};
 use checkers::{CheckResult, Verdict};
 use reports::stored::{
     RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, read_json, write_json,
 };
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use workloads::Spec;
 
 /// Judges the run in `dir` and writes `results.json`.
 ///
@@ -38,6 +30,14 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         write_json(&dir.join(RESULTS_FILE), &results)?;
         return Ok(results);
     }
+    Ok(judge_recorded(dir, &plan, &info)?.0)
+}
+
+/// Judges a run whose history is in `dir` and whose plan and description are at hand; writes `results.json`.
+///
+/// # Errors
+/// If the history cannot be read, or the results cannot be written.
+pub(crate) fn judge_recorded(dir: &Path, plan: &Plan, info: &RunInfo) -> anyhow::Result<(Results, History)> {
     let file = dir.join(HISTORY);
     let history = History::load(&file).with_context(|| format!("history {}", file.display()))?;
     let workload = plan.workloads.first().context("the plan has no workload")?;
@@ -55,7 +55,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
         Ok(_) | Err(_) => Vec::new(),
     };
     let mut checks = vec![
-        guarded(Check::Run, || check_run(&info, &history, &readers)),
+        guarded(Check::Run, || check_run(info, &history, &readers)),
         guarded(Check::Stats, || check_stats(&history, &limits)),
     ];
     let lines: BTreeSet<u32> =
@@ -65,7 +65,10 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     if plan.checks.consistency {
         let promised = checks::consistency(subject.promise(), workload);
         checks.extend(promised.map(|check| {
-            check_with_clocks(&history, |history| check_consistency(check, history, workload, &plan.checks))
+            let found = check_with_clocks(&history, |history| {
+                check_consistency(check, history, workload, &plan.checks)
+            });
+            as_expected(subject, found)
         }));
         if checks::compares_states(subject, info.replicas) {
             checks.extend(guarded(Check::Agreement, || agreement(&statuses, &history.liars)));
@@ -74,7 +77,7 @@ pub(crate) fn judge(dir: &Path) -> anyhow::Result<Results> {
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown);
     let results = Results { verdict, checks };
     write_json(&dir.join(RESULTS_FILE), &results)?;
-    Ok(results)
+    Ok((results, history))
 }
 
 /// A judgement on a history whose times may be off: what is wrong by what clocks said is invalid only if it is wrong however far off they
@@ -100,38 +103,6 @@ fn check_with_clocks(history: &History, check: impl Fn(&History) -> CheckResult)
         }
     };
     CheckResult { verdict: Verdict::Unknown, summary, ..told }
-}
-
-/// What clients were answered, judged by what the workload asked.
-pub(crate) fn check_consistency(
-    check: Check,
-    history: &History,
-    workload: &Spec,
-    checks: &Checks,
-) -> CheckResult {
-    let deadline = checks.deadline;
-    guarded(check, || match (check, workload) {
-        (Check::Convergence, _) => check_convergence(history),
-        (_, Spec::Register(_) | Spec::Ycsb(_) | Spec::Put(_)) => {
-            let memory_bytes_max = checks.memory_mib_max << 20;
-            check_linearizable(history, &LinearizabilityOptions { deadline, memory_bytes_max })
-        }
-        (_, Spec::Append(_)) => check_append(history, deadline),
-        (_, Spec::Set(_)) => check_set(history, deadline),
-        (_, Spec::Counter(_)) => check_counter(history, deadline),
-        (_, Spec::Bank(bank)) => check_bank(history, &bank.judged_by(), deadline),
-    })
-}
-
-/// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
-fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
-    // What it was about to change is gone with it: checkers only read.
-    let panic = match catch_unwind(AssertUnwindSafe(check)) {
-        Ok(result) => return result,
-        Err(panic) => panic,
-    };
-    let summary = format!("the checker panicked: {}", panics::words(&*panic));
-    which.says(Verdict::Unknown, 0, summary).into()
 }
 
 /// Whether the replicas agreed on their states; `None` if there was one.
@@ -186,7 +157,9 @@ fn check_run(info: &RunInfo, history: &History, readers: &[u32]) -> CheckResult 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Checks;
     use checkers::history::{Answer, Call, Entry, MicroAnswer, MicroCall, Outcome, Phase, ProcessId};
+    use workloads::Spec;
 
     fn fine(check: Check) -> CheckResult {
         check.says(Verdict::Valid, 1, "all is well".into())

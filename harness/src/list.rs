@@ -5,10 +5,9 @@ use crate::plan::Plan;
 use crate::subject::{Properties, System};
 use nemesis::Fault;
 use protocol::quorum::Budget;
+use reports::table::framed;
 use std::path::Path;
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Modify, Style, Width};
 use workloads::Spec;
 
 /// Prints subjects, workloads, faults, keys that are about machines, and plans.
@@ -43,10 +42,9 @@ const MACHINES: [(&str, &str); 3] = [
     ("journal_sync_min", "how long a sync of a journal takes at least"),
 ];
 
-/// What there is to know of each subject.
+/// What there is to know of each subject, one column each: there are more properties than fit beside each other.
 fn subjects() -> String {
-    let mut table = Builder::default();
-    table.push_record(HEADER);
+    let mut columns = vec![HEADER.map(str::to_owned)];
     for system in System::all() {
         let Properties {
             name,
@@ -71,7 +69,7 @@ fn subjects() -> String {
         reads.dedup();
         let durability: Vec<&str> = durability.iter().map(|durability| durability.name()).collect();
         let yes = |yes: bool| if yes { "yes" } else { "–" };
-        table.push_record([
+        columns.push([
             if *is_example { format!("{name} (example)") } else { (*name).to_owned() },
             promise.name().to_owned(),
             format!("{crash} gone, {lie} lying; {serves} serve"),
@@ -87,10 +85,9 @@ fn subjects() -> String {
             (*about).to_owned(),
         ]);
     }
-    let width = |column: usize| Modify::new(Columns::one(column)).with(Width::wrap(24).keep_words(true));
-    let mut table = table.build();
-    table.with(Style::rounded()).with(width(8)).with(width(HEADER.len() - 1));
-    table.to_string()
+    let row = |property: usize| columns.iter().map(move |column| &column[property]);
+    let table: Builder = (0..HEADER.len()).map(row).collect();
+    framed(table.build())
 }
 
 /// Which workloads a subject can have.

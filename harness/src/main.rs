@@ -33,6 +33,7 @@ mod checks;
 mod cli;
 mod cluster;
 mod cpu;
+mod describe;
 mod elsewhere;
 mod exam;
 mod exit;

@@ -324,6 +324,9 @@ impl Plan {
                     anyhow::anyhow!("{} cannot have the workload {}: {why}", subject.name, workload.name())
                 })?;
             }
+            if subject.is_control() && !self.checks.consistency {
+                bail!("subject {}: `expect: invalid`, but `checks.consistency` is off", subject.name);
+            }
             self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
             if let Some(problem) = self.faults().find_map(|fault| subject.lacks_kinds(fault)) {
                 bail!("subject {}: {problem}", subject.name);

@@ -7,6 +7,7 @@
 //! is of it is judged.
 
 use crate::cpu::CpuMeter;
+use crate::describe::describe;
 use crate::elsewhere::{LoadHosts, Target, own_history, share_out};
 use crate::exit::Exit;
 use crate::judge;
@@ -22,7 +23,8 @@ use checkers::digests::Settled;
 use checkers::history::{FaultEvent, FaultStage, Phase};
 use nemesis::{ExitKind, HealReport, Runner};
 use protocol::NodeId;
-use reports::stored::{CpuUse, HOSTS_FILE, HostRecord, RUN_FILE, RunInfo, RunOutcome, write_json};
+use reports::RunReport;
+use reports::stored::{HOSTS_FILE, HostRecord, RUN_FILE, RunInfo, RunOutcome, StoredRun, write_json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,6 +78,13 @@ impl Interrupt {
     }
 }
 
+/// A run that has ended.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// What is in its folder now; `None` if nothing was recorded and judged.
+    pub(crate) judged: Option<StoredRun>,
+}
+
 /// Runs and judges a cell in its folder.
 ///
 /// # Errors
@@ -86,9 +95,10 @@ pub(crate) async fn run_cell(
     site: &Site,
     interrupt: &Interrupt,
     title: &str,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Ended> {
     let progress = Progress::new(title);
-    let mut info = describe(cell, site);
+    let mut info = describe(cell);
+    info.facts.extend(facts(cell, site));
     store::write(&dir.join("plan.yaml"), cell.plan.to_yaml().as_bytes())?;
     // True until the run ends, so also if the controller is killed.
     info.outcome = RunOutcome::Failed("the controller ended before the run did".into());
@@ -107,15 +117,33 @@ pub(crate) async fn run_cell(
         eprintln!("gauntlet: {title}: {why}");
     }
     if !dir.join(HISTORY).is_file() {
-        return Ok(Exit::of(Verdict::Unknown, &info.outcome));
+        return Ok(Ended { exit: Exit::of(Verdict::Unknown, &info.outcome), judged: None });
     }
     progress.step("checking");
     let judged = {
-        let dir = dir.to_owned();
-        tokio::task::spawn_blocking(move || judge::judge(&dir)).await.context("the checkers panicked")?
+        let (dir, plan) = (dir.to_owned(), cell.plan.clone());
+        let judge = move || -> anyhow::Result<StoredRun> {
+            let (results, history) = judge::judge_recorded(&dir, &plan, &info)?;
+            StoredRun::new(&dir, info, Some(results), history)
+        };
+        tokio::task::spawn_blocking(judge).await.context("the checkers panicked")?
     };
     progress.done();
-    Ok(Exit::of(judged?.verdict, &info.outcome))
+    let judged = judged?;
+    let verdict = judged.results.as_ref().map_or(Verdict::Unknown, |results| results.verdict);
+    Ok(Ended { exit: Exit::of(verdict, &judged.info.outcome), judged: Some(judged) })
+}
+
+/// Draws a run that has ended, from memory where it is still there.
+///
+/// # Errors
+/// If the report cannot be written.
+pub(crate) fn render(dir: &Path, judged: Option<StoredRun>) -> anyhow::Result<RunReport> {
+    match judged {
+        Some(judged) => reports::render(dir, judged),
+        None => reports::render_run(dir),
+    }
+    .context("rendering the report")
 }
 
 /// Steps 3 to 9. The nodes are gone when this returns.
@@ -424,49 +452,14 @@ async fn watch_progress(progress: Progress, handle: RecorderHandle, duration: Du
     }
 }
 
-/// What is known of a run before it begins.
-fn describe(cell: &Cell, site: &Site) -> RunInfo {
-    let subject = cell.subject();
-    let plan = &cell.plan;
-    RunInfo {
-        plan: plan.name.clone(),
-        subject: subject.name.clone(),
-        system: subject.system.name().into(),
-        workload: cell.workload().name().into(),
-        world: plan.world.name().into(),
-        seed: cell.seed,
-        started: jiff::Timestamp::now().to_string(),
-        replicas: cell.replicas(),
-        clients: cell.clients(),
-        load: match plan.load.rate {
-            None => "closed".into(),
-            Some(rate) => format!("open, {rate} ops/s, {:?}", plan.load.arrivals).to_lowercase(),
-        },
-        durability: subject.durability.name().into(),
-        reads: subject.reads_in_words().into(),
-        facts: facts(cell, site),
-        outcome: RunOutcome::Completed,
-        cpu: CpuUse::default(),
-        heal_problems: Vec::new(),
-        left_out: cell.left_out.clone(),
-        not_collected: Vec::new(),
-        crashes: Vec::new(),
-        disk_full: Vec::new(),
-    }
-}
-
 /// What a reader of the report has to know besides.
 fn facts(cell: &Cell, site: &Site) -> Vec<(String, String)> {
     let op_timeout = humantime::format_duration(cell.plan.load.op_timeout).to_string();
-    let mut facts =
-        vec![("version".into(), env!("CARGO_PKG_VERSION").into()), ("op timeout".into(), op_timeout)];
+    let mut facts = vec![("op timeout".into(), op_timeout)];
     facts.push(("security".into(), site.security_of(cell.subject().system).name().into()));
     let spares = cell.plan.nodes(cell.subject()).len() - cell.replicas() as usize;
     if spares > 0 {
         facts.push(("nodes besides the founders".into(), spares.to_string()));
-    }
-    if let Some(links) = &cell.plan.links {
-        facts.push(("links".into(), links.in_words()));
     }
     if let Some(cpus) = cell.plan.cpu_quota {
         facts.push(("cpu_quota".into(), format!("{cpus} processors for each node, by control groups")));

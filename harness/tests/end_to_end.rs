@@ -394,7 +394,7 @@ fn a_line_of_the_nemesis_that_nobody_can_have_is_refused_before_anything_starts(
     }
     let plan = arena.plan(
         "subjects: [toy]\nworkloads: [{ register: { cas: 0 } }]\nduration: 5s\nnemesis:\n  \
-         - { faults: [{ clock-offset: { offset_ms: 300 } }, cpu-pressure], start: 1s, for: 1s }\n",
+         - { faults: [{ clock-offset: { offset_ms: 300 } }, { cpu-pressure: { workers: 1 } }], start: 1s, for: 1s }\n",
     );
     let output = arena.gauntlet(&["sim", plan.to_str().unwrap(), "--seeds", "3"]).output().unwrap();
     assert_exit(&output, 254);
@@ -448,6 +448,10 @@ fn a_person_can_list_and_is_told_about_a_wrong_folder() {
     let list = arena.gauntlet(&["list"]).output().unwrap();
     assert_exit(&list, 0);
     assert!(said(&list).contains("partition-majorities-ring") && said(&list).contains("ycsb-a"));
+    let framed = |line: &&str| line.starts_with(['│', '├', '╭', '╰']);
+    let words = said(&list);
+    let widest = words.lines().filter(framed).map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|widest| widest <= 100), "{words}");
     let output = arena.gauntlet(&["check", arena.dir.path().to_str().unwrap()]).output().unwrap();
     assert_exit(&output, 255);
     assert!(said(&output).contains("it is no run's folder"), "{}", said(&output));

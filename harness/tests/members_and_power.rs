@@ -128,14 +128,12 @@ fn a_power_loss_takes_what_was_not_synced_and_only_where_nodes_can_lose_it() {
     let details = arena.faults("power-loss");
     assert!(details[0].1.contains("and what it had not synced with it"), "{details:?}");
 
-    // Nothing is on disk: it is skipped with the reason, and a storm that never came does not pass.
-    assert_exit(&arena.run(&POWER.replace("[raft]", "[{ system: raft, durability: memory }]")), 2);
-    assert!(arena.node_config("n1").contains("unsynced: kept"));
-    let skipped = arena.faults("power-loss");
-    assert!(
-        skipped.iter().all(|(stage, why)| stage == "skipped" && why.contains("nothing is on disk")),
-        "{skipped:?}"
-    );
+    // Nothing is on disk: nobody in the plan can lose it.
+    let refused = arena.run(&POWER.replace("[raft]", "[{ system: raft, durability: memory }]"));
+    assert_exit(&refused, 254);
+    let why =
+        "line 1 of the nemesis (power-loss) cannot be had in the local world: raft: nothing of it is on disk";
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?}");
 
     // Without power losses nodes write as they always did.
     assert_exit(&arena.run(&POWER.replace("power-loss", "kill")), 0);
@@ -177,8 +175,11 @@ fn disks_that_lose_what_was_synced_are_told_with_what_they_lost_and_replaced_in_
     assert!(plan.contains("truncate:\n      bytes: "), "{plan}");
 
     let nothing = FORGETTING.replace("[raft]", "[{ system: raft, durability: memory }]");
-    assert_exit(&arena.run(&nothing), 2);
-    assert_eq!(arena.faults("rollback"), [("skipped".to_owned(), "nothing is on disk".to_owned())]);
+    let refused = arena.run(&nothing);
+    assert_exit(&refused, 254);
+    let why =
+        "line 1 of the nemesis (rollback) cannot be had in the local world: raft: nothing of it is on disk";
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?}");
 }
 
 const FULL: &str = "

@@ -87,6 +87,67 @@ fn the_exam_catches_a_bug_and_does_not_accuse_the_clean_build() {
     assert_eq!(unknown.status.code(), Some(254), "{}", out(&unknown));
 }
 
+/// A store that promises convergence alone, held to linearizability.
+const CONTROL: &str = "
+subjects: [{ system: toy, promise: linearizable, expect: invalid }]
+workloads: [{ register: { read: 0.5, write: 0.5, cas: 0, ops_per_key: 30 } }]
+duration: 10s
+load: { clients: 9, op_timeout: 2s, attempt_timeout: 300ms }
+nemesis:
+  - { faults: [{ partition: halves }], start: 1s, every: 3s, for: 2s }
+sim: { replicas: [3], swarm: false }
+";
+
+#[test]
+fn a_control_passes_if_it_is_broken_as_expected_and_in_no_other_way() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sim = |plan: &str, seeds: &[&str]| {
+        std::fs::write(dir.path().join("plan.yaml"), plan).expect("written");
+        let ended = gauntlet(&[&["sim", "plan.yaml", "--seed", "1"], seeds].concat(), dir.path());
+        (ended.status.code().expect("it exits"), out(&ended))
+    };
+    let (code, words) = sim(CONTROL, &["--seeds", "3"]);
+    assert_eq!(code, 0, "{words}");
+    assert!(words.contains("broken as expected in 3 of 3 seeds"), "{words}");
+    let (code, words) = sim(CONTROL, &[]);
+    assert_eq!(code, 0, "{words}");
+    assert!(words.contains("a control: it is held to linearizable and promises convergent"), "{words}");
+    assert!(words.contains("broken as expected"), "{words}");
+    let page = std::fs::read_to_string(dir.path().join("store/latest/report.html")).expect("a page");
+    assert!(page.contains("A control: it is held to linearizable"), "the page does not say so");
+
+    // One client is answered by what it wrote itself.
+    let quiet = CONTROL.replace("clients: 9", "clients: 1").replace("{ partition: halves }", "kill");
+    for seeds in [&["--seeds", "2"][..], &[]] {
+        let (code, words) = sim(&quiet, seeds);
+        assert_eq!(code, 2, "{words}");
+        assert!(words.contains("to be found broken"), "{words}");
+    }
+
+    // Replicas that tell each other next to nothing are still apart in the end, which is no part of what is expected.
+    let apart = CONTROL.replace("expect: invalid", "expect: invalid, options: { gossip_ms: 3600000 }");
+    let apart = apart.replace("{ partition: halves }", "kill");
+    let (code, words) = sim(&apart, &["--seeds", "3"]);
+    assert_eq!(code, 1, "{words}");
+    assert!(words.contains("had not come to one state"), "{words}");
+}
+
+#[test]
+fn a_control_is_named_as_one_and_nothing_else_is() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (from, to, expected) in [
+        (", expect: invalid", "", "say `expect: invalid` to have it as a control"),
+        ("promise: linearizable, ", "", "it promises what it is held to (convergent)"),
+        ("sim: {", "checks: { consistency: false }\nsim: {", "`checks.consistency` is off"),
+        ("expect: invalid", "expect: valid", "expect"),
+    ] {
+        std::fs::write(dir.path().join("plan.yaml"), CONTROL.replace(from, to)).expect("written");
+        let refused = gauntlet(&["sim", "plan.yaml", "--seeds", "1"], dir.path());
+        assert_eq!(refused.status.code(), Some(254), "{}", out(&refused));
+        assert!(out(&refused).contains(expected), "{}", out(&refused));
+    }
+}
+
 #[test]
 fn a_shard_runs_its_share_and_nonsense_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -3,11 +3,11 @@
 use crate::html;
 use crate::measure::perf::Perf;
 use crate::plots::{Plot, bars, distribution, overlay, scaling};
-use crate::run::{render_run, write_picture};
-use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, Results, RunInfo, judged, read_json};
+use crate::run::{RunReport, render_run, write_picture};
+use crate::stored::{COMPARISON_FILE, ComparisonInfo, HTML_FILE, RunInfo, judged, read_json};
 use crate::text::{ratio, verdict};
 use anyhow::Context;
-use checkers::Verdict;
+use checkers::{CheckResult, Verdict};
 use std::path::{Path, PathBuf};
 
 /// More groups than this have no plots of their own, or the page would grow without bound.
@@ -102,7 +102,7 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
                 cells.push(Cell {
                     folder: folder.clone(),
                     verdict: run.results.as_ref().map(|results| results.verdict),
-                    findings: run.results.iter().flat_map(|results| findings(folder, results)).collect(),
+                    findings: findings(folder, &run),
                     judged: judged(&run.info.outcome, run.results.as_ref()),
                     info: run.info,
                     perf: run.perf,
@@ -121,11 +121,14 @@ pub fn render_comparison(dir: &Path) -> anyhow::Result<ComparisonReport> {
     Ok(report)
 }
 
-fn findings<'a>(folder: &'a str, results: &'a Results) -> impl Iterator<Item = String> + 'a {
-    let failed = results.checks.iter().filter(|check| check.verdict != Verdict::Valid);
-    failed.map(move |check| {
+/// What did not pass; and that it is a control, if it is one.
+fn findings(folder: &str, run: &RunReport) -> Vec<String> {
+    let told = |check: &CheckResult| {
         format!("{folder}: {}: {}: {}", check.checker, verdict(check.verdict), check.summary)
-    })
+    };
+    let checks = run.results.iter().flat_map(|results| &results.checks);
+    let failed = checks.filter(|check| check.verdict != Verdict::Valid).map(told);
+    run.info.control.iter().map(|why| format!("{folder}: a control: {why}")).chain(failed).collect()
 }
 
 impl ComparisonReport {

@@ -60,7 +60,7 @@ fn page_in(dir: &Path) -> (RunReport, String) {
         assert!(!page.contains(broken), "the page contains {broken}");
     }
     for line in crate::run_table(&report).lines() {
-        assert!(line.chars().count() <= crate::tables::COLUMNS_MAX, "too wide: {line}");
+        assert!(line.chars().count() <= crate::table::columns(), "too wide: {line}");
     }
     (report, page)
 }

@@ -14,6 +14,7 @@
 //! | `spacetime` | what happened around a violation, replica by replica |
 //! | `html` | the pages |
 //! | `tables` | the same for a terminal |
+//! | `table` | how wide a table is there |
 //! | `run`, `comparison` | all of it for one run, or for several side by side |
 
 pub mod comparison;
@@ -30,11 +31,12 @@ mod spacetime;
 pub mod stored;
 #[cfg(test)]
 mod synthetic;
+pub mod table;
 pub mod tables;
 pub mod text;
 mod timeline;
 pub mod trace;
 
 pub use comparison::{ComparisonReport, render_comparison};
-pub use run::{RunReport, render_run};
+pub use run::{RunReport, render, render_run};
 pub use tables::{comparison_table, run_table};

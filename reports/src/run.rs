@@ -39,7 +39,14 @@ pub struct RunReport {
 /// # Errors
 /// If `run.json` is not there, a file cannot be understood, or the report cannot be written.
 pub fn render_run(dir: &Path) -> anyhow::Result<RunReport> {
-    let mut stored = StoredRun::load(dir)?;
+    render(dir, StoredRun::load(dir)?)
+}
+
+/// Writes `perf.json`, the pictures and `report.html` into the folder of a run that is at hand.
+///
+/// # Errors
+/// If the report cannot be written.
+pub fn render(dir: &Path, mut stored: StoredRun) -> anyhow::Result<RunReport> {
     let trace = trace(dir, &mut stored);
     let history = &stored.history;
     let ops = honest(history);

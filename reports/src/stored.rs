@@ -70,6 +70,9 @@ pub struct RunInfo {
     pub reads: String,
     /// Anything else worth a row in the report's table of facts: name, value.
     pub facts: Vec<(String, String)>,
+    /// Why the run is a control: what its subject is held to beyond what it promises. Broken as expected is valid then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     /// How the run ended.
     pub outcome: RunOutcome,
     /// CPU used between the start and the end of the run phase.
@@ -205,6 +208,27 @@ impl StoredRun {
     /// If `run.json` cannot be read, or the plan cannot.
     pub fn load(dir: &Path) -> anyhow::Result<Self> {
         let info: RunInfo = read_json(&dir.join(RUN_FILE))?;
+        let mut unread = Vec::new();
+        let history = History::load(dir.join(HISTORY_FILE)).unwrap_or_else(|error| {
+            unread.push(format!("The history cannot be read: {error}"));
+            History::empty()
+        });
+        let results = read_optional(&dir.join(RESULTS_FILE), "The results cannot be read", &mut unread);
+        let mut run = Self::new(dir, info, results, history)?;
+        run.warnings.extend(unread);
+        Ok(run)
+    }
+
+    /// A run that has just ended, and of which most is at hand.
+    ///
+    /// # Errors
+    /// If the plan in its folder cannot be read.
+    pub fn new(
+        dir: &Path,
+        info: RunInfo,
+        results: Option<Results>,
+        history: History,
+    ) -> anyhow::Result<Self> {
         let mut warnings = Vec::new();
         match &info.outcome {
             RunOutcome::Completed => {}
@@ -228,17 +252,9 @@ impl StoredRun {
         for problem in &info.not_collected {
             warnings.push(format!("Not collected: {problem}"));
         }
-        let history = match History::load(dir.join(HISTORY_FILE)) {
-            Ok(history) => history,
-            Err(error) => {
-                warnings.push(format!("The history cannot be read: {error}"));
-                History::empty()
-            }
-        };
         if history.ending != Ending::Complete {
             warnings.push(format!("The history is {}", history.ending));
         }
-        let results = read_optional(&dir.join(RESULTS_FILE), "The results cannot be read", &mut warnings);
         let hosts = read_optional(&dir.join(HOSTS_FILE), "What the hosts said cannot be read", &mut warnings);
         let plan = dir.join(PLAN_FILE);
         let plan = if plan.exists() {

@@ -220,6 +220,7 @@ pub(crate) fn info(subject: &str, workload: &str, storm: &Storm) -> RunInfo {
         durability: "fsync".into(),
         reads: "read-index".into(),
         facts: vec![("records".into(), "1,000 × 10 × 100 B".into())],
+        control: None,
         outcome: RunOutcome::Completed,
         cpu: CpuUse {
             wall_s: storm.run_s as f64,

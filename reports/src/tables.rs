@@ -1,4 +1,4 @@
-//! Tables for the terminal, at most [`COLUMNS_MAX`] columns wide.
+//! Tables for the terminal, as wide as it is at most.
 
 use crate::comparison::{CPU, ComparisonReport, Entry, Figure, P50, P99, THROUGHPUT, WITHOUT_SERVICE};
 use crate::measure::fault::Fate;
@@ -6,14 +6,12 @@ use crate::measure::perf::{Measured, Perf};
 use crate::measure::recovery::Answer;
 use crate::run::RunReport;
 use crate::stored::judged;
+use crate::table::{columns, framed};
 use crate::text::{count, counted, cut, duration, maybe, number, verdict};
 use tabled::builder::Builder;
+use tabled::settings::Alignment;
 use tabled::settings::object::Columns;
-use tabled::settings::peaker::Priority;
-use tabled::settings::{Alignment, Style, Width};
 
-/// No line of a table is longer.
-pub const COLUMNS_MAX: usize = 110;
 /// More faults than this are only counted.
 const FAULT_ROWS_MAX: usize = 24;
 
@@ -24,10 +22,13 @@ pub fn run_table(report: &RunReport) -> String {
     let judged = verdict(judged(&info.outcome, report.results.as_ref())).to_uppercase();
     let headline =
         format!("{judged} · {} · {} · {} · seed {}", info.subject, info.workload, info.world, info.seed);
-    let mut out = format!("{}\n", cut(&headline, COLUMNS_MAX));
-    out += &format!("{}\n", cut(&setting(report), COLUMNS_MAX));
+    let mut out = format!("{}\n", cut(&headline, columns()));
+    out += &format!("{}\n", cut(&setting(report), columns()));
+    if let Some(why) = &info.control {
+        out += &format!("{}\n", cut(&format!("a control: {why}"), columns()));
+    }
     for warning in &report.warnings {
-        out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
+        out += &format!("! {}\n", cut(warning, columns() - 2));
     }
     out += &checks_table(report);
     out += &ops_table(&report.perf);
@@ -60,11 +61,8 @@ fn checks_table(report: &RunReport) -> String {
         rows.push_record([check.checker.as_str(), verdict(check.verdict), &judged, &check.summary]);
     }
     let mut table = rows.build();
-    table
-        .with(Style::rounded())
-        .modify(Columns::one(2), Alignment::right())
-        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
-    format!("{table}\n")
+    table.modify(Columns::one(2), Alignment::right());
+    framed(table) + "\n"
 }
 
 fn ops_table(perf: &Perf) -> String {
@@ -77,8 +75,8 @@ fn ops_table(perf: &Perf) -> String {
         rows.push_record(ops_row(name, measured));
     }
     let mut table = rows.build();
-    table.with(Style::rounded()).modify(Columns::new(1..), Alignment::right());
-    format!("{table}\n")
+    table.modify(Columns::new(1..), Alignment::right());
+    framed(table) + "\n"
 }
 
 fn ops_row(name: &str, measured: &Measured) -> Vec<String> {
@@ -128,12 +126,8 @@ fn faults_table(perf: &Perf) -> String {
         ]);
     }
     let mut table = rows.build();
-    table
-        .with(Style::rounded())
-        .modify(Columns::new(2..4), Alignment::right())
-        .modify(Columns::new(5..), Alignment::right())
-        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
-    let mut out = format!("{table}\n");
+    table.modify(Columns::new(2..4), Alignment::right()).modify(Columns::new(5..), Alignment::right());
+    let mut out = framed(table) + "\n";
     if perf.faults.len() > FAULT_ROWS_MAX {
         out += &format!("and {} more faults\n", count((perf.faults.len() - FAULT_ROWS_MAX) as u64));
     }
@@ -193,25 +187,23 @@ pub fn comparison_table(report: &ComparisonReport) -> String {
         }
     }
     let mut table = rows.build();
-    table
-        .with(Style::rounded())
-        .modify(Columns::new(3..), Alignment::right())
-        .with(Width::wrap(COLUMNS_MAX).keep_words(true).priority(Priority::max(true)));
+    table.modify(Columns::new(3..), Alignment::right());
     let judged = verdict(report.verdict()).to_uppercase();
     let mut out = format!(
-        "{judged} · {} · {} runs · seed {}\n{table}\n",
+        "{judged} · {} · {} runs · seed {}\n{}\n",
         cut(&report.info.plan, 60),
         report.cells.len(),
-        report.info.seed
+        report.info.seed,
+        framed(table)
     );
     if let Some(group) = report.groups.first() {
         out += &format!("× is the multiple of {}\n", group.entries[group.baseline].subject);
     }
     for finding in report.cells.iter().flat_map(|cell| &cell.findings) {
-        out += &format!("{}\n", textwrap::fill(finding, COLUMNS_MAX));
+        out += &format!("{}\n", textwrap::fill(finding, columns()));
     }
     for warning in &report.warnings {
-        out += &format!("! {}\n", cut(warning, COLUMNS_MAX - 2));
+        out += &format!("! {}\n", cut(warning, columns() - 2));
     }
     out += &format!("report: {}\n", report.html.display());
     out
@@ -264,7 +256,7 @@ mod tests {
 
     fn narrow(table: &str) {
         for line in table.lines() {
-            assert!(line.chars().count() <= COLUMNS_MAX, "{} columns: {line}", line.chars().count());
+            assert!(line.chars().count() <= columns(), "{} columns: {line}", line.chars().count());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::cli::{Exam, Place};
 use crate::exit::Exit;
 use crate::plan::{Plan, World};
 use crate::sim::campaign::{Seen, campaign};
-use crate::sim::run::Accusation;
+use crate::sim::one::Accusation;
 use crate::sim::settings::resolve;
 use crate::sim::stored;
 use crate::subject::Subject;
@@ -20,8 +20,8 @@ use reports::stored::RunOutcome;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tabled::builder::Builder;
+use tabled::settings::Alignment;
 use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 /// Campaigns begin so far apart.
 const STRIDE: u64 = 1_000_000;
@@ -184,8 +184,8 @@ fn table(rows: &[Row]) -> String {
         ]);
     }
     let mut table = table.build();
-    table.with(Style::rounded()).modify(Columns::new(3..5), Alignment::right());
-    table.to_string()
+    table.modify(Columns::new(3..5), Alignment::right());
+    reports::table::framed(table)
 }
 
 fn clean_in_words(seen: &Seen) -> String {

@@ -17,11 +17,11 @@ use crate::world::{Demands, Site};
 use anyhow::{Context, bail};
 use checkers::Verdict;
 use protocol::BugInfo;
-use reports::stored::{RESULTS_FILE, Results, RunOutcome, read_json};
+use reports::stored::{Results, RunOutcome};
 use std::path::{Path, PathBuf};
 use tabled::builder::Builder;
+use tabled::settings::Alignment;
 use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 /// A bug that was not caught in so many runs was missed.
 const RUNS_MAX: u64 = 6;
@@ -140,9 +140,8 @@ impl Hall<'_> {
         let cells = plan.cells(seed)?;
         let [cell] = &cells[..] else { bail!("the storm {} has {} cells", plan.name, cells.len()) };
         let dir = store::create(&self.place.store, &plan.name, seed)?;
-        run::run_cell(cell, &dir, &self.site, &self.interrupt, title).await?;
-        reports::render_run(&dir).context("rendering the report")?;
-        let results = read_json(&dir.join(RESULTS_FILE))?;
+        let ended = run::run_cell(cell, &dir, &self.site, &self.interrupt, title).await?;
+        let results = run::render(&dir, ended.judged)?.results.context("nothing was recorded and judged")?;
         Ok((dir, results))
     }
 }
@@ -195,8 +194,8 @@ fn table(rows: &[Row]) -> String {
         ]);
     }
     let mut table = table.build();
-    table.with(Style::rounded()).modify(Columns::one(2), Alignment::right());
-    table.to_string()
+    table.modify(Columns::one(2), Alignment::right());
+    reports::table::framed(table)
 }
 
 /// As seen from here, where that is shorter.

@@ -19,7 +19,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use tabled::builder::Builder;
-use tabled::settings::Style;
 use tokio::task::JoinSet;
 
 /// A host must have so much room for data.
@@ -88,9 +87,7 @@ pub(super) fn check(file: &Path, plan: Option<&str>) -> anyhow::Result<Exit> {
         table.push_record(row(host, answer, &mut why));
         problems.extend(unfit(host, answer, &gauntlet));
     }
-    let mut table = table.build();
-    table.with(Style::rounded());
-    println!("{table}");
+    println!("{}", reports::table::framed(table.build()));
     for line in why {
         println!("{line}");
     }

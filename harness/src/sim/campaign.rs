@@ -1,6 +1,6 @@
 //! Many seeds on all cores, and what they came across.
 
-use super::run::{Accusation, Simulated, simulate as simulate_cell};
+use super::one::{Accusation, Simulated, simulate as simulate_cell};
 use super::settings::resolve;
 use super::stored;
 use super::storm::Bites;
@@ -16,13 +16,13 @@ use anyhow::Context;
 use checkers::Verdict;
 use checkers::history::OpKind;
 use reports::stored::Results;
+use reports::table::framed;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tabled::builder::Builder;
-use tabled::settings::Style;
 
 /// So many failing seeds are told of and kept.
 const FAILURES_MAX: usize = 5;
@@ -51,6 +51,9 @@ pub(crate) struct Seen {
     pub(crate) took: BTreeMap<u64, Duration>,
     /// Of all that happened in each seed.
     pub(crate) fingerprints: BTreeMap<u64, u64>,
+    /// How many seeds had a control, and how many broke it.
+    pub(crate) controls: u64,
+    pub(crate) broken: u64,
     /// The first seed that was wanted, if one was.
     pub(crate) caught: Option<Failure>,
 }
@@ -87,6 +90,13 @@ impl Seen {
         }
         for (name, count) in &run.reached {
             *self.reached.entry(name).or_default() += count;
+        }
+        self.controls += u64::from(run.control.is_some());
+        self.broken += u64::from(run.control == Some(Verdict::Invalid));
+        if run.only_leaves_a_control_unbroken() {
+            // What is asked of a control is asked of all seeds together.
+            self.worst = self.worst.max(Some(Verdict::Valid));
+            return;
         }
         let verdict = run.verdict();
         self.worst = self.worst.max(Some(verdict));
@@ -158,6 +168,9 @@ pub(crate) fn simulate(
     let worst = seen.worst.unwrap_or(Verdict::Unknown);
     for problem in &missing {
         println!("{problem}");
+    }
+    if seen.controls > 0 {
+        println!("the control was broken as expected in {} of {} seeds", seen.broken, seen.controls);
     }
     println!("{} of {} seeds from {first} on did not pass", seen.failed, seen.seeds);
     let verdict = if missing.is_empty() { worst } else { worst.max(Verdict::Unknown) };
@@ -272,6 +285,12 @@ pub(crate) fn missing(plan: &Plan, seen: &Seen) -> Vec<String> {
             missing.push(format!("{name} was put in force {} times and never bit", bites.installed));
         }
     }
+    if seen.controls > 0 && seen.broken == 0 {
+        missing.push(format!(
+            "the control was expected to be found broken, and was not in {} seeds",
+            seen.controls
+        ));
+    }
     let least = plan.checks.ok_min_per_kind;
     for workload in &plan.workloads {
         let Some(answered) = seen.answered.get(workload.name()) else { continue };
@@ -303,8 +322,8 @@ fn tables(plan: &Plan, seen: &Seen, took: Duration) -> String {
     }
     format!(
         "{}\n{}\n{} seeds, {:.0} virtual seconds in {:.1} s; {} messages ({:.0} a second and core); {} of {} operations ok",
-        faults.build().with(Style::rounded()),
-        reached.build().with(Style::rounded()),
+        framed(faults.build()),
+        framed(reached.build()),
         seen.seeds,
         seen.virtual_time.as_secs_f64(),
         took.as_secs_f64(),

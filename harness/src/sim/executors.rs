@@ -1,7 +1,7 @@
 //! Whether real time and virtual time make the same of the nemesis: a simulated run's actions are taken down with the evidence that
 //! each gave, and the runner of processes, given the same evidence, must want the same actions of the same nodes at the same times.
 
-use super::run::simulate;
+use super::one::simulate;
 use super::settings::resolve;
 use crate::plan::{Cell, Plan};
 use crate::subject::{Deployment, System};

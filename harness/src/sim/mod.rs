@@ -3,9 +3,8 @@
 //! | file | concept |
 //! |---|---|
 //! | `settings.rs` | what a plan says of its simulation, and what a seed draws (swarm) |
-//! | `run.rs` | one seed, from start to verdict |
+//! | `one/` | one simulated run, from start to verdict |
 //! | `scenario.rs` | circumstances that independent draws would hardly ever bring together |
-//! | `clients.rs` | logical clients: real client cores under real generators |
 //! | `storm.rs` | the nemesis' schedule on a simulated cluster |
 //! | `alarm.rs` | what the simulation wakes up for |
 //! | `shrink.rs` | a smaller plan that fails in the same way |
@@ -14,10 +13,9 @@
 
 mod alarm;
 pub(crate) mod campaign;
-mod clients;
 #[cfg(test)]
 mod executors;
-pub(crate) mod run;
+pub(crate) mod one;
 mod scenario;
 pub(crate) mod settings;
 mod shrink;

@@ -2,7 +2,7 @@
 //! is what the violation needs.
 
 use super::campaign::{cores, quiet};
-use super::run::{Simulated, simulate};
+use super::one::{Simulated, simulate};
 use super::settings::resolve;
 use super::stored;
 use crate::campaign::UsageError;

@@ -1,13 +1,14 @@
 //! A simulated run in the store, as runs on real machines are kept, and what happened in it.
 
-use super::run::{Simulated, simulate};
+use super::one::{Simulated, simulate};
 use crate::cli::Place;
+use crate::describe::describe;
 use crate::plan::Cell;
 use crate::store::{self, HISTORY, STATUSES};
 use anyhow::{Context, ensure};
 use checkers::history::{ProcessId, Writer};
 use protocol::ClientId;
-use reports::stored::{CpuUse, RESULTS_FILE, RUN_FILE, Results, RunInfo, RunOutcome, SIMULATED, write_json};
+use reports::stored::{RESULTS_FILE, RUN_FILE, Results, RunInfo, SIMULATED, write_json};
 use reports::trace::{self, ACCUSATIONS_FILE, TRACE_FILE, What, write_trace};
 use sim::TraceWhat;
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub(crate) fn keep(cell: &Cell, fingerprint: u64, place: &Place) -> anyhow::Resu
 pub(crate) fn write(cell: &Cell, run: &Simulated, place: &Place) -> anyhow::Result<PathBuf> {
     let dir = store::create(&place.store, &cell.plan.name, cell.seed)?;
     store::write(&dir.join("plan.yaml"), cell.plan.to_yaml().as_bytes())?;
-    write_json(&dir.join(RUN_FILE), &describe(cell, run))?;
+    write_json(&dir.join(RUN_FILE), &in_virtual_time(cell, run))?;
     let mut history = Writer::create(dir.join(HISTORY)).context("creating the history")?;
     for entry in &run.entries {
         history.push(entry).context("writing the history")?;
@@ -47,43 +48,22 @@ pub(crate) fn write(cell: &Cell, run: &Simulated, place: &Place) -> anyhow::Resu
     Ok(dir)
 }
 
-fn describe(cell: &Cell, run: &Simulated) -> RunInfo {
-    let subject = cell.subject();
+fn in_virtual_time(cell: &Cell, run: &Simulated) -> RunInfo {
+    let mut info = describe(cell);
+    info.facts.push(("messages".into(), run.messages.to_string()));
+    info.facts.push(("fingerprint".into(), format!("{:016x}", run.fingerprint)));
     RunInfo {
-        plan: cell.plan.name.clone(),
-        subject: subject.name.clone(),
-        system: subject.system.name().into(),
-        workload: cell.workload().name().into(),
         world: SIMULATED.into(),
-        seed: cell.seed,
-        started: jiff::Timestamp::now().to_string(),
         // Spares among them: they have a line of their own in the diagram.
-        replicas: u32::try_from(cell.plan.nodes(subject).len()).expect("few nodes"),
-        clients: cell.clients(),
+        replicas: u32::try_from(cell.plan.nodes(cell.subject()).len()).expect("few nodes"),
         load: "closed, in virtual time".into(),
         durability: "simulated".into(),
-        reads: subject.reads_in_words().into(),
-        facts: [
-            Some(("version".into(), env!("CARGO_PKG_VERSION").into())),
-            Some(("messages".into(), run.messages.to_string())),
-            Some(("fingerprint".into(), format!("{:016x}", run.fingerprint))),
-            cell.plan.links.as_ref().map(|links| ("links".into(), links.in_words())),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        outcome: RunOutcome::Completed,
-        cpu: CpuUse::default(),
-        heal_problems: Vec::new(),
-        left_out: cell.left_out.clone(),
-        not_collected: Vec::new(),
-        crashes: Vec::new(),
-        disk_full: Vec::new(),
+        ..info
     }
 }
 
 fn accusations(run: &Simulated) -> Vec<trace::Accusation> {
-    let retold = |found: &super::run::Accusation| trace::Accusation {
+    let retold = |found: &super::one::Accusation| trace::Accusation {
         checker: found.check.name().to_owned(),
         what: found.what.clone(),
         at: found.at.map(|at| at.0),

@@ -5,7 +5,7 @@ use crate::elsewhere::Target;
 use crate::host::Log;
 use crate::host::node::Recipe;
 use crate::plan::{Cell, Plan};
-use crate::sim::run::{Run, Simulated};
+use crate::sim::one::{Run, Simulated};
 use crate::sim::settings::Knobs;
 use crate::subjects;
 use crate::world::ports::Ports;

@@ -38,6 +38,14 @@ pub(crate) enum Reads {
     Local,
 }
 
+/// What is to be found of a control: a subject that is held to more than it promises, to see that the harness would find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Expect {
+    /// That it does not keep what it is held to. If it does, nothing is known.
+    Invalid,
+}
+
 /// One system under test, as a plan configures it. In a plan: a system's name, or a map.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Subject {
@@ -55,6 +63,9 @@ pub(crate) struct Subject {
     /// What it is held to, if not to what it promises.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promise: Option<Promise>,
+    /// What is to be found of it, if it is a control.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
     /// Seeded bugs of storage.
     #[serde(skip_serializing_if = "Bugs::is_empty")]
     pub storage_bugs: Bugs<storage::Bug>,
@@ -74,6 +85,7 @@ struct SubjectMap {
     durability: Durability,
     replicas: Option<u32>,
     promise: Option<Promise>,
+    expect: Option<Expect>,
     #[serde(default)]
     storage_bugs: Bugs<storage::Bug>,
     #[serde(default)]
@@ -82,9 +94,10 @@ struct SubjectMap {
 
 impl From<SubjectMap> for Subject {
     fn from(map: SubjectMap) -> Self {
-        let SubjectMap { name, system, reads, durability, replicas, promise, storage_bugs, options } = map;
+        let SubjectMap { name, system, reads, durability, replicas, promise, expect, storage_bugs, options } =
+            map;
         let name = name.unwrap_or_else(|| system.name().into());
-        Subject { name, system, reads, durability, replicas, promise, storage_bugs, options }
+        Subject { name, system, reads, durability, replicas, promise, expect, storage_bugs, options }
     }
 }
 
@@ -137,6 +150,7 @@ impl Subject {
             durability: Durability::Fsync,
             replicas: None,
             promise: None,
+            expect: None,
             storage_bugs: Bugs::default(),
             options: serde_yaml::Value::Null,
         })
@@ -146,6 +160,26 @@ impl Subject {
     #[must_use]
     pub(crate) fn promise(&self) -> Promise {
         self.promise.unwrap_or(self.system.properties().promise)
+    }
+
+    /// Whether a violation of what it is held to is what a plan expects.
+    #[must_use]
+    pub(crate) fn is_control(&self) -> bool {
+        match self.expect {
+            Some(Expect::Invalid) => true,
+            None => false,
+        }
+    }
+
+    /// Why what it is held to is more than it promises, if it is.
+    #[must_use]
+    pub(crate) fn outside_its_promise(&self) -> Option<String> {
+        let (own, held) = (self.system.properties().promise, self.promise());
+        if held.is_more_than(own) {
+            return Some(format!("it is held to {} and promises {}", held.name(), own.name()));
+        }
+        let weak = self.reads == Reads::Local && held == Promise::Linearizable;
+        weak.then(|| format!("its reads are {} and it is held to {}", self.reads_in_words(), held.name()))
     }
 
     /// How many replicas it has under a plan that says `replicas`.
@@ -194,7 +228,21 @@ impl Subject {
             let said = self.durability.name();
             return Some(format!("{name} has durability {}, not {said}", known.join(", ")));
         }
-        self.node_options().err()
+        self.node_options().err().or_else(|| self.expects_too_much())
+    }
+
+    fn expects_too_much(&self) -> Option<String> {
+        let is_held_to_more = self.promise().is_more_than(self.system.properties().promise);
+        match (self.expect, self.outside_its_promise()) {
+            (None, Some(why)) if is_held_to_more => Some(format!(
+                "{why}: say `expect: invalid` to have it as a control, which passes if it is found broken"
+            )),
+            (Some(Expect::Invalid), None) => Some(format!(
+                "`expect: invalid`, but it promises what it is held to ({}): nothing is to be found",
+                self.promise().name()
+            )),
+            (None, _) | (Some(Expect::Invalid), Some(_)) => None,
+        }
     }
 
     /// Why its links cannot have a fault on the kinds of messages that the fault names, if so.

@@ -59,6 +59,15 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
+    /// Whether whoever promises only `other` may break it.
+    #[must_use]
+    pub(crate) fn is_more_than(self, other: Promise) -> bool {
+        match (self, other) {
+            (Promise::Linearizable, Promise::Convergent) => true,
+            (Promise::Linearizable, Promise::Linearizable) | (Promise::Convergent, _) => false,
+        }
+    }
+
     /// The name in plans and reports.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {

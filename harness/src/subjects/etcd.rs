@@ -4,7 +4,7 @@ use crate::elsewhere::Target;
 use crate::host::Log;
 use crate::host::node::{Ready, Recipe};
 use crate::plan::Cell;
-use crate::sim::run::Simulated;
+use crate::sim::one::Simulated;
 use crate::subject::{
     ClientKind, Clocks, Deployment, Foreign, Kind, Promise, Properties, Reads, Subject, System, any_workload,
 };

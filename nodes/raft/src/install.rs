@@ -67,7 +67,7 @@ impl Transfer {
         options: &Options,
         out: &mut Effects<Raft>,
     ) {
-        if matched.0 >= self.id.upto {
+        if matched.0 >= self.id.number {
             // Installed, but meanwhile the leader has discarded what follows.
             reached!("a follower needs a newer snapshot than it has received");
             *self = Self::begin(saved, to, options, out);
@@ -230,12 +230,12 @@ impl Raft {
         if term == self.term && self.is_leader() {
             return self.metrics.drop(DropReason::SecondLeader);
         }
-        let Some(end) = offset.checked_add(bytes.len() as u64).filter(|_| id.upto > 0 && id.epoch <= term.0)
+        let Some(end) = offset.checked_add(bytes.len() as u64).filter(|_| id.number > 0 && id.tag <= term.0)
         else {
             return self.metrics.drop(DropReason::Malformed);
         };
         self.follow(now, from, term, out);
-        if id.upto <= self.commit.0 {
+        if id.number <= self.commit.0 {
             // An old chunk, or the leader does not know how far this replica is.
             let outcome = AppendOutcome::Accepted { matched: self.commit };
             return self.reply_to_append(from, Round::ZERO, outcome, out);

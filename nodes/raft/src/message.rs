@@ -370,7 +370,7 @@ mod tests {
         let last = LogId::default();
         let request = VoteRequest { term, last, candidate: life, voter: life, handed_over: true };
         let reply = VoteReply { term, granted: true, voter: life };
-        let id = SnapshotId { upto: 1, epoch: 1 };
+        let id = SnapshotId { number: 1, tag: 1 };
         let forwarded = Forwarded {
             ticket: Ticket(1),
             session: SessionId(1),

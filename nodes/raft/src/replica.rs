@@ -248,7 +248,7 @@ impl Raft {
         let greatest = match message {
             Message::PreVote(m) | Message::RequestVote(m) => m.last.index.0.max(m.last.term.0),
             Message::AppendEntries(m) => m.prev.index.0.max(m.prev.term.0).max(m.commit.0),
-            Message::InstallSnapshot(m) => m.id.upto.max(m.offset),
+            Message::InstallSnapshot(m) => m.id.number.max(m.offset),
             Message::InstallReply(m) => m.received,
             Message::ReadIndexReply(m) => m.index.0,
             Message::PreVoteReply(_)

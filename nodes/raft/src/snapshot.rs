@@ -39,7 +39,7 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// After a start from `saved`.
     pub(crate) fn recovered(saved: Option<SnapshotId>) -> Self {
-        let begun = saved.map_or(LogIndex::ZERO, |id| LogIndex(id.upto));
+        let begun = saved.map_or(LogIndex::ZERO, |id| LogIndex(id.number));
         Self { saved, begun, ..Self::default() }
     }
 }
@@ -111,13 +111,13 @@ impl Raft {
     /// A snapshot stands for what is in it from now on. Of the log, as much is kept as slow followers may need.
     fn compact(&mut self, id: SnapshotId, in_transfer: Option<SnapshotId>, out: &mut Effects<Self>) {
         self.snapshots.saved = Some(id);
-        let mut upto = id.upto.saturating_sub(self.options.log_keep_entries);
-        let kept_bytes = self.log.bytes_end(LogIndex(id.upto)) - self.log.bytes_end(LogIndex(upto));
+        let mut upto = id.number.saturating_sub(self.options.log_keep_entries);
+        let kept_bytes = self.log.bytes_end(LogIndex(id.number)) - self.log.bytes_end(LogIndex(upto));
         if kept_bytes > self.options.snapshot_every_bytes {
-            upto = id.upto;
+            upto = id.number;
         }
         if let Some(in_transfer) = in_transfer {
-            upto = upto.min(in_transfer.upto);
+            upto = upto.min(in_transfer.number);
         }
         self.log.compact(LogIndex(upto));
         self.configurations.compact(LogIndex(upto));
@@ -135,7 +135,7 @@ impl Raft {
             }
             Flow::Snapshot(_) | Flow::Probe { .. } | Flow::Pipeline => None,
         });
-        transfers.filter(|id| self.applied.0 - id.upto <= held_back_max).min()
+        transfers.filter(|id| self.applied.0 - id.number <= held_back_max).min()
     }
 
     /// A snapshot that was received is the newest.

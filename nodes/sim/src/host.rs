@@ -332,7 +332,7 @@ impl<P: Protocol<Record: Clone>> Outside<P> for Host<P> {
 }
 
 fn words<I>(step: &SnapshotEffect<I>) -> String {
-    let name = |id: &SnapshotId| format!("{}/t{}", id.upto, id.epoch);
+    let name = |id: &SnapshotId| format!("{}/t{}", id.number, id.tag);
     match step {
         SnapshotEffect::Save { id, .. } => format!("save {}", name(id)),
         SnapshotEffect::Read { to, id, offset, .. } => format!("read {} from {offset} for {to}", name(id)),

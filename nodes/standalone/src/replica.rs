@@ -159,7 +159,7 @@ impl Standalone {
         let due = upto - self.snapshots.begun >= options.snapshot_every_entries
             || self.snapshots.bytes_since >= options.snapshot_every_bytes;
         if due && self.snapshots.saving.is_none() {
-            let id = SnapshotId { upto, epoch: 0 };
+            let id = SnapshotId { number: upto, tag: 0 };
             self.snapshots = Snapshots { begun: upto, bytes_since: 0, saving: Some(id) };
             out.snapshots.push(SnapshotEffect::Save { id, image: self.store.image() });
         }
@@ -186,7 +186,7 @@ impl Protocol for Standalone {
         config.validate().map_err(RecoverError::Config)?;
         let limits = config.options.limits;
         let (store, upto) = match disk.snapshot {
-            Some((id, image)) => (Store::from_image(limits, &image), id.upto),
+            Some((id, image)) => (Store::from_image(limits, &image), id.number),
             None => (Store::new(limits), 0),
         };
         let end = out.next_position();
@@ -248,7 +248,7 @@ impl Protocol for Standalone {
             SnapshotEvent::Saved { id, .. } if self.snapshots.saving == Some(id) => {
                 self.snapshots.saving = None;
                 self.counters.snapshots_saved += 1;
-                out.snapshots.push(SnapshotEffect::Discard { keep: id, before: JournalPosition(id.upto) });
+                out.snapshots.push(SnapshotEffect::Discard { keep: id, before: JournalPosition(id.number) });
             }
             // The next one comes when it would have come after a success; until then the journal keeps everything.
             SnapshotEvent::Failed { id, .. } if self.snapshots.saving == Some(id) => {

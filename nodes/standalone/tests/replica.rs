@@ -171,7 +171,7 @@ fn with_snapshots(works: impl Fn(u64) -> bool) -> Host {
 fn snapshots_come_at_intervals_and_free_the_journal() {
     let host = with_snapshots(|_| true);
     assert_eq!(host.first(), JournalPosition(8));
-    assert_eq!(host.host.disk.snapshots.keys().map(|id| (id.upto, id.epoch)).collect::<Vec<_>>(), [(8, 0)]);
+    assert_eq!(host.host.disk.snapshots.keys().map(|id| (id.number, id.tag)).collect::<Vec<_>>(), [(8, 0)]);
     assert_eq!(host.metric("snapshots_saved"), 2);
     let before = host.core().status();
     let after = host.crash(0).core().status();
@@ -208,7 +208,7 @@ fn a_snapshot_shows_nothing_that_came_after_it() {
     host.write(A, 2, "b");
     host.end_turn();
     let (id, image) = host.host.saving.clone().expect("due after one entry");
-    assert_eq!((id.upto, image.digest()), (1, digest));
+    assert_eq!((id.number, image.digest()), (1, digest));
 }
 
 fn refused(config: Config, disk: Disk) -> RecoverError {

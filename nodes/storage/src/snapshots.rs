@@ -1,12 +1,12 @@
 //! The snapshot store: what a core's snapshot effects do to a disk.
 //!
-//! A snapshot is a file `snapshot-<upto, 20 digits>-<epoch, 20 digits>`, which is also what travels to other
+//! A snapshot is a file `snapshot-<number, 20 digits>-<tag, 20 digits>`, which is also what travels to other
 //! replicas, so that the checksum goes with it:
 //!
 //! ```text
 //! "GAUNTLET IMAGE\0\0"   16 bytes
 //! version              u32 little-endian
-//! upto, epoch          u64 little-endian each, as in the name
+//! number, tag          u64 little-endian each, as in the name
 //! length               u64 little-endian, of the image
 //! crc32c               u32 little-endian, of all of the above and the image
 //! image                its encoding
@@ -244,20 +244,20 @@ fn load_newest<D: Disk, I: protocol::Wire>(disk: &D, bugs: &Bugs<Bug>) -> Result
 }
 
 fn name(id: SnapshotId) -> String {
-    format!("{NAME_PREFIX}{:020}-{:020}", id.upto, id.epoch)
+    format!("{NAME_PREFIX}{:020}-{:020}", id.number, id.tag)
 }
 
 fn parse_name(name: &str) -> Option<SnapshotId> {
-    let (upto, epoch) = name.strip_prefix(NAME_PREFIX)?.split_once('-')?;
-    Some(SnapshotId { upto: upto.parse().ok()?, epoch: epoch.parse().ok()? })
+    let (number, tag) = name.strip_prefix(NAME_PREFIX)?.split_once('-')?;
+    Some(SnapshotId { number: number.parse().ok()?, tag: tag.parse().ok()? })
 }
 
 fn encode<I: protocol::Wire>(id: SnapshotId, image: &I) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&id.upto.to_le_bytes());
-    out.extend_from_slice(&id.epoch.to_le_bytes());
+    out.extend_from_slice(&id.number.to_le_bytes());
+    out.extend_from_slice(&id.tag.to_le_bytes());
     out.extend_from_slice(&[0; 12]);
     codec::encode_into(image, &mut out);
     let length = (out.len() - HEADER_BYTES) as u64;
@@ -285,7 +285,7 @@ fn decode<I: protocol::Wire>(bytes: &[u8], bugs: &Bugs<Bug>) -> Result<(Snapshot
         return Err("its checksum does not match".to_owned());
     }
     let image = codec::decode(image).map_err(|e| e.to_string())?;
-    Ok((SnapshotId { upto: number(20), epoch: number(28) }, image))
+    Ok((SnapshotId { number: number(20), tag: number(28) }, image))
 }
 
 fn checksum(bytes: &[u8]) -> u32 {

@@ -118,14 +118,8 @@ impl Protocol for Toy {
 
     fn handle_client_gone(&mut self, _now: Time, _from: ClientId) {}
 
-    fn handle_message(
-        &mut self,
-        _now: Time,
-        _from: ReplicaId,
-        Gossip(cells): Gossip,
-        out: &mut Effects<Self>,
-    ) {
-        cells.into_iter().for_each(|cell| self.merge(cell, out));
+    fn handle_message(&mut self, _now: Time, _from: ReplicaId, gossip: Gossip, out: &mut Effects<Self>) {
+        gossip.0.into_iter().for_each(|cell| self.merge(cell, out));
     }
 
     fn handle_timer(&mut self, now: Time, timer: Timer, out: &mut Effects<Self>) {

@@ -86,7 +86,8 @@ fn verdict_in_words(stored: &StoredRun) -> String {
         (Verdict::Invalid, Some(check)) => format!("Found wrong by {}: {}", check.checker, check.summary),
         (verdict, None) => format!("{}, by no check in particular.", crate::text::verdict(verdict)),
     };
-    sentence(&text, SENTENCE_CHARS_MAX)
+    let control = stored.info.control.as_ref().map(|why| format!("A control: {why}. "));
+    sentence(&(control.unwrap_or_default() + &text), SENTENCE_CHARS_MAX)
 }
 
 fn tiles(perf: &Perf) -> Markup {

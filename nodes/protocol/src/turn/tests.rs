@@ -136,7 +136,7 @@ impl Protocol for Script {
                 Durable(words) => out.durable.messages.push((N2, words)),
                 Timer(at) => out.set_timer(at, Time(at)),
                 Save(upto) => {
-                    let id = SnapshotId { upto, epoch: 0 };
+                    let id = SnapshotId { number: upto, tag: 0 };
                     out.snapshots.push(SnapshotEffect::Save { id, image: () });
                 }
             }
@@ -219,7 +219,7 @@ impl Outside<Script> for World {
 
     fn snapshot(&mut self, step: SnapshotEffect<()>) -> Result<Option<SnapshotEvent<()>>, ()> {
         let SnapshotEffect::Save { id, .. } = step else { panic!("{step:?}") };
-        self.log.push(format!("save {}", id.upto));
+        self.log.push(format!("save {}", id.number));
         Ok(self.store_is_busy.then(|| SnapshotEvent::Failed { id, reason: "busy".to_owned() }))
     }
 }
@@ -281,7 +281,7 @@ fn a_turn_goes_on_until_the_core_asks_for_nothing() {
     let (mut turns, mut world) = (start(), World { quick: true, store_is_busy: true, ..World::default() });
     turn(&mut turns, &mut world, &[Record(1), durable("vote"), Save(7), Timer(5), Timer(6)])
         .expect("it goes on");
-    let failed = "Early: Failed { id: SnapshotId { upto: 7, epoch: 0 }, reason: \"busy\" }";
+    let failed = "Early: Failed { id: SnapshotId { number: 7, tag: 0 }, reason: \"busy\" }";
     assert_eq!(world.log(), ["append 1", "Durable: vote", "save 7", failed, "Early: told @1"]);
     // Timers are set when the turn ends.
     assert_eq!(turns.next_due(), Some(Time(5)));

@@ -64,7 +64,7 @@ fn entries(rng: &mut Xoshiro256PlusPlus, prev: LogId) -> Vec<Arc<Entry>> {
 }
 
 fn snapshot(rng: &mut Xoshiro256PlusPlus) -> SnapshotId {
-    SnapshotId { upto: number(rng), epoch: number(rng) }
+    SnapshotId { number: number(rng), tag: number(rng) }
 }
 
 fn command(rng: &mut Xoshiro256PlusPlus) -> Command {

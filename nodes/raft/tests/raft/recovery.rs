@@ -31,7 +31,7 @@ fn start(snapshot: Option<(u64, u64)>, records: &[Record]) -> Result<Host, Recov
     if let Some((upto, epoch)) = snapshot {
         let configuration = Configuration::of(Members::founders(&config().members).unwrap());
         let image = Image { configuration, kv: kv::Store::new(kv::Limits::default()).image() };
-        host.disk.snapshots.insert(SnapshotId { upto, epoch }, codec::encode(&image).into());
+        host.disk.snapshots.insert(SnapshotId { number: upto, tag: epoch }, codec::encode(&image).into());
     }
     host.disk.records = (100..).map(JournalPosition).zip(records.iter().cloned()).collect();
     host.start(1, Time::ZERO).map(|_| host)
@@ -160,7 +160,7 @@ fn a_configuration_of_nobody_is_refused_wherever_it_stands() {
     );
     let mut host = Host::new(config());
     let image = Image { configuration: nobody(), kv: kv::Store::new(kv::Limits::default()).image() };
-    host.disk.snapshots.insert(SnapshotId { upto: 4, epoch: 1 }, codec::encode(&image).into());
+    host.disk.snapshots.insert(SnapshotId { number: 4, tag: 1 }, codec::encode(&image).into());
     host.disk.records.push_back((JournalPosition(0), hard_state(1, None)));
     let error = host.start(1, Time::ZERO).map(|_| ()).unwrap_err();
     assert!(matches!(error, RecoverError::Config(_)), "{error}");

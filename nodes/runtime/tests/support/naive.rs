@@ -100,7 +100,7 @@ impl Naive {
             }
             self.applied += 1;
             if self.applied.is_multiple_of(self.config.snapshot_every) {
-                let id = SnapshotId { upto: self.applied, epoch: 1 };
+                let id = SnapshotId { number: self.applied, tag: 1 };
                 out.snapshots.push(SnapshotEffect::Save { id, image: self.store.image() });
             }
         }

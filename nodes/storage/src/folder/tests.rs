@@ -99,7 +99,7 @@ fn a_saved_snapshot_outlives_its_process_unless_its_folder_is_not_synced() {
         let synced = bugs.is_empty();
         let (mut snapshots, none) = Snapshots::open::<u64>(losing(&folder), bugs).expect("opened");
         assert_eq!(none, None);
-        let id = SnapshotId { upto: 7, epoch: 1 };
+        let id = SnapshotId { number: 7, tag: 1 };
         snapshots.carry_out(SnapshotEffect::Save { id, image: 42_u64 }).expect("saved");
         drop(snapshots);
         let (_, found) = Snapshots::open::<u64>(losing(&folder), Bugs::default()).expect("opened");

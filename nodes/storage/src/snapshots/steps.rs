@@ -58,8 +58,8 @@ mod tests {
     use super::*;
     use protocol::{JournalPosition, SnapshotId};
 
-    fn id(upto: u64) -> SnapshotId {
-        SnapshotId { upto, epoch: 1 }
+    fn id(number: u64) -> SnapshotId {
+        SnapshotId { number, tag: 1 }
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
         }
         assert!(steps.take().is_some());
         let refused = steps.submit(SnapshotEffect::Save { id: id(7), image: () });
-        assert!(matches!(&refused, Some(SnapshotEvent::Failed { id, .. }) if id.upto == 7), "{refused:?}");
+        assert!(matches!(&refused, Some(SnapshotEvent::Failed { id, .. }) if id.number == 7), "{refused:?}");
         let discard = SnapshotEffect::Discard { keep: id(1), before: JournalPosition(0) };
         assert_eq!(steps.submit(discard), None, "nobody waits for an answer to that");
         steps.done();

@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 type Image = Vec<String>;
 
-const FIRST: SnapshotId = SnapshotId { upto: 10, epoch: 1 };
-const SECOND: SnapshotId = SnapshotId { upto: 20, epoch: 1 };
+const FIRST: SnapshotId = SnapshotId { number: 10, tag: 1 };
+const SECOND: SnapshotId = SnapshotId { number: 20, tag: 1 };
 
 fn image(rows: usize) -> Image {
     (0..rows).map(|row| format!("row {row}")).collect()

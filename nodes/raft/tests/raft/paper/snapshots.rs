@@ -194,7 +194,7 @@ fn what_follows_a_matching_entry_is_kept_and_a_conflicting_log_is_discarded() {
     drop(protocol::reached::take());
     let (leader, _) = transferring();
     let (id3, bytes) = leader.host.disk.snapshots.last_key_value().unwrap();
-    assert_eq!((id3.upto, id3.epoch), (3, 1));
+    assert_eq!((id3.number, id3.tag), (3, 1));
     for (terms, kept) in [(&[1, 1, 1, 1, 1][..], &[1, 1][..]), (&[1, 1, 2, 2], &[]), (&[1, 1], &[])] {
         let mut follower = Solo::follower(3, terms);
         follower.deliver(N2, whole(*id3, bytes));

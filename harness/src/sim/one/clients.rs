@@ -1,7 +1,7 @@
 //! The logical clients of a simulated run: real client cores under a real generator. What they are asked and answered is
 //! the history.
 
-use super::alarm::Alarm;
+use crate::sim::alarm::Alarm;
 use checkers::history::{Call, Entry, Outcome, Phase, ProcessId};
 use kv::{ClientConfig, Response, Serves};
 use protocol::{ClientCore, ClientEffects, ClientId, Done, NodeId, ReplicaId, SessionId, Time};

@@ -1,80 +1,25 @@
 //! One seed: a storm over a working cluster, then a quorum is healed and must serve, then all are and must agree.
 
-use super::alarm::Alarm;
 use super::clients::{ClientSettings, Clients, Recording};
-use super::storm::{Bites, Storm};
-use crate::checks::{self, Check};
-use crate::judge;
+use super::conclude::{Conclusion, conclude};
+use super::{Accusation, Simulated, settings};
+use crate::checks::Check;
 use crate::plan::Cell;
 use crate::sightings::sighting;
-use checkers::digests::{Settled, Sighting, Sightings, Statuses, are_at_rest, check_agreement};
-use checkers::history::{Entry, History, OpKind, Outcome, Phase, ProcessId};
-use checkers::{CheckResult, Verdict};
+use crate::sim::alarm::Alarm;
+use crate::sim::storm::Storm;
+use checkers::digests::{Settled, Sighting, Sightings, Statuses, are_at_rest};
+use checkers::history::{Entry, Outcome, Phase};
 use kv::Serves;
 use nemesis::target::names;
 use nemesis::{Group, Nemesis};
-use protocol::{ClientId, Detector, Incarnation, NodeId, ReplicaId, Time};
-use sim::{Broken, Cluster, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceEvent};
-use std::collections::BTreeMap;
+use protocol::{Detector, Incarnation, NodeId, ReplicaId, Time};
+use sim::{Broken, Cluster, Observer, Output};
 use std::time::Duration;
-use workloads::{Binding, Distances};
-
-/// What a seed showed.
-#[derive(Debug)]
-pub(crate) struct Simulated {
-    pub(crate) checks: Vec<CheckResult>,
-    /// What was found wrong, by which kind of evidence, in the order in which it was found.
-    pub(crate) accusations: Vec<Accusation>,
-    pub(crate) workload: &'static str,
-    /// How many operations of each kind were answered in the run phase.
-    pub(crate) answered: BTreeMap<OpKind, u64>,
-    /// The history.
-    pub(crate) entries: Vec<Entry>,
-    /// What replicas said of their states.
-    pub(crate) statuses: Statuses,
-    /// All that happened, if it was asked for in words.
-    pub(crate) events: Vec<TraceEvent>,
-    /// Which process of the history a client of those events is.
-    pub(crate) processes: BTreeMap<ClientId, ProcessId>,
-    pub(crate) bites: BTreeMap<String, Bites>,
-    pub(crate) reached: BTreeMap<&'static str, u64>,
-    pub(crate) fingerprint: u64,
-    pub(crate) messages: u64,
-    pub(crate) ops: u64,
-    pub(crate) ok: u64,
-    /// How long it took, virtual.
-    pub(crate) virtual_time: Duration,
-}
-
-/// Something wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Accusation {
-    /// The kinds of evidence that it may pass for.
-    pub(crate) detectors: Vec<Detector>,
-    /// Which check says so.
-    pub(crate) check: Check,
-    /// In words.
-    pub(crate) what: String,
-    /// When it was found, virtual, if it was before the end.
-    pub(crate) at: Option<Time>,
-}
-
-impl Accusation {
-    /// What a check of all that a run left says.
-    fn by(check: Check, result: &CheckResult) -> Self {
-        Self { detectors: check.detectors().to_vec(), check, what: result.summary.clone(), at: None }
-    }
-}
-
-impl Simulated {
-    /// The worst of all checks.
-    pub(crate) fn verdict(&self) -> Verdict {
-        self.checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Unknown)
-    }
-}
+use workloads::Binding;
 
 /// How many clients ask in the end, for each replica.
-const FINAL_WORKERS: u32 = 3;
+pub(super) const FINAL_WORKERS: u32 = 3;
 /// The load phase, and the end of ops after the run phase, may take so long.
 const BRACKET: Duration = Duration::from_secs(120);
 /// A quorum in which no new epoch began for so long is at rest.
@@ -83,14 +28,6 @@ const REST: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(100);
 /// Between two looks at what replicas say of themselves, for the record.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Runs a resolved cell in virtual time. `in_words`: for the diagram.
-///
-/// # Errors
-/// If the subject cannot be simulated.
-pub(crate) fn simulate(cell: &Cell, in_words: bool) -> anyhow::Result<Simulated> {
-    cell.subject().system.simulate(cell, in_words)
-}
 
 /// Looks at steps, and counts them.
 struct Counted<O> {
@@ -141,14 +78,14 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         let nodes: Vec<_> = placement.nodes().collect();
         // What an earlier run on this thread has counted is not ours.
         drop(protocol::reached::take());
-        let mut cluster = Cluster::new(cell.seed, placement, settings(cell, in_words), configure);
+        let mut cluster = Cluster::new(cell.seed, placement, settings::cluster(cell, in_words), configure);
         for node in &nodes {
             cluster.start(*node, &mut observer);
         }
         let mut recording = Recording::default();
         recording.phase(cluster.now(), Phase::Load);
         let load =
-            ClientSettings { think_mean: Duration::from_millis(1), ops_max: None, ..client_settings(cell) };
+            ClientSettings { think_mean: Duration::from_millis(1), ops_max: None, ..settings::clients(cell) };
         let clients = Clients::begin(Phase::Load, load, nodes.clone(), &mut recording, &mut cluster);
         let storm = Storm::begin(group(cell, &cluster), Vec::new(), cell.seed, &mut cluster);
         let recover_within = cell.plan.sim.as_ref().expect("a resolved plan").recover_within;
@@ -180,11 +117,12 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
             (Check::Replicas, self.observer.steps),
             (Check::Liveness, self.demands),
         ];
-        let Conclusion { checks, accusations, answered } =
+        let Conclusion { checks, accusations, answered, control } =
             conclude(self.cell, &self.recording.entries, &statuses, made, self.accusations);
         Simulated {
             checks,
             accusations,
+            control,
             workload: self.cell.workload().name(),
             answered,
             entries: self.recording.entries,
@@ -248,7 +186,7 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         self.recording.phase(now, Phase::Run);
         let (group, schedule) = (group(self.cell, &self.cluster), self.cell.schedule().to_vec());
         self.storm = Storm::begin(group, schedule, self.cell.seed, &mut self.cluster);
-        let settings = client_settings(self.cell);
+        let settings = settings::clients(self.cell);
         self.clients =
             Clients::begin(Phase::Run, settings, self.nodes.clone(), &mut self.recording, &mut self.cluster);
         self.until(now + self.cell.plan.duration, |_| false);
@@ -279,12 +217,12 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
         }
         let settings = ClientSettings {
             binding: binding.unwrap_or(Binding::Leader),
-            distances: distances(self.cell).with_homes_anywhere(),
+            distances: settings::distances(self.cell).with_homes_anywhere(),
             workers: FINAL_WORKERS * u32::try_from(saved.len()).expect("few replicas"),
             op_timeout: within,
             think_mean: Duration::from_micros(100),
             ops_max: None,
-            ..client_settings(self.cell)
+            ..settings::clients(self.cell)
         };
         self.clients =
             Clients::begin(Phase::Final, settings, replicas, &mut self.recording, &mut self.cluster);
@@ -462,123 +400,4 @@ fn not_answered(entry: &Entry) -> Option<String> {
         | Entry::Hostile { .. }
         | Entry::Liar { .. } => None,
     }
-}
-
-fn client_settings(cell: &Cell) -> ClientSettings {
-    let load = &cell.plan.load;
-    let sim = cell.plan.sim.as_ref().expect("a resolved plan");
-    ClientSettings {
-        workload: cell.workload().clone(),
-        binding: cell.workload().binding(cell.subject().system.properties().leads),
-        readers: if cell.workload().reads_each_replica() { FINAL_WORKERS } else { 1 },
-        group: cell.replicas() as usize,
-        distances: distances(cell),
-        workers: cell.clients(),
-        op_timeout: load.op_timeout,
-        attempt_timeout: load.attempt_timeout,
-        think_mean: Duration::from_secs_f64(f64::from(cell.clients()) / sim.ops_per_s),
-        seed: cell.seed,
-        ops_max: sim.ops_max,
-    }
-}
-
-/// How far clients are from nodes.
-fn distances(cell: &Cell) -> Distances {
-    let nodes = cell.plan.nodes(cell.subject());
-    cell.plan.links.as_ref().map(|links| links.distances(&nodes)).unwrap_or_default()
-}
-
-/// How far nodes are from one another.
-fn between_nodes(cell: &Cell) -> BTreeMap<(NodeId, NodeId), Duration> {
-    let Some(links) = &cell.plan.links else { return BTreeMap::new() };
-    let nodes = cell.plan.nodes(cell.subject());
-    let from = |node: &NodeId| {
-        let from = *node;
-        links.one_way_from(from, &nodes).into_iter().map(move |(to, way)| ((from, to), way))
-    };
-    nodes.iter().flat_map(from).collect()
-}
-
-fn settings(cell: &Cell, in_words: bool) -> Settings {
-    let sim = cell.plan.sim.as_ref().expect("a resolved plan");
-    let knobs = sim.knobs.as_ref().expect("a resolved plan");
-    let us = Duration::from_micros;
-    Settings {
-        network: NetworkSettings {
-            latency_min: us(knobs.latency_us_min),
-            latency_mean: us(knobs.latency_us_mean),
-            datagrams: knobs.datagrams,
-        },
-        distances: between_nodes(cell),
-        client_latency_mean: us(knobs.client_latency_us_mean),
-        disk: DiskSettings {
-            sync_min: us(knobs.sync_us_min),
-            sync_mean: us(knobs.sync_us_mean),
-            store_mean: us(knobs.store_us_mean),
-            segment_bytes: knobs.segment_bytes,
-        },
-        turn: us(knobs.turn_us),
-        input: us(knobs.turn_us) / 10,
-        clock_drift: knobs.clock_drift,
-        storage_bugs: cell.subject().storage_bugs.clone(),
-        in_words,
-    }
-}
-
-/// What is made of a seed in the end.
-struct Conclusion {
-    checks: Vec<CheckResult>,
-    accusations: Vec<Accusation>,
-    answered: BTreeMap<OpKind, u64>,
-}
-
-/// Every judgement on what a seed left. What was found on the way comes first: by the checks that were `made`, each so often.
-fn conclude(
-    cell: &Cell,
-    entries: &[Entry],
-    statuses: &Statuses,
-    made: [(Check, u64); 3],
-    mut accusations: Vec<Accusation>,
-) -> Conclusion {
-    let history = match History::from_entries(entries.iter().cloned()) {
-        Ok(history) => history,
-        Err(error) => panic!("the simulator wrote a history that does not pair: {error}"),
-    };
-    let mut checks = Vec::new();
-    for (check, judged) in made.into_iter().filter(|(_, judged)| *judged > 0) {
-        let found = accusations.iter().find(|accusation| accusation.check == check);
-        let (verdict, summary) = match found {
-            Some(found) => (Verdict::Invalid, found.what.clone()),
-            None => (Verdict::Valid, "nothing found".to_owned()),
-        };
-        checks.push(check.says(verdict, judged, summary));
-    }
-    if let Some(check) = checks::consistency(cell.subject().promise(), cell.workload()) {
-        let consistency = judge::check_consistency(check, &history, cell.workload(), &cell.plan.checks);
-        if consistency.verdict == Verdict::Invalid {
-            accusations.push(Accusation::by(check, &consistency));
-        }
-        checks.push(consistency);
-    }
-    let in_run = history.ops.iter().filter(|op| op.phase == Phase::Run);
-    let mut answered = BTreeMap::new();
-    for op in in_run.filter(|op| matches!(op.outcome, Outcome::Ok(_))) {
-        *answered.entry(op.call.kind()).or_default() += 1;
-    }
-    // What a campaign wants of each kind is asked of all its seeds together: one under a great storm may answer little.
-    if accusations.is_empty() && answered.is_empty() {
-        let summary = "no operation was answered in the run phase".to_owned();
-        checks.push(Check::Stats.says(Verdict::Unknown, 0, summary));
-    }
-    let compared = checks::compares_states(cell.subject(), cell.replicas());
-    if let Some(agreement) = check_agreement(statuses, &history.liars).filter(|_| compared) {
-        if agreement.verdict == Verdict::Invalid {
-            accusations.push(Accusation::by(Check::Agreement, &agreement));
-        }
-        // A seed in which something was found ends there: its replicas are not asked in the end.
-        if agreement.verdict != Verdict::Unknown || accusations.is_empty() {
-            checks.push(agreement);
-        }
-    }
-    Conclusion { checks, accusations, answered }
 }

@@ -327,15 +327,14 @@ impl Plan {
             if subject.is_control() && !self.checks.consistency {
                 bail!("subject {}: `expect: invalid`, but `checks.consistency` is off", subject.name);
             }
-            self.schedule_for(subject, 0).with_context(|| format!("subject {}", subject.name))?;
+            self.check_schedule(subject).with_context(|| format!("subject {}", subject.name))?;
             if let Some(problem) = self.faults().find_map(|fault| subject.lacks_kinds(fault)) {
                 bail!("subject {}: {problem}", subject.name);
             }
             for scenario in self.sim.iter().flat_map(|sim| &sim.scenarios) {
                 let named = || format!("scenario `{}`", scenario.about);
                 scenario.validate(subject).with_context(named)?;
-                let (nodes, quorums) = (self.nodes(subject), subject.system.properties().quorums);
-                nemesis::schedule::resolve(&scenario.nemesis, self.duration, &nodes, quorums, 0)
+                nemesis::schedule::check_lines(&scenario.nemesis, &self.nodes(subject))
                     .with_context(named)?;
             }
         }
@@ -374,15 +373,21 @@ impl Plan {
         faults::impossible(&subjects, place, &self.nemesis).map_or(Ok(()), |words| bail!(words))
     }
 
+    /// Whether the faults make sense on a subject's nodes.
+    fn check_schedule(&self, subject: &Subject) -> anyhow::Result<()> {
+        let nodes = self.nodes(subject);
+        match &self.schedule {
+            Some(drawn) => nemesis::schedule::check_drawn(drawn, &nodes).map_err(anyhow::Error::msg),
+            None => Ok(nemesis::schedule::check_lines(&self.nemesis, &nodes)?),
+        }
+    }
+
     /// The faults of a run of processes, with every choice made.
     fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
-        let nodes = self.nodes(subject);
-        if let Some(schedule) = &self.schedule {
-            nemesis::schedule::check_drawn(schedule, &nodes).map_err(anyhow::Error::msg)?;
-            return Ok(schedule.clone());
+        if let Some(drawn) = &self.schedule {
+            return Ok(drawn.clone());
         }
-        let quorums = subject.system.properties().quorums;
-        nemesis::schedule::check_lines(&self.nemesis, &nodes)?;
+        let (nodes, quorums) = (self.nodes(subject), subject.system.properties().quorums);
         let (possible, _) = self.possible_for(subject, self.world.place());
         Ok(nemesis::schedule::resolve(&possible, self.duration, &nodes, quorums, seed)?)
     }

@@ -117,17 +117,22 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
         if self.cluster.is_up(node) { Ok(()) } else { unsupported(format!("{node} is down")) }
     }
 
-    fn lose_power(&mut self, node: NodeId) -> Result<Dark, InjectError> {
+    /// The power of all of these goes: at this instant, or of each in the middle of its next work.
+    fn lose_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
+        let at_once = self.hands.chance(Draw::Power, self.cluster.now(), 0).random_bool(0.5);
+        nodes.iter().map(|node| self.lose_power_of(*node, at_once)).collect()
+    }
+
+    fn lose_power_of(&mut self, node: NodeId, at_once: bool) -> Result<Dark, InjectError> {
         self.must_be_up(node)?;
-        let mut chance = self.hands.chance(Draw::Power, self.cluster.now(), node.0);
-        match chance.random_range(0..3) {
-            0 => self.cluster.crash(node, Crash::Power, self.observer),
-            kind => {
-                self.hands.doomed.insert(node);
-                self.cluster.crash_soon(node, chance.random_range(0..15), kind == 2);
-                let at = self.cluster.now() + DOOM;
-                self.cluster.alarm(at, Alarm::Doom { node }.number());
-            }
+        if at_once {
+            self.cluster.crash(node, Crash::Power, self.observer);
+        } else {
+            let mut chance = self.hands.chance(Draw::Power, self.cluster.now(), node.0);
+            self.hands.doomed.insert(node);
+            self.cluster.crash_soon(node, chance.random_range(0..15), chance.random_bool(0.5));
+            let at = self.cluster.now() + DOOM;
+            self.cluster.alarm(at, Alarm::Doom { node }.number());
         }
         Ok(Dark { evidence: "gone, or as good as".to_owned(), lost_nothing: false })
     }
@@ -204,9 +209,7 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
                 self.cluster.crash(*node, Crash::Process, self.observer);
                 words("gone")
             }
-            Action::LosePower(nodes) => {
-                Ok(Evidence::Dark(nodes.iter().map(|node| self.lose_power(*node)).collect()))
-            }
+            Action::LosePower(nodes) => Ok(Evidence::Dark(self.lose_power(nodes))),
             Action::Start(node) => self.start(*node),
             Action::Pause(node) => {
                 self.must_be_up(*node)?;

@@ -1,6 +1,6 @@
 //! Which faults a subject can have, and where: known before anything starts.
 
-use super::{Clocks, Subject};
+use super::{ClientKind, Clocks, Subject};
 use nemesis::{Fault, NemesisSpec, Shape, Targets};
 use runtime::Durability;
 use std::collections::BTreeMap;
@@ -62,6 +62,10 @@ pub(crate) fn cannot_have(
     };
     if needs_leader && !properties.leads {
         return Some("nobody leads");
+    }
+    let wants_busiest = *targets == Targets::Busiest || *fault == Fault::Partition(Shape::Busiest);
+    if wants_busiest && !properties.leads && properties.client == ClientKind::Matching {
+        return Some("clients ask all of its replicas alike, so none is the busiest");
     }
     match fault {
         Fault::Kill | Fault::Pause => None,

@@ -108,7 +108,7 @@ impl Nemesis {
         voters
     }
 
-    /// Whether the group survives the loss of this disk, too. Those that are not replaced count to the end of the run.
+    /// Whether this disk may be lost now, and the group survives that, too. Those that are not replaced count to the end of the run.
     fn may_lose(&self, node: NodeId, statuses: &Statuses) -> Result<(), InjectError> {
         let voters = self.operator.voters();
         if voters.get(&node) != Some(&self.life(node)) || self.disks.is_damaged(node) {
@@ -142,9 +142,6 @@ impl Nemesis {
         world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
         self.may_lose(node, statuses)?;
-        if let Some(why) = self.spoken_for(node) {
-            return refuse(why);
-        }
         let words = self.new_disk(node, world).await?;
         Ok((Hold::NewDisk, words))
     }
@@ -180,9 +177,6 @@ impl Nemesis {
         world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
         self.may_lose(node, statuses)?;
-        if let Some(why) = self.spoken_for(node) {
-            return refuse(why);
-        }
         // It may refuse its disk before it is known that a bit was flipped.
         self.disks.flip(node);
         let words = match world.carry_out(&Action::FlipBit(node, chance)).await.map(Evidence::comeback) {

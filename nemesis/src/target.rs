@@ -150,27 +150,21 @@ impl Shape {
     }
 
     pub(crate) fn problem(&self) -> Option<String> {
-        match self {
-            Shape::Groups(groups) if groups.iter().filter(|g| !g.is_empty()).count() < 2 => {
-                Some("fewer than two groups divide nobody".into())
-            }
-            Shape::Groups(groups) => {
-                let mut seen = BTreeSet::new();
-                groups.iter().flatten().find(|n| !seen.insert(**n)).map(|n| format!("{n} is in two groups"))
-            }
-            Shape::Cuts(cuts) => cuts.is_empty().then(|| "no cuts".into()),
-            Shape::One
-            | Shape::Leader
-            | Shape::Busiest
-            | Shape::Halves
-            | Shape::Majority
-            | Shape::MinorityThird
-            | Shape::MajoritiesRing
-            | Shape::Bridge
-            | Shape::OneWay
-            | Shape::Deaf
-            | Shape::LeaderDeaf => None,
+        if let Shape::Cuts(cuts) = self
+            && cuts.is_empty()
+        {
+            return Some("no cuts".into());
         }
+        let Shape::Groups(groups) = self else { return None };
+        if groups.iter().filter(|group| !group.is_empty()).count() < 2 {
+            return Some("fewer than two groups divide nobody".into());
+        }
+        let mut seen = BTreeSet::new();
+        groups
+            .iter()
+            .flatten()
+            .find(|node| !seen.insert(**node))
+            .map(|node| format!("{node} is in two groups"))
     }
 
     /// Whether nothing about it has to be drawn any more.
@@ -180,21 +174,9 @@ impl Shape {
 
     /// The nodes that are named.
     pub(crate) fn named(&self) -> Vec<NodeId> {
-        match self {
-            Shape::Groups(groups) => groups.concat(),
-            Shape::Cuts(cuts) => cuts.iter().flat_map(|(from, to)| [*from, *to]).collect(),
-            Shape::One
-            | Shape::Leader
-            | Shape::Busiest
-            | Shape::Halves
-            | Shape::Majority
-            | Shape::MinorityThird
-            | Shape::MajoritiesRing
-            | Shape::Bridge
-            | Shape::OneWay
-            | Shape::Deaf
-            | Shape::LeaderDeaf => Vec::new(),
-        }
+        let cuts = if let Shape::Cuts(cuts) = self { cuts.as_slice() } else { &[] };
+        let groups = if let Shape::Groups(groups) = self { groups.concat() } else { Vec::new() };
+        cuts.iter().flat_map(|(from, to)| [*from, *to]).chain(groups).collect()
     }
 
     /// Draws what can be known before the run: all but `leader` become groups or cuts.

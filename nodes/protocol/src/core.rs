@@ -9,14 +9,15 @@ use crate::ids::{ClientId, JournalPosition, ReplicaId};
 use crate::snapshot::{SnapshotEvent, SnapshotId};
 use crate::status::Status;
 use crate::time::Time;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Write};
+use std::hash::{DefaultHasher, Hasher};
 
 /// One replica as a deterministic state machine: the same inputs in the same order give the same effects.
 ///
 /// A driver calls in *turns*: any number of `handle_…` calls with everything it has at hand, then one
 /// [`Protocol::end_turn`], then it carries out the effects. A core may hold work back until the turn ends:
 /// that is where adaptive batching comes from, without a clock.
-pub trait Protocol: Sized + Send + 'static {
+pub trait Protocol: Clone + Debug + Send + 'static {
     /// Fixed for one life of the replica: who it is, who its peers are, its time-outs and bounds.
     type Config: Clone + Debug + Send + 'static;
     /// From a client.
@@ -75,6 +76,27 @@ pub trait Protocol: Sized + Send + 'static {
 
     /// For people, targets of faults, and checkers of agreement.
     fn status(&self) -> Status;
+
+    /// Of all that decides what the replica does from now on: an explorer knows by it a state that it has seen before. Equal for equal
+    /// states within one build. A core whose Debug shows what is only counted for people leaves that out.
+    fn fingerprint(&self) -> u64 {
+        fingerprint(self)
+    }
+}
+
+/// Of what a value's Debug shows.
+#[must_use]
+pub fn fingerprint(value: &impl Debug) -> u64 {
+    struct Into(DefaultHasher);
+    impl fmt::Write for Into {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hash = Into(DefaultHasher::new());
+    write!(hash, "{value:?}").expect("a hash takes any text");
+    hash.0.finish()
 }
 
 /// What a replica's disk held when it started.

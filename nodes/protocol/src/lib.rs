@@ -54,7 +54,7 @@ pub use bug::{Bug, BugInfo, Bugs, Detector};
 pub use client::{ClientCore, ClientEffects, ClientOutcome, Done};
 pub use clock::NodeClock;
 pub use codec::{DecodeError, Wire};
-pub use core::{Protocol, RecoverError, Recovered};
+pub use core::{Protocol, RecoverError, Recovered, fingerprint};
 pub use describe::Describe;
 pub use effects::{Effects, Outbox, TimerChange};
 pub use ids::{ClientId, Incarnation, JournalPosition, NodeId, ReplicaId, RequestId, Sequence, SessionId};

@@ -19,7 +19,7 @@ use protocol::{AdminReply, Effects, Incarnation, ReplicaId, Time, reached};
 use std::collections::BTreeMap;
 
 /// Newcomers are catching up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     target: Members,
     newcomers: Vec<Newcomer>,
@@ -29,7 +29,7 @@ pub(crate) struct Change {
 
 /// Who catches up, in rounds: each brings it what the log had when the round began. The last round was short
 /// enough if it took no longer than clients may have to wait anyway (diss. §4.2.1).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Newcomer {
     member: Member,
     /// The end of the log when its round began.

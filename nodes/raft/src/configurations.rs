@@ -5,7 +5,7 @@ use crate::ids::LogIndex;
 use crate::members::Configuration;
 use std::collections::VecDeque;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Configurations {
     /// What the log's base stands for, then each entry's, in log order. Never empty.
     history: VecDeque<(LogIndex, Configuration)>,

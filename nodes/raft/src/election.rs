@@ -14,7 +14,7 @@ use rand::Rng;
 use std::time::Duration;
 
 /// When to seek election.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ElectionClock {
     /// When a leader, of whatever term, was last heard from.
     heard_at: Time,
@@ -35,7 +35,7 @@ impl ElectionClock {
 }
 
 /// Who has granted a vote.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Votes {
     /// Distinct voters: the network may deliver a vote twice.
     granted: Vec<Member>,

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The reads that a follower holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FollowerReads {
     waiting: Batch,
     asked: Option<Asked>,
@@ -21,14 +21,14 @@ pub(crate) struct FollowerReads {
     ready: VecDeque<(LogIndex, Batch)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Batch {
     /// When the first of the reads came.
     since: Time,
     reads: Vec<Read>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     ticket: Ticket,
     batch: Batch,

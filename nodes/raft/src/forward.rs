@@ -18,7 +18,7 @@ const OVERHEAD_BYTES: usize = 64;
 const ANSWERS_MAX: usize = 4096;
 
 /// What a follower has passed on, and what a leader owes followers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Forwards {
     /// To be passed on when the turn ends.
     queued: Vec<(Asker, Forwarded)>,
@@ -35,7 +35,7 @@ struct Asker {
     id: RequestId,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     asker: Asker,
     to: ReplicaId,

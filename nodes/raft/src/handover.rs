@@ -15,7 +15,7 @@ use crate::replica::{Raft, Role};
 use protocol::{AdminReply, Effects, ReplicaId, Time, reached};
 
 /// Somebody else is to lead.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Handover {
     to: Member,
     /// If it does not lead then, this leader goes on.

@@ -18,7 +18,7 @@ use kv::Store;
 use protocol::{Effects, ReplicaId, SnapshotEffect, SnapshotId, Time, reached};
 
 /// A snapshot on its way, at the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     pub(crate) id: SnapshotId,
     /// Of the chunk that is being read or is under way.
@@ -26,7 +26,7 @@ pub(crate) struct Transfer {
     phase: Phase,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// The driver reads the chunk.
     Reading,
@@ -107,7 +107,7 @@ impl Transfer {
 }
 
 /// A snapshot that arrives, at the follower.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Receiving {
     /// Another replica's encoding of the same snapshot may differ, so chunks of two do not mix.
     source: Source,

@@ -10,7 +10,7 @@ use protocol::Time;
 use std::collections::VecDeque;
 
 /// The state of a leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// The entry that it began its term with: until it is committed, nobody knows what else is.
     pub(crate) noop: LogIndex,
@@ -33,7 +33,7 @@ pub(crate) struct Leader {
 ///
 /// A round begins with each heartbeat and when reads wait. Everything the leader sends carries the newest
 /// round, every answer echoes it, so writes confirm reads and no message exists for confirmation alone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Confirmation {
     /// The newest round.
     pub(crate) round: Round,

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 /// The entries from [`Log::base`] on. An entry is decoded or made once and shared from here with the journal
 /// and with messages to every follower.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     base: LogId,
     base_bytes_end: u64,
     slots: VecDeque<Slot>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     entry: Arc<Entry>,
     position: JournalPosition,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Counts since the replica started.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) pre_votes_started: u64,
     pub(crate) elections_started: u64,

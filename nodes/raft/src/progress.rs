@@ -7,7 +7,7 @@ use protocol::Time;
 use std::collections::VecDeque;
 
 /// One follower.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) member: Member,
     /// Where it votes: its answers count there.
@@ -28,7 +28,7 @@ pub(crate) struct Progress {
 }
 
 /// How fast to send.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Flow {
     /// Where the logs part is not known: one message at a time, sent again with a heartbeat.
     Probe {

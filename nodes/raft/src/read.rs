@@ -17,7 +17,7 @@ use protocol::{ClientId, Effects, ReplicaId, RequestId, Time, reached};
 use std::collections::BTreeMap;
 
 /// A client's read that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) client: ClientId,
     pub(crate) id: RequestId,
@@ -25,7 +25,7 @@ pub(crate) struct Read {
 }
 
 /// The reads that a leader holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LeaderReads {
     waiting: Questions,
     /// Waits for `asked.round` to be confirmed. `waiting` takes turns with it, so neither allocates for long.
@@ -40,7 +40,7 @@ struct AskedRound {
     index: LogIndex,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Questions {
     own: Vec<Read>,
     /// A follower has one question open at a time: a newer one replaces it.

@@ -20,13 +20,14 @@ use crate::write::Pending;
 use kv::{Reply, Request, Store};
 use protocol::{
     AdminReply, AdminRequest, ClientId, Effects, Incarnation, JournalPosition, Members, Mute, Protocol,
-    RecoverError, Recovered, ReplicaId, SnapshotEvent, StateMark, Status, Time, reached,
+    RecoverError, Recovered, ReplicaId, SnapshotEvent, StateMark, Status, Time, fingerprint, reached,
 };
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::VecDeque;
 
 /// One replica.
+#[derive(Clone, Debug)]
 pub struct Raft {
     pub(crate) me: Member,
     pub(crate) configurations: Configurations,
@@ -70,7 +71,7 @@ pub struct Raft {
 }
 
 /// What a replica is now (§5.1), with what exists only then.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Role {
     Follower,
     /// Asks who would vote for it; who would.
@@ -81,7 +82,7 @@ pub(crate) enum Role {
 }
 
 /// What a follower knows of the leader of the current term.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LeaderView {
     /// The leader's commit index, as far as it has said.
     pub(crate) commit: LogIndex,
@@ -103,7 +104,7 @@ pub enum Timer {
 }
 
 /// Numbers for questions to the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tickets(Ticket);
 
 impl Tickets {
@@ -449,5 +450,12 @@ impl Protocol for Raft {
             metrics,
             ..Status::default()
         }
+    }
+
+    /// Without its metrics, by which nothing is decided.
+    fn fingerprint(&self) -> u64 {
+        let mut core = self.clone();
+        core.metrics = Metrics::default();
+        fingerprint(&core)
     }
 }

@@ -24,7 +24,7 @@ pub struct Image {
 const SNAPSHOTS_HELD_BACK_MAX: u64 = 4;
 
 /// What a replica knows of snapshots.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots {
     /// The newest durable one. Entries are discarded only if they are in it.
     pub(crate) saved: Option<SnapshotId>,

@@ -18,7 +18,7 @@ pub(crate) enum Waiter {
 }
 
 /// An entry of this leader's that somebody waits for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) index: LogIndex,
     pub(crate) waiter: Waiter,

@@ -1,14 +1,14 @@
 //! Raft in the simulator: the same seed gives the same run, and what the cluster can do to it bites.
 
-use kv::{ClientConfig, Command, LeaderClient, Response};
+use kv::{ClientConfig, Command, LeaderClient, Request, Response, Routing};
 use protocol::control::{LinkCondition, OneWayCondition};
 use protocol::{
-    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, Mute, NodeId, Placement, ReplicaId, SessionId,
-    Time,
+    Bugs, ClientCore, ClientEffects, ClientId, ClientOutcome, Effects, JournalPosition, Mute, NodeId,
+    Placement, Protocol, ReplicaId, RequestId, Sequence, SessionId, Time,
 };
-use raft::{Config, Invariants, Options, Raft};
+use raft::{Config, Invariants, Options, Raft, Timer};
 use sim::{Broken, Cluster, Crash, DiskSettings, NetworkSettings, Observer, Output, Settings, TraceWhat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -201,6 +201,41 @@ fn work_goes_on_through_crashes_of_all_kinds() {
         assert!(lives(&world) >= 3 + 20, "seed {seed}: {} lives", lives(&world));
         assert!(world.written > 1_000, "seed {seed}: {} writes", world.written);
     }
+}
+
+#[test]
+fn a_core_is_copied_and_both_go_on_alike_until_they_are_told_something_else() {
+    let mut world = World::new(3);
+    world.run(300 * MS);
+    let now = world.cluster.now();
+    let later = now + Duration::from_secs(5);
+    for node in world.cluster.nodes() {
+        let mut one = world.cluster.core(node).expect("it is up").clone();
+        let mut other = one.clone();
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        let effects = |core: &mut Raft, timer| {
+            let mut out = Effects::new(JournalPosition(1 << 40));
+            core.handle_timer(later, timer, &mut out);
+            core.end_turn(later, &mut out);
+            format!("{out:?}")
+        };
+        assert_eq!(effects(&mut one, Timer::Election), effects(&mut other, Timer::Election));
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        let before = other.fingerprint();
+        let heard = Request {
+            id: RequestId(1),
+            session: SessionId(77),
+            sequence: Sequence(1),
+            routing: Routing::Here,
+            command: Command::Write { key: b"k".to_vec().into(), value: b"v".to_vec().into() },
+        };
+        let mut out = Effects::new(JournalPosition(1 << 41));
+        one.handle_request(later, ClientId(9), heard, &mut out);
+        assert_eq!(other.fingerprint(), before, "a copy shares nothing");
+    }
+    let fingerprints: BTreeSet<u64> =
+        world.cluster.nodes().map(|node| world.cluster.core(node).expect("it is up").fingerprint()).collect();
+    assert_eq!(fingerprints.len(), 3, "different replicas are different states");
 }
 
 /// Whoever leads, in the highest term that anybody is in.

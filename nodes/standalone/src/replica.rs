@@ -5,14 +5,14 @@ use crate::record::Record;
 use kv::{Image, Refusal, Reply, Request, Response, Store};
 use protocol::{
     ClientId, Describe, Effects, JournalPosition, Mute, Protocol, RecoverError, Recovered, ReplicaId,
-    SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time,
+    SnapshotEffect, SnapshotEvent, SnapshotId, StateMark, Status, Time, fingerprint,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
 
 /// The one replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Standalone {
     config: Config,
     store: Store,
@@ -29,7 +29,7 @@ pub struct Standalone {
 }
 
 /// A record that is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     bytes: usize,
     /// How many answers wait for it, its own among them.
@@ -37,7 +37,7 @@ struct Waiting {
 }
 
 /// When to save the next snapshot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Snapshots {
     /// What the last one covers that was begun or recovered from.
     begun: u64,
@@ -46,7 +46,7 @@ struct Snapshots {
     saving: Option<SnapshotId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counters {
     snapshots_saved: u64,
     snapshots_failed: u64,
@@ -290,5 +290,12 @@ impl Protocol for Standalone {
             metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
             ..Status::default()
         }
+    }
+
+    /// Without its counters, by which nothing is decided.
+    fn fingerprint(&self) -> u64 {
+        let mut core = self.clone();
+        core.counters = Counters::default();
+        fingerprint(&core)
     }
 }

@@ -105,7 +105,7 @@ impl Tamper<Script> for Liar {
 }
 
 /// Says what it is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Script;
 
 impl Protocol for Script {

@@ -65,7 +65,7 @@ pub(crate) enum Timer {
     Resend,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Naive {
     config: Config,
     store: kv::Store,

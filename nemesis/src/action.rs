@@ -33,9 +33,12 @@ pub enum Action {
     Clock(NodeId, ClockSetting),
     /// A node's disk is like this. [`Evidence::Words`]
     Disk(NodeId, DiskCondition),
-    /// End a process and flip a bit of what its disk holds, where storage can tell; which bit follows from the number. Then start it:
-    /// [`Evidence::Comeback`], which is whole where it is not known yet whether the node refuses its disk.
+    /// End a process and flip a bit of what its disk holds, where storage can tell; which bit follows from the number.
+    /// [`Evidence::Words`]
     FlipBit(NodeId, u64),
+    /// Start a process from a disk of which a bit was flipped: [`Evidence::Comeback`], which is whole where it is not known yet whether
+    /// the node refuses it.
+    StartDamaged(NodeId),
     /// End a process, if it runs, and start it with an empty disk, as another member. [`Evidence::Words`]
     Wipe(NodeId),
     /// End a process and cut so many bytes off the end of what its disk holds durably. [`Evidence::Words`]
@@ -173,6 +176,7 @@ impl Action {
             | Action::Clock(node, _)
             | Action::Disk(node, _)
             | Action::FlipBit(node, _)
+            | Action::StartDamaged(node)
             | Action::Wipe(node)
             | Action::Truncate(node, _)
             | Action::ComeBack(node)

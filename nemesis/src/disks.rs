@@ -9,7 +9,6 @@
 //! full is no crash, and is started again when there is room.
 
 use crate::action::{Action, Evidence, InjectError};
-use crate::exit::Exit;
 use crate::hold::Hold;
 use crate::install::{Done, leader};
 use crate::machine::Nemesis;
@@ -68,24 +67,11 @@ impl Disks {
         self.flipped.insert(node);
     }
 
-    pub(crate) fn unflip(&mut self, node: NodeId) {
-        self.flipped.remove(&node);
+    pub(crate) fn is_flipped(&self, node: NodeId) -> bool {
+        self.flipped.contains(&node)
     }
 
-    pub(crate) fn lose(&mut self, node: NodeId, why: &str) {
-        self.lost.insert(node, why.to_owned());
-    }
-
-    /// A node that has ended refuses a disk that was damaged, if it was.
-    pub(crate) fn refuses(&mut self, node: NodeId, exit: &Exit) -> bool {
-        let refuses = self.flipped.contains(&node);
-        if refuses {
-            self.lose(node, &exit.words);
-        }
-        refuses
-    }
-
-    pub(crate) fn replace(&mut self, node: NodeId) {
+    fn replace(&mut self, node: NodeId) {
         if !self.to_replace.contains(&node) {
             self.to_replace.push_back(node);
         }
@@ -117,6 +103,14 @@ impl Disks {
 }
 
 impl Nemesis {
+    /// A node does not run with the disk it has.
+    pub(crate) fn refuses_disk(&mut self, node: NodeId, words: &str) {
+        self.disks.lost.insert(node, words.to_owned());
+        if self.group.changes_members {
+            self.disks.replace(node);
+        }
+    }
+
     pub(crate) async fn install_truncate(
         &mut self,
         targets: Vec<NodeId>,

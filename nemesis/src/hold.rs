@@ -43,9 +43,11 @@ pub(crate) enum Hold {
     Truncated(Vec<NodeId>),
     /// There are copies of their disks as they were.
     Copied(Vec<NodeId>),
+    /// Down, and a bit of its disk is flipped.
+    Flipped(NodeId),
     /// The operator was asked for other voters.
     Members,
-    /// A disk was lost or damaged, and its node is to be another member where members can change.
+    /// A disk was lost, and its node is to be another member where members can change.
     NewDisk,
     /// The operator was asked for another leader.
     Transfer,
@@ -73,6 +75,7 @@ impl Hold {
         match self {
             Hold::Down { nodes, .. } | Hold::Truncated(nodes) => nodes.contains(&node),
             Hold::Disk { stopped, .. } => stopped.contains_key(&node),
+            Hold::Flipped(flipped) => *flipped == node,
             Hold::Paused(_)
             | Hold::Links { .. }
             | Hold::Clock { .. }
@@ -142,7 +145,7 @@ impl Hold {
                 }
             }
             // What these have taken from a disk is given back when they end.
-            Hold::Truncated(_) | Hold::Copied(_) => {}
+            Hold::Truncated(_) | Hold::Copied(_) | Hold::Flipped(_) => {}
             Hold::Links { .. }
             | Hold::Clock { .. }
             | Hold::Pressed(..)

@@ -54,6 +54,7 @@ impl Nemesis {
             Hold::Pressed(pressure, nodes) => release(pressure, nodes, world).await,
             Hold::Truncated(nodes) => self.come_back(nodes, Action::ComeBack, world).await,
             Hold::Copied(nodes) => self.come_back(nodes, Action::RollBack, world).await,
+            Hold::Flipped(node) => self.start_damaged(node, world).await,
             Hold::Members | Hold::NewDisk => self.end_members(fault, world).await,
             Hold::Transfer => self.end_transfer(world).await,
         }

@@ -263,10 +263,8 @@ impl Nemesis {
             stopped.insert(node, exit);
             return true;
         }
-        if exit.how != ExitKind::Panic && self.disks.refuses(node, &exit) {
-            if self.group.changes_members {
-                self.disks.replace(node);
-            }
+        if exit.how != ExitKind::Panic && self.disks.is_flipped(node) {
+            self.refuses_disk(node, &exit.words);
             return true;
         }
         // What was noted when it did not start again says less.
@@ -338,10 +336,13 @@ impl Nemesis {
         self.active.values().any(|active| active.hold.keeps_down(node))
     }
 
-    /// Those who vote and whose disks are whole.
+    /// Those who vote and whose disks are whole, as far as they have been started since.
     #[must_use]
     pub fn sound_voters(&self) -> Vec<NodeId> {
-        self.operator.voters().keys().copied().filter(|node| !self.disks.is_lost(*node)).collect()
+        let flips =
+            |node| self.active.values().any(|active| matches!(active.hold, Hold::Flipped(of) if of == node));
+        let is_sound = |node: &NodeId| !self.disks.is_lost(*node) && !flips(*node);
+        self.operator.voters().keys().copied().filter(is_sound).collect()
     }
 
     /// What is wrong with clocks at most in a schedule: so long one may stand still when it is healed.

@@ -168,7 +168,7 @@ impl Nemesis {
         Ok(words)
     }
 
-    /// Damages a disk. A node that refuses it is replaced, where that can be, and else is gone to the end of the run.
+    /// Damages a disk, on which its node is to be started when the fault ends.
     pub(crate) async fn install_flip(
         &mut self,
         node: NodeId,
@@ -177,26 +177,29 @@ impl Nemesis {
         world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
         self.may_lose(node, statuses)?;
-        // It may refuse its disk before it is known that a bit was flipped.
+        let words = world.carry_out(&Action::FlipBit(node, chance)).await?.words();
         self.disks.flip(node);
-        let words = match world.carry_out(&Action::FlipBit(node, chance)).await.map(Evidence::comeback) {
-            Ok(Comeback::Whole(words) | Comeback::Forgetful(words)) => words,
-            Ok(Comeback::Refused(words)) => {
-                self.disks.lose(node, &words);
-                if self.group.changes_members {
-                    self.disks.replace(node);
-                }
-                words
-            }
-            Err(error) => {
-                self.disks.unflip(node);
-                return Err(error);
-            }
-        };
+        Ok((Hold::Flipped(node), words))
+    }
+
+    /// A node that refuses a damaged disk is replaced, where that can be, and else is gone to the end of the run.
+    pub(crate) async fn start_damaged(
+        &mut self,
+        node: NodeId,
+        world: &mut impl World,
+    ) -> (FaultStage, String) {
         self.has_forgotten(node);
+        let started = match world.carry_out(&Action::StartDamaged(node)).await.map(Evidence::comeback) {
+            Ok(Comeback::Whole(words) | Comeback::Forgetful(words)) => (FaultStage::Healed, words),
+            Ok(Comeback::Refused(words)) => {
+                self.refuses_disk(node, &words);
+                (FaultStage::Healed, words)
+            }
+            Err(error) => (FaultStage::Indeterminate, error.to_string()),
+        };
         self.replace_next(world).await;
         self.apply(world).await;
-        Ok((Hold::NewDisk, words))
+        started
     }
 
     pub(crate) async fn install_transfer(

@@ -132,9 +132,8 @@ impl Processes for Books {
                 self.fill_disk(node).await.map(Evidence::Words)
             }
             Action::Disk(node, _) => self.free_disk(node).await.map(Evidence::Words),
-            Action::FlipBit(node, chance) => {
-                self.flip_bit(node, chance).await.map(|words| Evidence::Comeback(Comeback::Refused(words)))
-            }
+            Action::FlipBit(node, chance) => self.flip_bit(node, chance).await.map(Evidence::Words),
+            Action::StartDamaged(_) => Ok(Evidence::Comeback(Comeback::Refused("it refused".into()))),
             Action::Wipe(node) => self.wipe(node).await.map(Evidence::Words),
             Action::Truncate(node, bytes) => self.truncate(node, bytes).await.map(Evidence::Words),
             Action::ComeBack(node) => self.come_back(node).await.map(Evidence::Comeback),

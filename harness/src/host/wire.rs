@@ -126,11 +126,13 @@ pub(crate) enum NodeRequest {
     Resume,
     /// SIGTERM, then SIGKILL.
     Stop,
-    /// Kills it, flips a bit of its journal where its storage can tell, and sees that it refuses to start from that.
+    /// Kills it, and flips a bit of its journal where its storage can tell.
     FlipBit {
         /// Which bit follows from this.
         chance: u64,
     },
+    /// Starts it from a damaged disk, and sees that it refuses to.
+    StartDamaged,
     /// Fills the file system that its disk is on, if that is ours alone; once more if it is filled already.
     FillDisk,
     /// Gives the room back.

@@ -274,6 +274,7 @@ fn a_thousand_random_plans_are_the_same_actions_at_the_same_times_on_processes_a
         "Clock",
         "Disk",
         "FlipBit",
+        "StartDamaged",
         "Wipe",
         "Ask",
     ] {

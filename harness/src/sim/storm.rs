@@ -192,8 +192,7 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
             return unsupported(format!("nothing to damage on {node}"));
         };
         self.cluster.crash(node, Crash::Process, self.observer);
-        self.hands.start(node, self.cluster, self.observer);
-        Ok(Evidence::Comeback(Comeback::Whole(format!("a bit of {file} at byte {at}"))))
+        words(format!("a bit of {file} at byte {at}"))
     }
 
     fn act(&mut self, action: &Action) -> Result<Evidence, InjectError> {
@@ -243,6 +242,10 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
                 words("in force")
             }
             Action::FlipBit(node, chance) => self.flip(*node, *chance),
+            Action::StartDamaged(node) => {
+                self.start(*node)?;
+                Ok(Evidence::Comeback(Comeback::Whole("started".to_owned())))
+            }
             Action::Wipe(node) => {
                 self.cluster.crash(*node, Crash::Power, self.observer);
                 let life = self.cluster.wipe(*node);

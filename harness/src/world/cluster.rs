@@ -618,9 +618,10 @@ impl Processes for Cluster {
                 self.control(*node, request).await.map(read)
             }
             Action::Disk(node, condition) => self.set_disk(*node, *condition).await.map(Evidence::Words),
-            Action::FlipBit(node, chance) => {
-                let flipped = self.flip_bit(*node, *chance).await?;
-                Ok(Evidence::Comeback(Comeback::Refused(flipped)))
+            Action::FlipBit(node, chance) => self.flip_bit(*node, *chance).await.map(Evidence::Words),
+            Action::StartDamaged(node) => {
+                let refused = self.done(*node, NodeRequest::StartDamaged).await?;
+                Ok(Evidence::Comeback(Comeback::Refused(refused)))
             }
             Action::Wipe(node) => self.wipe(*node).await.map(Evidence::Words),
             Action::Truncate(node, bytes) => {

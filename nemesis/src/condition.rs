@@ -114,16 +114,15 @@ impl Nemesis {
     pub(crate) async fn apply(&mut self, world: &mut impl World) -> Vec<InjectError> {
         let mut errors = Vec::new();
         for (node, Condition { links, clock, disk }) in self.conditions() {
-            if self.occupied(node).is_some() {
-                continue;
-            }
+            // Links and clock are told to the process; a disk is there without one.
+            let is_there = self.occupied(node).is_none();
             let mut told = self.told.remove(&node).unwrap_or_default();
-            if told.links.needs(&links) {
+            if is_there && told.links.needs(&links) {
                 let tried = self.tell(Action::Links(node, links.clone()), world).await;
                 told.links.tried(links, tried.is_ok());
                 errors.extend(tried.err());
             }
-            if told.clock.needs(&clock) {
+            if is_there && told.clock.needs(&clock) {
                 let tried = self.tell(Action::Clock(node, clock), world).await;
                 told.clock.tried(clock, tried.is_ok());
                 errors.extend(tried.err());

@@ -22,8 +22,9 @@ use std::time::Duration;
 
 /// Between two looks of an operator who waits for something, or of a fault that looks for who leads.
 pub const LOOK: Duration = Duration::from_millis(100);
-/// How long a fault looks for its targets when nobody leads.
-const SEEK: Duration = Duration::from_secs(3);
+/// How long a fault looks for its targets when nobody leads: a quarter of how long it lasts (else short faults in close order would
+/// fall on every leader as soon as it is one), and no longer than this.
+const SEEK_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at who coordinates most, while a fault is to come that is on whoever does.
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -231,7 +232,7 @@ impl Nemesis {
                 let end = world.now() + injection.lasts;
                 self.active.insert(id, Active { injection, targets, end, hold });
             }
-            Err(NotInForce::NobodyLeads) if world.now() < since + SEEK => {
+            Err(NotInForce::NobodyLeads) if world.now() < since + SEEK_MAX.min(injection.lasts / 4) => {
                 let next = world.now() + LOOK;
                 self.seeking.insert(id, Seeking { injection, since, next });
             }

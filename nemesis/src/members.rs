@@ -72,14 +72,14 @@ impl Nemesis {
         let mut voters: Voters = targets.iter().map(|node| (*node, self.life(*node))).collect();
         let at = u64::try_from(at.as_nanos()).expect("a run ends within centuries");
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ at.rotate_left(32));
-        // One whose disk is damaged never comes to vote, and a wish for it never comes true.
-        voters.retain(|node, _| !self.disks.is_damaged(*node));
         let least = self.operator.voters().len().min(VOTERS_LEAST);
-        if voters.len() < least {
-            return refuse(format!("fewer than {least} of them have a sound disk"));
-        }
         if chance.random_bool(ONE_STEP) {
             voters = self.one_step_to(voters, least, &mut chance);
+        }
+        // One whose disk is damaged never comes to vote, and a wish for it never comes true.
+        voters.retain(|node, _| !self.disks.is_damaged(*node));
+        if voters.len() < least {
+            return refuse(format!("fewer than {least} of them have a sound disk"));
         }
         if voters == *self.operator.voters() {
             return refuse("they vote already");

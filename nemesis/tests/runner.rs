@@ -672,10 +672,10 @@ async fn a_damaged_disk_is_gone_for_good_where_nobody_can_take_its_place() {
 async fn a_fault_on_the_leader_waits_for_one_and_then_lasts_as_long_as_it_was_to() {
     let schedule = vec![
         injection(1, 2, Fault::Pause, these(&[1, 2, 3])),
-        injection(2, 3, Fault::Kill, Targets::Busiest),
-        injection(2, 3, Fault::Partition(Shape::Busiest), these(&[])),
+        injection(2, 8, Fault::Kill, Targets::Busiest),
+        injection(2, 8, Fault::Partition(Shape::Busiest), these(&[])),
     ];
-    let (events, books, report) = run(Books::new(), schedule, 12).await;
+    let (events, books, report) = run(Books::new(), schedule, 20).await;
     assert_eq!(
         stages(&events),
         [(1, Installed), (1, Healed), (2, Installed), (3, Installed), (2, Healed), (3, Healed)]

@@ -82,8 +82,8 @@ duration: 13s
 seed: 4
 load: { op_timeout: 1s, attempt_timeout: 300ms }
 nemesis:
-  - { faults: [transfer], targets: { nodes: [2] }, start: 500ms, for: 700ms }
-  - { faults: [transfer], targets: { nodes: [3] }, start: 1500ms, for: 700ms }
+  - { faults: [transfer], targets: followers, start: 500ms, for: 700ms }
+  - { faults: [transfer], targets: followers, start: 1500ms, for: 700ms }
   - { faults: [wipe], targets: { nodes: [1] }, start: 3s, for: 3s }
   - { faults: [members], start: 7s, for: 3s }
 ";

@@ -81,6 +81,9 @@ impl Nemesis {
     }
 
     async fn start_one(&mut self, node: NodeId, world: &mut impl World) -> (FaultStage, String) {
+        if self.disks.is_lost(node) {
+            return (FaultStage::Healed, "it refuses its disk".to_owned());
+        }
         self.has_forgotten(node);
         match world.carry_out(&Action::Start(node)).await.map(Evidence::words) {
             Ok(words) | Err(InjectError::Unsupported(words)) => (FaultStage::Healed, words),

@@ -316,7 +316,8 @@ impl Nemesis {
             Self::say(world, id, &injection, "–", (FaultStage::Skipped, why));
         }
         for node in self.group.nodes.clone() {
-            if self.disks.is_lost(node) {
+            // Whether it refuses its disk may be about to be told.
+            if self.disks.is_damaged(node) {
                 continue;
             }
             // One that runs says so; of one that does not start, that it is gone is known already.

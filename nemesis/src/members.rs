@@ -111,9 +111,6 @@ impl Nemesis {
     /// Whether this disk may be lost now, and the group survives that, too. Those that are not replaced count to the end of the run.
     fn may_lose(&self, node: NodeId, statuses: &Statuses) -> Result<(), InjectError> {
         let voters = self.operator.voters();
-        if voters.get(&node) != Some(&self.life(node)) || self.disks.is_damaged(node) {
-            return refuse(format!("{node} does not vote"));
-        }
         if self.group.changes_members {
             let leader = self.changeable(statuses)?;
             if let Some(wish) = self.operator.wish() {
@@ -124,7 +121,7 @@ impl Nemesis {
             }
         }
         let mut gone = self.disks.gone_of(voters);
-        gone.insert(node);
+        gone.extend(voters.contains_key(&node).then_some(node));
         let budget = self.group.quorums.budget(voters.len()).crash;
         if gone.len() > budget {
             return refuse(format!(
@@ -132,7 +129,7 @@ impl Nemesis {
                 voters.len()
             ));
         }
-        Ok(())
+        self.spoken_for(node).map_or(Ok(()), refuse)
     }
 
     pub(crate) async fn install_wipe(
@@ -141,12 +138,15 @@ impl Nemesis {
         statuses: &Statuses,
         world: &mut impl World,
     ) -> Result<(Hold, String), InjectError> {
+        if self.operator.voters().get(&node) != Some(&self.life(node)) || self.disks.is_damaged(node) {
+            return refuse(format!("{node} does not vote, or its disk is damaged"));
+        }
         self.may_lose(node, statuses)?;
         let words = self.new_disk(node, world).await?;
         Ok((Hold::NewDisk, words))
     }
 
-    /// A node comes back with an empty disk, as another member where members can change.
+    /// A node comes back with an empty disk; if it votes, as another member, where members can change.
     pub(crate) async fn new_disk(
         &mut self,
         node: NodeId,
@@ -155,7 +155,7 @@ impl Nemesis {
         let mut words = world.carry_out(&Action::Wipe(node)).await?.words();
         self.has_forgotten(node);
         let life = self.disks.begin_next_life(node, self.group.changes_members);
-        if self.group.changes_members {
+        if self.group.changes_members && self.operator.voters().contains_key(&node) {
             let mut voters = self.operator.voters().clone();
             voters.insert(node, life);
             words += &format!("; to vote are {}", in_words(&voters));

@@ -600,7 +600,7 @@ async fn members_leaders_and_disks_change_one_after_the_other() {
     );
     let said: Vec<_> = events.iter().map(|event| event.detail.as_str()).collect();
     assert_eq!(said[..2], ["to vote are n2,n3,n4", "voters are n2,n3,n4"]);
-    assert_eq!(said[2], "n1 does not vote");
+    assert_eq!(said[2], "n1 does not vote, or its disk is damaged");
     assert!(said[3].starts_with("a new disk; to vote are n2,n3,n4"), "{}", said[3]);
     assert_eq!(
         said[6..],
@@ -647,7 +647,7 @@ async fn members_that_cannot_change_are_left_as_they_are_and_no_more_disks_are_l
             (3, Installed, "a new disk"),
             (4, Skipped, too_many),
             (5, Skipped, too_many),
-            (6, Skipped, "n2 does not vote"),
+            (6, Skipped, "n2 does not vote, or its disk is damaged"),
             (3, Healed, "voters are n1,n2,n3"),
         ]
     );

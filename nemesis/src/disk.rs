@@ -18,12 +18,12 @@ impl Default for DiskCondition {
 }
 
 impl DiskCondition {
-    /// Both at once: factors multiply.
+    /// Both at once: the slower of two holds, as on links. (Products would make one sync outlast any run.)
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             stalled: self.stalled || other.stalled,
-            times_slower: self.times_slower * other.times_slower,
+            times_slower: self.times_slower.max(other.times_slower),
             full: self.full || other.full,
         }
     }
@@ -34,11 +34,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_slow_disks_are_slower_and_a_full_one_stays_full() {
+    fn the_slower_of_two_disks_holds_and_a_full_one_stays_full() {
         let slow = |times_slower| DiskCondition { times_slower, ..DiskCondition::default() };
         let full = DiskCondition { full: true, ..DiskCondition::default() };
         let all = slow(3.0).and(slow(2.0)).and(full);
-        assert_eq!(all, DiskCondition { stalled: false, times_slower: 6.0, full: true });
+        assert_eq!(all, DiskCondition { stalled: false, times_slower: 3.0, full: true });
         assert_eq!(DiskCondition::default().and(full), full);
     }
 }

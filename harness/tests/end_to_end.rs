@@ -406,13 +406,23 @@ fn a_line_of_the_nemesis_that_nobody_can_have_is_refused_before_anything_starts(
 fn etcd_is_driven_and_judged_by_the_same_plan() {
     let Some(_) = required::program("etcd") else { return };
     let arena = Arena::new();
-    let output = arena.run(&arena.plan(STORM), &["--subject", "etcd", "--duration", "8s"]);
+    let plan = arena.plan(&STORM.replace("[raft]", "[raft, etcd]").replace("6s", "8s"));
+    let output = arena
+        .gauntlet(&["compare", plan.to_str().unwrap(), "--store", arena.store().to_str().unwrap()])
+        .output()
+        .unwrap();
     assert_exit(&output, 0);
-    let results = json(&arena.latest().join("results.json"));
+    let dir = arena.latest().join("register-etcd");
+    let results = json(&dir.join("results.json"));
     let faults =
         results["checks"].as_array().unwrap().iter().find(|check| check["checker"] == "faults").unwrap();
     assert_eq!(faults["numbers"]["bit"], 1.0, "the kill: {faults}");
-    assert_eq!(faults["numbers"]["skipped"], 1.0, "the partition: {faults}");
+    let left_out = json(&dir.join("run.json"))["left_out"].to_string();
+    assert!(left_out.contains("line 2 (partition-one): the links of a foreign process"), "{left_out}");
+    // Alone it can have nothing of that line.
+    let alone = arena.run(&plan, &["--subject", "etcd"]);
+    assert_exit(&alone, 254);
+    assert!(said(&alone).contains("line 2 of the nemesis (partition-one) cannot be had"), "{}", said(&alone));
 }
 
 #[test]

@@ -146,7 +146,8 @@ fn every_fault_bites_on_hosts_and_they_are_left_as_they_were() {
         "by the nodes' conditioners",
         "gone by signal 9",
         "in state T",
-        "flipped; started again, it said:",
+        " flipped",
+        "started again, it said:",
     ] {
         assert!(history.contains(means), "{means}");
     }

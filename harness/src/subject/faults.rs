@@ -79,7 +79,8 @@ pub(crate) fn cannot_have(
         Fault::ClockOffset { .. } | Fault::ClockRate { .. } | Fault::ClockStrobe { .. } => clock(),
         Fault::CpuPressure { .. } | Fault::MemoryPressure { .. } => on_processes(),
         Fault::DiskStall | Fault::DiskSlow { .. } => in_virtual_time().or_else(on_disk),
-        Fault::PowerLoss | Fault::DiskFull => {
+        Fault::PowerLoss => on_disk(),
+        Fault::DiskFull => {
             on_disk().or_else(|| unless(!is_foreign_here, "the disk of a foreign process is this machine's"))
         }
         Fault::Truncate { .. } | Fault::Rollback => on_processes().or_else(on_disk),

@@ -173,7 +173,7 @@ pub(crate) fn check_consistency(
     })
 }
 
-/// Runs a checker. One that panics says nothing: its verdict is unknown, and the others are heard all the same.
+/// Runs a checker. If it panics, its verdict is unknown; the other checkers run as usual.
 pub(crate) fn guarded<R: From<CheckResult>>(which: Check, check: impl FnOnce() -> R) -> R {
     // What it was about to change is gone with it: checkers only read.
     let panic = match catch_unwind(AssertUnwindSafe(check)) {

@@ -382,14 +382,14 @@ impl Plan {
         }
     }
 
-    /// The faults of a run of processes, with every choice made.
-    fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<Vec<Injection>> {
+    /// The faults of a run of processes, with every choice made, and what of the nemesis is left out, in words.
+    fn schedule_for(&self, subject: &Subject, seed: u64) -> anyhow::Result<(Vec<Injection>, Vec<String>)> {
         if let Some(drawn) = &self.schedule {
-            return Ok(drawn.clone());
+            return Ok((drawn.clone(), Vec::new()));
         }
         let (nodes, quorums) = (self.nodes(subject), subject.system.properties().quorums);
-        let (possible, _) = self.possible_for(subject, self.world.place());
-        Ok(nemesis::schedule::resolve(&possible, self.duration, &nodes, quorums, seed)?)
+        let (possible, left_out) = self.possible_for(subject, self.world.place());
+        Ok((nemesis::schedule::resolve(&possible, self.duration, &nodes, quorums, seed)?, left_out))
     }
 
     fn validate_links(&self, links: &Topology) -> anyhow::Result<()> {
@@ -484,19 +484,19 @@ impl Plan {
         }
         // Subjects of one repeat meet the same seed, hence the same load and the same storm.
         let seed = seed.wrapping_add(u64::from(repeat - 1));
+        let (schedule, left_out) = self.schedule_for(subject, seed)?;
         let plan = Plan {
             seed: Some(seed),
             subjects: vec![subject.clone()],
             workloads: vec![workload.clone()],
             load: Load { clients: Counts(vec![clients]), ..self.load.clone() },
             nemesis: Vec::new(),
-            schedule: Some(self.schedule_for(subject, seed)?),
+            schedule: Some(schedule),
             links: self.links.as_ref().map(|links| links.among(&self.nodes(subject))),
             repeats: 1,
             baseline: None,
             ..self.clone()
         };
-        let (_, left_out) = self.possible_for(subject, self.world.place());
         Ok(Cell { folder, seed, plan, left_out })
     }
 }

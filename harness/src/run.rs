@@ -268,7 +268,7 @@ impl Steps<'_> {
         // What each share of the run begins with is made before it.
         if phase == Phase::Final && self.cell.workload().reads_each_replica() {
             config.readers = u32::try_from(self.target.nodes.len()).expect("a few nodes");
-            // Whoever is near to none of its own clients is asked, too.
+            // A node that is near to no client is asked, too.
             self.target.distances = std::mem::take(&mut self.target.distances).with_homes_anywhere();
             config.clients = config.clients.max(config.readers);
         }

@@ -41,7 +41,7 @@ pub enum Action {
     StartDamaged(NodeId),
     /// End a process, if it runs, and start it with an empty disk, as another member. [`Evidence::Words`]
     Wipe(NodeId),
-    /// End a process and cut so many bytes off the end of what its disk holds durably. [`Evidence::Words`]
+    /// End a process and cut this number of bytes off the end of its log on disk. [`Evidence::Words`]
     Truncate(NodeId, u64),
     /// Start a process whose disk was cut, and look whether it stays. [`Evidence::Comeback`]
     ComeBack(NodeId),
@@ -60,7 +60,7 @@ pub enum Evidence {
     Seen(BTreeMap<NodeId, Status>),
     /// What a node has counted.
     Read(Box<Reading>),
-    /// What whoever did it saw.
+    /// In words, what the world saw when it did it.
     Words(String),
     /// For each process what became of it.
     Dark(Vec<Result<Dark, InjectError>>),

@@ -4,7 +4,7 @@ use crate::action::{Action, Evidence, InjectError};
 use crate::disk::DiskCondition;
 use crate::hold::Hold;
 use crate::links::{self, LinkFault};
-use crate::machine::Nemesis;
+use crate::machine::{Nemesis, Stage};
 use crate::world::World;
 use protocol::NodeId;
 use protocol::control::{ClockSetting, LinkConditions};
@@ -76,7 +76,8 @@ fn both(a: ClockSetting, b: ClockSetting) -> ClockSetting {
 
 impl Nemesis {
     fn conditions(&self) -> BTreeMap<NodeId, Condition> {
-        let is_sheltered = |node: &NodeId| self.sheltered.contains(node);
+        let is_sheltered =
+            |node: &NodeId| matches!(&self.stage, Stage::Healing { saved } if saved.contains(node));
         let link_faults: Vec<LinkFault> = self
             .active
             .values()

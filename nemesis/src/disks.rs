@@ -11,7 +11,7 @@
 use crate::action::{Action, Evidence, InjectError};
 use crate::hold::Hold;
 use crate::install::{Done, leader};
-use crate::machine::Nemesis;
+use crate::machine::{Nemesis, Stage};
 use crate::operator::{Voters, in_words};
 use crate::world::World;
 use protocol::{Incarnation, NodeId};
@@ -155,7 +155,7 @@ impl Nemesis {
         let waited = now.saturating_sub(*self.disks.waits_since.get_or_insert(now));
         if let Some(wish) = self.operator.wish() {
             // A leader goes by what its followers acknowledged before they forgot, and could wait for them for ever.
-            if self.is_healed()
+            if self.stage == Stage::Healed
                 && waited > LEADER_PATIENCE
                 && !self.disks.has_deposed
                 && self.disks.has_any_forgotten
@@ -180,7 +180,7 @@ impl Nemesis {
     }
 
     fn give_up_when_healed(&mut self, node: NodeId, waited: Duration, why: &str) {
-        if self.is_healed() && waited > PATIENCE {
+        if self.stage == Stage::Healed && waited > PATIENCE {
             self.disks.to_replace.retain(|waits| *waits != node);
             let problem = "it has forgotten what it had promised, and was not replaced";
             self.problems.push(format!("{node}: {problem}: {why}"));

@@ -60,6 +60,17 @@ struct Seeking {
     next: Duration,
 }
 
+/// How far a run is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Faults come and go.
+    Faults,
+    /// None comes any more. Nothing is wrong with these nodes and between them; elsewhere faults stay until they are ended.
+    Healing { saved: BTreeSet<NodeId> },
+    /// All have ended.
+    Healed,
+}
+
 /// Faults that come and go.
 #[derive(Debug)]
 pub struct Nemesis {
@@ -74,10 +85,7 @@ pub struct Nemesis {
     pub(crate) said: Vec<String>,
     /// What nodes were told that is not as it should be.
     pub(crate) told: BTreeMap<NodeId, Told>,
-    /// Nothing is wrong between these any more.
-    pub(crate) sheltered: BTreeSet<NodeId>,
-    frozen: bool,
-    healed: bool,
+    pub(crate) stage: Stage,
     next_look: Duration,
     next_glance: Duration,
     /// How many commands each had coordinated when that was last taken down, and how many more than at the time before.
@@ -102,9 +110,7 @@ impl Nemesis {
             log: Log::default(),
             said: Vec::new(),
             told: BTreeMap::new(),
-            sheltered: BTreeSet::new(),
-            frozen: false,
-            healed: false,
+            stage: Stage::Faults,
             next_look: Duration::ZERO,
             next_glance: Duration::ZERO,
             coordinated: BTreeMap::new(),
@@ -143,7 +149,7 @@ impl Nemesis {
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         let look = self.is_busy().then_some(self.next_look);
-        if self.frozen {
+        if self.stage != Stage::Faults {
             return look;
         }
         let due = self.waiting.front().map(|(_, injection)| injection.at);
@@ -161,11 +167,7 @@ impl Nemesis {
 
     /// Between the healing of some and of all, members stay as they are.
     pub(crate) fn may_replace(&self) -> bool {
-        !self.frozen || self.healed
-    }
-
-    pub(crate) fn is_healed(&self) -> bool {
-        self.healed
+        matches!(self.stage, Stage::Faults | Stage::Healed)
     }
 
     /// Whether all that an operator was asked for is done.
@@ -182,7 +184,7 @@ impl Nemesis {
     /// Ends what is over, begins what is due, and has the operator look.
     pub async fn step(&mut self, world: &mut impl World) {
         let now = world.now();
-        if !self.frozen {
+        if self.stage == Stage::Faults {
             let over: Vec<u32> =
                 self.active.iter().filter(|(_, a)| a.end <= now).map(|(id, _)| *id).collect();
             for id in over {
@@ -282,9 +284,8 @@ impl Nemesis {
 
     /// From now on nothing is wrong with these and between them, and outside of them all stays as it is.
     pub async fn heal_within(&mut self, saved: &[NodeId], world: &mut impl World) {
-        self.frozen = true;
+        self.stage = Stage::Healing { saved: saved.iter().copied().collect() };
         self.operator.leave_it();
-        self.sheltered = saved.iter().copied().collect();
         let (mut start, mut resume) = (Vec::new(), Vec::new());
         for active in self.active.values_mut() {
             active.hold.release_processes(saved, &mut start, &mut resume);
@@ -303,8 +304,7 @@ impl Nemesis {
 
     /// Ends all that is in force, in the order in which it came, and starts every node that is down.
     pub async fn heal(&mut self, world: &mut impl World) {
-        self.frozen = true;
-        self.sheltered.clear();
+        self.stage = Stage::Healing { saved: BTreeSet::new() };
         let ids: Vec<u32> = self.active.keys().copied().collect();
         for id in ids {
             self.end(id, world).await;
@@ -326,7 +326,7 @@ impl Nemesis {
             }
         }
         self.apply(world).await;
-        self.healed = true;
+        self.stage = Stage::Healed;
         self.replace_the_forgetful();
         self.operator.confirm();
         self.next_look = world.now();

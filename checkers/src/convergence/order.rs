@@ -99,7 +99,7 @@ struct Line {
     node: u32,
     had: Vec<(u64, Value)>,
     showed: Vec<(u64, u32, Value)>,
-    /// So many of the values that it had are not left any more.
+    /// How many of the values that it had are gone.
     gone: usize,
 }
 

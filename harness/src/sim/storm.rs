@@ -64,7 +64,7 @@ enum Draw {
     Quorum,
 }
 
-/// After a doom that was not met, a replica is killed all the same.
+/// A node that was to die in the middle of its work, and had none, is killed after this.
 const DOOM: Duration = Duration::from_millis(100);
 /// A node that died while it recovered is started again after this.
 const RESTART: Duration = Duration::from_millis(10);
@@ -119,13 +119,13 @@ impl<P: Serves, O: Observer<P>> VirtualWorld<'_, P, O> {
 
     /// The power of all of these goes: at this instant, or of each in the middle of its next work.
     fn lose_power(&mut self, nodes: &[NodeId]) -> Vec<Result<Dark, InjectError>> {
-        let at_once = self.hands.chance(Draw::Power, self.cluster.now(), 0).random_bool(0.5);
-        nodes.iter().map(|node| self.lose_power_of(*node, at_once)).collect()
+        let together = self.hands.chance(Draw::Power, self.cluster.now(), 0).random_bool(0.5);
+        nodes.iter().map(|node| self.lose_power_of(*node, together)).collect()
     }
 
-    fn lose_power_of(&mut self, node: NodeId, at_once: bool) -> Result<Dark, InjectError> {
+    fn lose_power_of(&mut self, node: NodeId, together: bool) -> Result<Dark, InjectError> {
         self.must_be_up(node)?;
-        if at_once {
+        if together {
             self.cluster.crash(node, Crash::Power, self.observer);
         } else {
             let mut chance = self.hands.chance(Draw::Power, self.cluster.now(), node.0);

@@ -26,8 +26,8 @@ impl Place {
     }
 }
 
-/// Why a group of so many replicas of a subject cannot have a fault on these targets, if it cannot. What depends on the hosts' kernels
-/// is seen when the fault comes.
+/// The reason why a subject with this number of replicas cannot have a fault on these targets; `None` if it can. What depends on the
+/// hosts' kernels is found out when the fault comes.
 pub(crate) fn cannot_have(
     subject: &Subject,
     replicas: u32,

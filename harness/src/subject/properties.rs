@@ -1,7 +1,9 @@
 //! What the harness has to know of a subject before it starts one.
 
 use super::Reads;
+use nemesis::Group;
 use protocol::quorum::Quorums;
+use protocol::{NodeId, Placement};
 use runtime::Durability;
 use serde::{Deserialize, Serialize};
 use workloads::Spec;
@@ -43,6 +45,15 @@ pub(crate) struct Properties {
     pub workloads: fn(&Spec) -> Result<(), &'static str>,
 }
 
+impl Properties {
+    /// A group of it, for the nemesis.
+    #[must_use]
+    pub(crate) fn group(&self, founders: Vec<NodeId>, placement: Placement) -> Group {
+        let nodes = placement.nodes().collect();
+        Group { nodes, founders, placement, quorums: self.quorums, changes_members: self.changes_members }
+    }
+}
+
 /// Of a subject whose clients can ask anything.
 pub(crate) fn any_workload(_: &Spec) -> Result<(), &'static str> {
     Ok(())
@@ -59,7 +70,7 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
-    /// Whether whoever promises only `other` may break it.
+    /// Whether it is more than `other`: a system that promises only `other` may break it.
     #[must_use]
     pub(crate) fn is_more_than(self, other: Promise) -> bool {
         match (self, other) {

@@ -279,7 +279,7 @@ fn operations_take_as_long_as_the_topology_says() {
             let took = took(&run);
             let median = took[took.len() / 2];
             if clients == "{ a: 1 }" {
-                // Whoever leads, the word of somebody far away is needed.
+                // Wherever the leader is, a majority includes a node far away.
                 assert!(took[0] >= far, "seed {seed}: {:?}", took[0]);
                 assert!(median < 2 * far + far / 2, "seed {seed}: {median:?}");
             }

@@ -581,14 +581,7 @@ async fn begin_runs(hosts: impl Iterator<Item = &Remote>) -> anyhow::Result<()> 
 
 impl Processes for Cluster {
     fn group(&self) -> Group {
-        let properties = self.system.properties();
-        Group {
-            nodes: self.nodes(),
-            founders: self.founders.clone(),
-            placement: self.placement.clone(),
-            quorums: properties.quorums,
-            changes_members: properties.changes_members,
-        }
+        self.system.properties().group(self.founders.clone(), self.placement.clone())
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<Evidence, InjectError> {

@@ -137,7 +137,7 @@ impl Site {
 /// What a plan needs of wherever it runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demands {
-    /// Nodes that can use so many processors and no more.
+    /// A limit on the processors that each node may use.
     cpu_quota: Option<f64>,
     /// Kernels that can hold back what this foreign system sends.
     far_foreign: Option<System>,

@@ -16,7 +16,7 @@ pub(super) struct Conclusion {
     pub(super) control: Option<Verdict>,
 }
 
-/// Every judgement on what a seed left. What was found on the way comes first: by the checks that were `made`, each so often.
+/// Judges what a seed left. First come the checks that were made while it ran; `made` says how often each was.
 pub(super) fn conclude(
     cell: &Cell,
     entries: &[Entry],

@@ -22,7 +22,7 @@ use workloads::Binding;
 pub(super) const FINAL_WORKERS: u32 = 3;
 /// The load phase, and the end of ops after the run phase, may take so long.
 const BRACKET: Duration = Duration::from_secs(120);
-/// A quorum in which no new epoch began for so long is at rest.
+/// A quorum is at rest when no new epoch has begun for this long.
 const REST: Duration = Duration::from_secs(5);
 /// Between two looks at what is waited for.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -377,14 +377,8 @@ impl<'a, P: Serves, O: Observer<P>> Run<'a, P, O> {
 
 /// Who is there for the nemesis.
 fn group<P: Serves>(cell: &Cell, cluster: &Cluster<P>) -> Group {
-    let properties = cell.subject().system.properties();
-    Group {
-        nodes: cluster.nodes().collect(),
-        founders: (1..=cell.replicas()).map(NodeId).collect(),
-        placement: cluster.placement().clone(),
-        quorums: properties.quorums,
-        changes_members: properties.changes_members,
-    }
+    let founders = (1..=cell.replicas()).map(NodeId).collect();
+    cell.subject().system.properties().group(founders, cluster.placement().clone())
 }
 
 fn not_answered(entry: &Entry) -> Option<String> {
